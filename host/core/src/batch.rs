@@ -1,0 +1,451 @@
+//! Batches: column-wise runs of records, the unit that crosses edges and the Wasm boundary.
+//!
+//! Owns cutting, merging and partitioning of batches. Knows nothing of queues, lanes' threads or
+//! operators. Invariants: `key_of` (or the dictionary itself, when `key_of` is empty) covers exactly
+//! the records; `timestamps` is empty or covers exactly the records; a dictionary's hashes are empty
+//! or cover exactly its keys and were computed with the job's seed.
+
+use std::sync::Arc;
+
+use crate::column::BytesColumn;
+use crate::ids::LaneId;
+use crate::key_group::{Assignment, hash_key, key_group};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+
+/// The keys that the records of a batch point into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dictionary {
+    /// The keys; not necessarily distinct until a keyed input has resolved them.
+    pub keys: BytesColumn,
+    /// The hash of each key, or empty while nobody has needed them.
+    pub hashes: Vec<u64>,
+}
+
+impl Dictionary {
+    /// Computes the hashes unless they are there already.
+    pub fn ensure_hashes(&mut self, seed: u64) {
+        if self.hashes.is_empty() {
+            self.hashes = self.keys.iter().map(|key| hash_key(seed, key)).collect();
+        }
+    }
+}
+
+/// The keys of a batch's records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RecordKeys {
+    /// The records carry no key.
+    #[default]
+    None,
+    /// Record `i` has key `key_of[i]` of the dictionary; key `i` when `key_of` is empty.
+    Of {
+        /// Shared, so that cutting a batch or sending it along two edges copies no key.
+        dictionary: Arc<Dictionary>,
+        /// Index into the dictionary for each record, or empty.
+        key_of: Vec<u32>,
+    },
+}
+
+/// A run of records in columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The records' keys.
+    pub keys: RecordKeys,
+    /// The records' values, in variable layout.
+    pub values: BytesColumn,
+    /// Event times in milliseconds since the Unix epoch; empty when all are 0.
+    pub timestamps: Vec<i64>,
+}
+
+impl Batch {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Whether the records carry keys.
+    pub fn is_keyed(&self) -> bool {
+        matches!(self.keys, RecordKeys::Of { .. })
+    }
+
+    /// Memory that the batch holds, in bytes; a shared dictionary counts in full.
+    pub fn bytes(&self) -> usize {
+        let keys = match &self.keys {
+            RecordKeys::None => 0,
+            RecordKeys::Of { dictionary, key_of } => {
+                dictionary.keys.bytes() + dictionary.hashes.len() * 8 + key_of.len() * 4
+            }
+        };
+        keys + self.values.bytes() + self.timestamps.len() * 8
+    }
+
+    /// The key of record `index`, if the records carry keys.
+    pub fn key(&self, index: usize) -> Option<&[u8]> {
+        match &self.keys {
+            RecordKeys::None => None,
+            RecordKeys::Of { dictionary, key_of } if key_of.is_empty() => {
+                Some(dictionary.keys.get(index))
+            }
+            RecordKeys::Of { dictionary, key_of } => {
+                Some(dictionary.keys.get(key_of[index] as usize))
+            }
+        }
+    }
+
+    /// The event time of record `index`.
+    pub fn timestamp(&self, index: usize) -> i64 {
+        self.timestamps.get(index).copied().unwrap_or(0)
+    }
+
+    /// Records `from..to` as a batch of their own. The dictionary is shared when most of it may
+    /// still be in use, and copied down to the keys in use otherwise.
+    #[must_use]
+    pub fn slice(&self, from: usize, to: usize) -> Self {
+        if from == 0 && to == self.len() {
+            return self.clone();
+        }
+        let mut builder = BatchBuilder::default();
+        builder.append(self, from, to);
+        builder.take()
+    }
+
+    /// Computes the hashes of the keys, unless they are there or there are no keys.
+    pub fn ensure_hashes(&mut self, seed: u64) {
+        if let RecordKeys::Of { dictionary, .. } = &mut self.keys
+            && dictionary.hashes.is_empty()
+        {
+            Arc::make_mut(dictionary).ensure_hashes(seed);
+        }
+    }
+
+    /// How many records from `from` on fit in one batch: at least one, and no more than the limits
+    /// on records and on bytes of keys and values allow.
+    fn fitting(&self, from: usize, bytes_max: usize) -> usize {
+        let mut bytes = 0;
+        let most = (self.len() - from).min(BATCH_RECORDS_MAX);
+        for count in 0..most {
+            let index = from + count;
+            bytes +=
+                self.values.range_bytes(index, index + 1) + self.key(index).map_or(0, <[u8]>::len);
+            if bytes > bytes_max && count > 0 {
+                return count;
+            }
+        }
+        most
+    }
+
+    /// Whether the batch keeps the limits on a batch.
+    pub fn is_within_limits(&self) -> bool {
+        self.len() <= BATCH_RECORDS_MAX
+            && (self.len() <= 1 || self.values.data.len() + self.key_bytes() <= BATCH_BYTES_MAX)
+    }
+
+    fn key_bytes(&self) -> usize {
+        match &self.keys {
+            RecordKeys::None => 0,
+            RecordKeys::Of { dictionary, .. } => dictionary.keys.data.len(),
+        }
+    }
+
+    /// Cuts the batch into batches within the limits, in order.
+    pub fn cut(self, mut each: impl FnMut(Self)) {
+        if self.is_within_limits() {
+            return each(self);
+        }
+        let mut from = 0;
+        while from < self.len() {
+            let count = self.fitting(from, BATCH_BYTES_MAX);
+            each(self.slice(from, from + count));
+            from += count;
+        }
+    }
+
+    /// Splits the records by the lane that owns their key: `each(lane, part)` once for every lane
+    /// that gets any. Hashes must be there; the order of records is kept within a part.
+    ///
+    /// # Panics
+    /// When the records carry no key or no hashes.
+    pub fn partition(self, assignment: &Assignment, mut each: impl FnMut(LaneId, Self)) {
+        let RecordKeys::Of { dictionary, key_of } = &self.keys else {
+            panic!("a keyed edge carries keyed records")
+        };
+        assert_eq!(dictionary.hashes.len(), dictionary.keys.len(), "hashed before routing");
+        if assignment.lanes() == 1 {
+            return each(LaneId(0), self);
+        }
+        let groups = assignment.groups();
+        let mut parts: Vec<Part> = (0..assignment.lanes()).map(|_| Part::default()).collect();
+        let mut places = vec![Place::NONE; dictionary.keys.len()];
+        for record in 0..self.len() {
+            let key = if key_of.is_empty() { record } else { key_of[record] as usize };
+            let mut place = places[key];
+            if place == Place::NONE {
+                let hash = dictionary.hashes[key];
+                let lane = assignment.owner(key_group(hash, groups)).0;
+                let part = &mut parts[lane];
+                place = Place { lane: lane as u32, index: part.hashes.len() as u32 };
+                part.keys.push(dictionary.keys.get(key));
+                part.hashes.push(hash);
+                places[key] = place;
+            }
+            let part = &mut parts[place.lane as usize];
+            part.key_of.push(place.index);
+            part.values.push(self.values.get(record));
+            if !self.timestamps.is_empty() {
+                part.timestamps.push(self.timestamps[record]);
+            }
+        }
+        for (lane, part) in parts.into_iter().enumerate() {
+            if !part.key_of.is_empty() {
+                each(LaneId(lane), part.into_batch());
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    lane: u32,
+    index: u32,
+}
+
+impl Place {
+    const NONE: Self = Self { lane: u32::MAX, index: u32::MAX };
+}
+
+#[derive(Default)]
+struct Part {
+    keys: BytesColumn,
+    hashes: Vec<u64>,
+    key_of: Vec<u32>,
+    values: BytesColumn,
+    timestamps: Vec<i64>,
+}
+
+impl Part {
+    fn into_batch(self) -> Batch {
+        let dictionary = Arc::new(Dictionary { keys: self.keys, hashes: self.hashes });
+        Batch {
+            keys: RecordKeys::Of { dictionary, key_of: self.key_of },
+            values: self.values,
+            timestamps: self.timestamps,
+        }
+    }
+}
+
+/// Merges runs of records into one batch. All runs between two `take`s are of one kind: all with
+/// keys or all without (see [`BatchBuilder::accepts`]).
+#[derive(Default)]
+pub struct BatchBuilder {
+    keyed: bool,
+    keys: BytesColumn,
+    hashes: Vec<u64>,
+    key_of: Vec<u32>,
+    values: BytesColumn,
+    timestamps: Vec<i64>,
+}
+
+impl BatchBuilder {
+    /// Number of records so far.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Bytes of keys and values so far.
+    pub fn data_bytes(&self) -> usize {
+        self.values.data.len() + self.keys.data.len()
+    }
+
+    /// Whether all of `batch` may join what is here: the same kind of keys (and hashed alike), and
+    /// within the limits on a batch.
+    pub fn accepts(&self, batch: &Batch) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let alike = match &batch.keys {
+            RecordKeys::None => !self.keyed,
+            RecordKeys::Of { dictionary, .. } => {
+                self.keyed && dictionary.hashes.is_empty() == self.hashes.is_empty()
+            }
+        };
+        alike
+            && self.len() + batch.len() <= BATCH_RECORDS_MAX
+            && self.data_bytes() + batch.values.data.len() + batch.key_bytes() <= BATCH_BYTES_MAX
+    }
+
+    /// Appends records `from..to` of `batch`, of which the builder must accept the kind.
+    pub fn append(&mut self, batch: &Batch, from: usize, to: usize) {
+        if from >= to {
+            return;
+        }
+        let before = self.len();
+        if let RecordKeys::Of { dictionary, key_of } = &batch.keys {
+            self.keyed = true;
+            self.append_keys(dictionary, key_of, from, to);
+        }
+        self.values.extend_range(&batch.values, from, to);
+        if !batch.timestamps.is_empty() {
+            self.timestamps.resize(before, 0);
+            self.timestamps.extend_from_slice(&batch.timestamps[from..to]);
+        } else if !self.timestamps.is_empty() {
+            self.timestamps.resize(self.values.len(), 0);
+        }
+    }
+
+    fn append_keys(&mut self, dictionary: &Dictionary, key_of: &[u32], from: usize, to: usize) {
+        let base = self.keys.len() as u32;
+        let take = |builder: &mut Self, first: usize, last: usize| {
+            builder.keys.extend_range(&dictionary.keys, first, last);
+            if !dictionary.hashes.is_empty() {
+                builder.hashes.extend_from_slice(&dictionary.hashes[first..last]);
+            }
+        };
+        if key_of.is_empty() {
+            take(self, from, to);
+            self.key_of.extend(base..base + (to - from) as u32);
+        } else if (to - from) * 2 >= dictionary.keys.len() {
+            take(self, 0, dictionary.keys.len());
+            self.key_of.extend(key_of[from..to].iter().map(|key| key + base));
+        } else {
+            // Few records of a large dictionary: bring only the keys in use, one for each record
+            // (a keyed input makes them distinct again).
+            for &key in &key_of[from..to] {
+                self.key_of.push(self.keys.len() as u32);
+                take(self, key as usize, key as usize + 1);
+            }
+        }
+    }
+
+    /// The batch so far; the builder is empty afterwards.
+    pub fn take(&mut self) -> Batch {
+        let Self { keyed, keys, hashes, key_of, values, timestamps } = std::mem::take(self);
+        let keys = if keyed {
+            RecordKeys::Of { dictionary: Arc::new(Dictionary { keys, hashes }), key_of }
+        } else {
+            RecordKeys::None
+        };
+        Batch { keys, values, timestamps }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Flat = Vec<(Option<Vec<u8>>, Vec<u8>, i64)>;
+
+    fn flat(batch: &Batch) -> Flat {
+        (0..batch.len())
+            .map(|i| {
+                (batch.key(i).map(<[u8]>::to_vec), batch.values.get(i).to_vec(), batch.timestamp(i))
+            })
+            .collect()
+    }
+
+    fn batches() -> impl Strategy<Value = Batch> {
+        let keys = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 1..20);
+        let records = prop::collection::vec(
+            (any::<u16>(), prop::collection::vec(any::<u8>(), 0..9), 0i64..3),
+            0..60,
+        );
+        (keys, records, 0..3, any::<bool>()).prop_map(|(keys, records, kind, timed)| {
+            let mut batch = Batch::default();
+            let mut dictionary = Dictionary::default();
+            let mut key_of = Vec::new();
+            for (key, value, timestamp) in &records {
+                let index = *key as usize % keys.len();
+                match kind {
+                    1 => dictionary.keys.push(&keys[index]),
+                    _ => key_of.push(index as u32),
+                }
+                batch.values.push(value);
+                if timed {
+                    batch.timestamps.push(*timestamp);
+                }
+            }
+            if kind == 2 {
+                keys.iter().for_each(|key| dictionary.keys.push(key));
+            }
+            if kind > 0 {
+                let key_of = if kind == 1 { Vec::new() } else { key_of };
+                batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of };
+                batch.ensure_hashes(3);
+            }
+            batch
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn slices_put_together_are_the_batch(batch in batches(), at in 0usize..60) {
+            let at = at.min(batch.len());
+            let mut found = flat(&batch.slice(0, at));
+            found.extend(flat(&batch.slice(at, batch.len())));
+            prop_assert_eq!(found, flat(&batch));
+        }
+
+        #[test]
+        fn merging_keeps_records_and_order(parts in prop::collection::vec(batches(), 1..5)) {
+            let mut builder = BatchBuilder::default();
+            let (mut expected, mut found) = (Vec::new(), Vec::new());
+            for part in &parts {
+                expected.extend(flat(part));
+                if !builder.accepts(part) {
+                    found.extend(flat(&builder.take()));
+                }
+                builder.append(part, 0, part.len());
+            }
+            found.extend(flat(&builder.take()));
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn partitions_hold_every_record_once_on_the_lane_that_owns_it(batch in batches(), lanes in 1usize..5) {
+            prop_assume!(batch.is_keyed());
+            let assignment = Assignment::initial(16, lanes);
+            let mut found: Flat = Vec::new();
+            let mut expected = flat(&batch);
+            batch.partition(&assignment, |lane, part| {
+                for (key, value, timestamp) in flat(&part) {
+                    let hash = hash_key(3, key.as_deref().unwrap_or_default());
+                    assert_eq!(assignment.owner(key_group(hash, 16)), lane);
+                    found.push((key, value, timestamp));
+                }
+            });
+            found.sort();
+            expected.sort();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_large_batch_is_cut_within_the_limits() {
+        let mut batch = Batch::default();
+        for _ in 0..3 * BATCH_RECORDS_MAX {
+            batch.values.push(&[1; 200]);
+        }
+        batch.values.push(&vec![2; 3 * BATCH_BYTES_MAX]);
+        batch.values.push(b"last");
+        let expected = flat(&batch);
+        let mut found = Vec::new();
+        let mut parts = 0;
+        batch.cut(|part| {
+            assert!(part.is_within_limits());
+            found.extend(flat(&part));
+            parts += 1;
+        });
+        assert_eq!(found, expected);
+        assert_eq!(parts, 5 + 1 + 1);
+    }
+}

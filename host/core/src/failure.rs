@@ -1,0 +1,118 @@
+//! What can go wrong in a call, kept apart by who is to blame.
+//!
+//! An operator's own `fatal`, a trap or limit of its sandbox, and a fault of the host never share a
+//! variant: the first two are the author's to mend, the last is ours and is blamed on nobody.
+
+use std::fmt;
+
+/// Why a host call or a call's output was refused. Stable names: users and scripts match on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultCode {
+    /// A column's ends, width or presence bits contradict its data.
+    BadColumn,
+    /// A state, metric or output index that the description does not have.
+    UnknownIndex,
+    /// A state function used on a state of another kind.
+    WrongStateKind,
+    /// A slot out of range for the batch, or written twice in one `value-write`.
+    BadSlot,
+    /// An import called where the contract forbids it (keyed state without a keyed input, ...).
+    NotAllowedHere,
+    /// A record without key was sent into a keyed input.
+    MissingKey,
+    /// A key, value or state item over its size limit.
+    ItemTooLarge,
+    /// One call emitted more records or bytes than allowed.
+    EmitLimit,
+    /// One call held back more state writes than allowed.
+    OverlayLimit,
+    /// One host call moved more bytes than allowed.
+    HostCallLimit,
+    /// The task's state would pass its quota.
+    StateQuota,
+    /// The guest's memory would pass its limit.
+    MemoryLimit,
+    /// The call used up its own CPU time.
+    CpuLimit,
+    /// The guest's stack is used up.
+    StackLimit,
+    /// A Wasm trap: unreachable (a panic in most languages), out of bounds, division by zero, ...
+    Trap,
+    /// The guest called `exit`.
+    Exit,
+    /// The answer of `process` names records that are not in the batch.
+    BadAnswer,
+    /// The job is being stopped; nobody is to blame.
+    Stopped,
+}
+
+impl FaultCode {
+    /// The stable name, as in messages, metrics and documentation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadColumn => "BAD_COLUMN",
+            Self::UnknownIndex => "UNKNOWN_INDEX",
+            Self::WrongStateKind => "WRONG_STATE_KIND",
+            Self::BadSlot => "BAD_SLOT",
+            Self::NotAllowedHere => "NOT_ALLOWED_HERE",
+            Self::MissingKey => "MISSING_KEY",
+            Self::ItemTooLarge => "ITEM_TOO_LARGE",
+            Self::EmitLimit => "EMIT_LIMIT",
+            Self::OverlayLimit => "OVERLAY_LIMIT",
+            Self::HostCallLimit => "HOST_CALL_LIMIT",
+            Self::StateQuota => "STATE_QUOTA",
+            Self::MemoryLimit => "MEMORY_LIMIT",
+            Self::CpuLimit => "CPU_LIMIT",
+            Self::StackLimit => "STACK_LIMIT",
+            Self::Trap => "TRAP",
+            Self::Exit => "EXIT",
+            Self::BadAnswer => "BAD_ANSWER",
+            Self::Stopped => "STOPPED",
+        }
+    }
+}
+
+impl fmt::Display for FaultCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A guest broke the contract or a limit. Its sandbox is poisoned and must be dropped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct GuestFault {
+    /// What was broken.
+    pub code: FaultCode,
+    /// The observed value and the limit, in one sentence.
+    pub message: String,
+}
+
+impl GuestFault {
+    /// A fault with its explanation.
+    pub fn new(code: FaultCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// How a call of an operator can fail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The operator answered `fatal`: it cannot work. Its sandbox is healthy; the job fails.
+    #[error("the operator gave up: {0}")]
+    Fatal(String),
+    /// The operator could not process some records, and the job does not allow for that.
+    #[error("{records} of the batch's records could not be processed; the first: {reason}")]
+    Rejected {
+        /// How many.
+        records: usize,
+        /// The operator's words about the first.
+        reason: String,
+    },
+    /// The guest trapped or broke a limit. Its sandbox must be dropped.
+    #[error(transparent)]
+    Guest(#[from] GuestFault),
+    /// Our fault. Never blamed on the operator.
+    #[error("host fault: {0}")]
+    Host(String),
+}

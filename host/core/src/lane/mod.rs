@@ -1,0 +1,147 @@
+//! A lane: one slice of the whole graph, making one step at a time.
+//!
+//! A lane shares nothing with others but the queues between them. It has no thread of its own here:
+//! whoever drives it calls [`Lane::step`] until it finishes, and waits as the outcome says. The same
+//! lane runs on an operating-system thread in the host and under a seeded scheduler in simulation.
+//!
+//! Invariants: a step never blocks; blocked is a node, never the lane; a node makes a step only when all
+//! its outboxes have room, so that it holds at most one call's output beyond its bounds.
+
+mod build;
+mod node;
+mod outbox;
+mod queue;
+mod schedule;
+mod task;
+
+use std::sync::Arc;
+
+pub use build::{LaneParts, LaneSettings, build_lanes};
+pub use queue::{Message, Queue, Wakers};
+pub use schedule::{SOURCE_EVERY_STEPS, Schedule};
+pub use task::OperatorParts;
+
+use crate::connector::ConnectorError;
+use crate::counters::TaskCounters;
+use crate::failure::Failure;
+use crate::ids::{LaneId, NodeId, Now};
+
+use node::NodeTask;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// Something was done by this node; step again.
+    Progress(NodeId),
+    /// Nothing can be done before the lane is woken or the time comes.
+    Idle {
+        /// When to step again even if nobody wakes the lane (the next expiry of state), in wall
+        /// milliseconds since the Unix epoch.
+        until_ms: Option<i64>,
+    },
+    /// All tasks of the lane have ended.
+    Finished,
+}
+
+/// Why a lane, and with it the job, failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("lane {lane}: {problem}")]
+pub struct LaneFailure {
+    /// The lane.
+    pub lane: LaneId,
+    /// The node at work.
+    pub node: NodeId,
+    /// What happened.
+    pub problem: LaneProblem,
+}
+
+/// What happened to a lane.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LaneProblem {
+    /// A call of an operator failed.
+    #[error(transparent)]
+    Call(#[from] Failure),
+    /// A source or sink failed.
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+}
+
+/// One slice of the graph.
+pub struct Lane {
+    id: LaneId,
+    nodes: Vec<NodeTask>,
+    schedule: Schedule,
+    linger_us: u64,
+    opened: bool,
+}
+
+impl Lane {
+    /// The lane's number.
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// The counters of the lane's tasks, by node.
+    pub fn counters(&self) -> impl Iterator<Item = &Arc<TaskCounters>> {
+        self.nodes.iter().map(NodeTask::counters)
+    }
+
+    /// Asks the sources to end; the lane then drains and finishes.
+    pub fn stop_sources(&mut self) {
+        self.nodes.iter_mut().for_each(NodeTask::stop_source);
+    }
+
+    /// How far the sources of this lane have read, by node.
+    pub fn positions(&self) -> Vec<(NodeId, crate::connector::PartitionPosition)> {
+        let positions = |(index, node): (usize, &NodeTask)| {
+            node.positions().into_iter().map(move |position| (NodeId(index), position))
+        };
+        self.nodes.iter().enumerate().flat_map(positions).collect::<Vec<_>>()
+    }
+
+    /// Bytes in the lane's outboxes, for tests of the bounds.
+    pub fn outbox_bytes(&self) -> usize {
+        self.nodes.iter().map(NodeTask::outbox_bytes).sum()
+    }
+
+    /// Makes one step. The first opens all operators.
+    ///
+    /// # Errors
+    /// The first failure of a node; the lane must not be stepped again.
+    pub fn step(&mut self, now: Now) -> Result<StepOutcome, LaneFailure> {
+        if !self.opened {
+            self.opened = true;
+            for index in 0..self.nodes.len() {
+                self.nodes[index].open(now).map_err(|problem| self.failure(index, problem))?;
+            }
+        }
+        for node in &mut self.nodes {
+            node.tend_outboxes(now, self.linger_us);
+        }
+        let nodes = &mut self.nodes;
+        if let Some(index) = self.schedule.choose(|index| nodes[index].can_step()) {
+            let stepped = self.nodes[index].step(now);
+            stepped.map_err(|problem| self.failure(index, problem))?;
+            return Ok(StepOutcome::Progress(NodeId(index)));
+        }
+        // Nothing else to do: hand over what is held back for fuller batches, then look again.
+        let mut handed_over = None;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if node.hand_over_all() {
+                handed_over = Some(NodeId(index));
+            }
+        }
+        if let Some(node) = handed_over {
+            return Ok(StepOutcome::Progress(node));
+        }
+        if self.nodes.iter().all(NodeTask::is_done) {
+            return Ok(StepOutcome::Finished);
+        }
+        let next_ms = self.nodes.iter_mut().filter_map(|node| node.expire(now)).min();
+        Ok(StepOutcome::Idle { until_ms: next_ms })
+    }
+
+    fn failure(&self, index: usize, problem: LaneProblem) -> LaneFailure {
+        LaneFailure { lane: self.id, node: NodeId(index), problem }
+    }
+}

@@ -1,0 +1,294 @@
+//! One node on one lane: its queues, its outboxes and what it runs.
+//!
+//! Owns when a node can make a step, and what a step does to queues and outboxes. Knows nothing of the
+//! other nodes of the lane.
+
+use std::sync::Arc;
+
+use super::LaneProblem;
+use super::outbox::Outbox;
+use super::queue::{Message, Queue};
+use super::task::{OperatorParts, OperatorTask};
+use crate::batch::Batch;
+use crate::connector::{BatchTarget, PartitionPosition, SinkWriter, SourcePoll, SourceReader};
+use crate::counters::TaskCounters;
+use crate::failure::Failure;
+use crate::graph::EdgeKind;
+use crate::ids::{LaneId, Now};
+use crate::key_group::Assignment;
+
+pub(super) enum NodeWork {
+    Source(Box<dyn SourceReader>),
+    Operator(Box<OperatorTask>),
+    Sink(Box<dyn SinkWriter>),
+}
+
+impl NodeWork {
+    pub(super) fn operator(parts: OperatorParts) -> Self {
+        Self::Operator(Box::new(OperatorTask::new(parts)))
+    }
+}
+
+/// The receiving end of a queue.
+pub(super) struct Inbox {
+    pub(super) queue: Arc<Queue>,
+    pub(super) input: usize,
+    pub(super) ended: bool,
+}
+
+/// One edge of an output, with an outbox for each lane that it leads to.
+pub(super) struct OutEdge {
+    pub(super) kind: EdgeKind,
+    pub(super) outboxes: Vec<Outbox>,
+    /// Rebalance: whose turn it is.
+    pub(super) turn: usize,
+}
+
+/// What routing needs to know.
+pub(super) struct Routing {
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) seed: u64,
+    pub(super) target: BatchTarget,
+}
+
+pub(super) struct NodeTask {
+    pub(super) work: NodeWork,
+    pub(super) inboxes: Vec<Inbox>,
+    /// For each output its edges.
+    pub(super) outputs: Vec<Vec<OutEdge>>,
+    pub(super) routing: Arc<Routing>,
+    pub(super) counters: Arc<TaskCounters>,
+    /// Whose turn it is among the inboxes.
+    pub(super) turn: usize,
+    pub(super) phase: NodePhase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodePhase {
+    /// Input may come.
+    Running,
+    /// A sink that has been told the end and is writing out the rest.
+    Settling,
+    /// Ended; nothing will come out any more.
+    Done,
+}
+
+impl NodeTask {
+    pub(super) fn counters(&self) -> &Arc<TaskCounters> {
+        &self.counters
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.phase == NodePhase::Done && self.outboxes().all(Outbox::is_empty)
+    }
+
+    fn outboxes(&self) -> impl Iterator<Item = &Outbox> {
+        self.outputs.iter().flatten().flat_map(|edge| &edge.outboxes)
+    }
+
+    fn outboxes_mut(&mut self) -> impl Iterator<Item = &mut Outbox> {
+        self.outputs.iter_mut().flatten().flat_map(|edge| &mut edge.outboxes)
+    }
+
+    pub(super) fn outbox_bytes(&self) -> usize {
+        self.outboxes().map(Outbox::bytes).sum()
+    }
+
+    pub(super) fn positions(&self) -> Vec<PartitionPosition> {
+        match &self.work {
+            NodeWork::Source(reader) => reader.positions(),
+            NodeWork::Operator(_) | NodeWork::Sink(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn stop_source(&mut self) {
+        if let NodeWork::Source(reader) = &mut self.work {
+            reader.stop();
+        }
+    }
+
+    pub(super) fn open(&mut self, now: Now) -> Result<(), LaneProblem> {
+        match &mut self.work {
+            NodeWork::Operator(task) => Ok(task.open(now)?),
+            NodeWork::Source(_) | NodeWork::Sink(_) => Ok(()),
+        }
+    }
+
+    /// Hands over what is ready and what has lingered.
+    pub(super) fn tend_outboxes(&mut self, now: Now, linger_us: u64) {
+        for outbox in self.outboxes_mut() {
+            outbox.hand_over();
+            outbox.linger(now.monotonic_us, linger_us);
+        }
+    }
+
+    /// Hands over everything, full batches or not. Answers whether anything moved.
+    pub(super) fn hand_over_all(&mut self) -> bool {
+        self.outboxes_mut().fold(false, |moved, outbox| outbox.flush() || moved)
+    }
+
+    /// Whether `step` would do something.
+    pub(super) fn can_step(&mut self) -> bool {
+        let has_room = self.outboxes().all(Outbox::has_room);
+        let has_message = self.inboxes.iter().any(|inbox| !inbox.queue.is_empty());
+        match (&mut self.work, self.phase) {
+            (_, NodePhase::Done) => false,
+            (NodeWork::Source(reader), _) => has_room && reader.is_ready(),
+            (NodeWork::Operator(_), _) => has_room && has_message,
+            (NodeWork::Sink(writer), NodePhase::Running) => has_message && writer.has_room(),
+            (NodeWork::Sink(writer), NodePhase::Settling) => {
+                !matches!(writer.is_settled(), Ok(false))
+            }
+        }
+    }
+
+    /// Makes one step: a poll of the source, or the message at the head of one inbox.
+    pub(super) fn step(&mut self, now: Now) -> Result<(), LaneProblem> {
+        TaskCounters::add(&self.counters.calls, 1);
+        match &mut self.work {
+            NodeWork::Source(reader) => {
+                let poll = reader.poll(self.routing.target, now)?;
+                let left: Option<u64> = reader.positions().iter().map(|p| p.remaining).sum();
+                self.counters.set_remaining(left);
+                match poll {
+                    SourcePoll::Batch(batch) => {
+                        self.count_in(&batch);
+                        TaskCounters::add(&self.counters.records_out, batch.len() as u64);
+                        route(&mut self.outputs[0], &self.routing, batch, now);
+                    }
+                    SourcePoll::Pending => {}
+                    SourcePoll::Ended => self.end(),
+                }
+                Ok(())
+            }
+            NodeWork::Sink(writer) if self.phase == NodePhase::Settling => {
+                if writer.is_settled()? {
+                    self.end();
+                }
+                Ok(())
+            }
+            NodeWork::Operator(_) | NodeWork::Sink(_) => self.take_message(now),
+        }
+    }
+
+    fn count_in(&self, batch: &Batch) {
+        TaskCounters::add(&self.counters.records_in, batch.len() as u64);
+        TaskCounters::add(&self.counters.bytes_in, batch.values.data.len() as u64);
+    }
+
+    fn take_message(&mut self, now: Now) -> Result<(), LaneProblem> {
+        let count = self.inboxes.len();
+        for offset in 0..count {
+            let at = (self.turn + offset) % count;
+            let Some(message) = self.inboxes[at].queue.pop() else {
+                continue;
+            };
+            self.turn = at + 1;
+            return match message {
+                Message::Batch(batch) => self.take_batch(self.inboxes[at].input, batch, now),
+                Message::End => {
+                    self.inboxes[at].ended = true;
+                    self.end_if_all_inputs_have(now)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, input: usize, batch: Batch, now: Now) -> Result<(), LaneProblem> {
+        self.count_in(&batch);
+        match &mut self.work {
+            NodeWork::Operator(task) => {
+                let (outputs, routing) = (&mut self.outputs, &self.routing);
+                let mut emit =
+                    |output: usize, batch| route(&mut outputs[output], routing, batch, now);
+                task.process(input, batch, now, &self.counters, &mut emit)?;
+                task.expire(now);
+                task.count_state(&self.counters);
+                Ok(())
+            }
+            NodeWork::Sink(writer) => {
+                TaskCounters::add(&self.counters.records_out, batch.len() as u64);
+                Ok(writer.write(batch)?)
+            }
+            NodeWork::Source(_) => Err(Failure::Host("a source has no inbox".to_owned()).into()),
+        }
+    }
+
+    fn end_if_all_inputs_have(&mut self, now: Now) -> Result<(), LaneProblem> {
+        if !self.inboxes.iter().all(|inbox| inbox.ended) {
+            return Ok(());
+        }
+        match &mut self.work {
+            NodeWork::Operator(task) => {
+                let (outputs, routing) = (&mut self.outputs, &self.routing);
+                let mut emit =
+                    |output: usize, batch| route(&mut outputs[output], routing, batch, now);
+                task.close(now, &self.counters, &mut emit)?;
+                self.end();
+            }
+            NodeWork::Sink(writer) => {
+                writer.end()?;
+                self.phase = NodePhase::Settling;
+            }
+            NodeWork::Source(_) => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.phase = NodePhase::Done;
+        self.outboxes_mut().for_each(Outbox::put_end);
+    }
+
+    /// Removes expired state; answers when to come again, in wall milliseconds.
+    pub(super) fn expire(&mut self, now: Now) -> Option<i64> {
+        match &mut self.work {
+            NodeWork::Operator(task) if self.phase == NodePhase::Running => {
+                task.expire(now);
+                task.count_state(&self.counters);
+                task.expire_at_ms()
+            }
+            NodeWork::Operator(_) | NodeWork::Source(_) | NodeWork::Sink(_) => None,
+        }
+    }
+}
+
+/// Puts a batch into the outboxes of all edges of an output. The last edge takes it, others a copy.
+fn route(edges: &mut [OutEdge], routing: &Routing, mut batch: Batch, now: Now) {
+    if edges.iter().any(|edge| edge.kind == EdgeKind::Keyed) {
+        batch.ensure_hashes(routing.seed);
+    }
+    let Some((last, others)) = edges.split_last_mut() else {
+        return;
+    };
+    for edge in others {
+        edge.put(batch.clone(), routing, now);
+    }
+    last.put(batch, routing, now);
+}
+
+impl OutEdge {
+    fn put(&mut self, batch: Batch, routing: &Routing, now: Now) {
+        let mut to = |lane: usize, batch| {
+            self.outboxes[lane].put(batch, routing.target, now.monotonic_us);
+        };
+        match self.kind {
+            EdgeKind::Forward => to(0, batch),
+            EdgeKind::Keyed => {
+                batch.partition(&routing.assignment, |LaneId(lane), part| to(lane, part))
+            }
+            EdgeKind::Rebalance => {
+                to(self.turn, batch);
+                self.turn = (self.turn + 1) % self.outboxes.len();
+            }
+            EdgeKind::Broadcast => {
+                let lanes = self.outboxes.len();
+                (1..lanes).for_each(|lane| {
+                    self.outboxes[lane].put(batch.clone(), routing.target, now.monotonic_us)
+                });
+                self.outboxes[0].put(batch, routing.target, now.monotonic_us);
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The pure core of Tidemill.
+//!
+//! Owns everything that can be decided without touching the world: batches, the job's graph, routing,
+//! keyed state, the rules of a call, and the lane that makes steps. It must not know threads, files,
+//! sockets, clocks, random sources or Wasm: time comes in as an argument, records and effects go through
+//! the traits in [`connector`] and [`operator`]. So the whole of it runs under a seeded simulator.
+
+pub mod batch;
+pub mod call;
+pub mod column;
+pub mod connector;
+pub mod counters;
+pub mod describe;
+pub mod failure;
+pub mod graph;
+pub mod ids;
+pub mod key_group;
+pub mod lane;
+pub mod limits;
+pub mod operator;
+pub mod state;

@@ -1,0 +1,201 @@
+//! The keys of one key group: hash -> dense slot.
+//!
+//! Owns slot numbers: which are in use, which are free, and how many states of a slot hold something.
+//! Knows nothing of the items. Invariant: a slot in `index` is in use; a freed slot is in `free` once.
+
+use hashbrown::HashTable;
+
+/// Longest key that lies in its entry rather than on the heap. Makes an entry 40 bytes.
+const INLINE_BYTES: usize = 22;
+/// What an entry costs beside its key: the entry, its table bucket and its count.
+const ENTRY_OVERHEAD_BYTES: u64 =
+    (size_of::<Entry>() + size_of::<u32>() * 2 + size_of::<u16>()) as u64;
+
+#[derive(Default)]
+pub(super) struct KeyTable {
+    index: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// For each slot how many states hold something there.
+    holding: Vec<u16>,
+    free: Vec<u32>,
+    held: u64,
+    heap_bytes: u64,
+}
+
+struct Entry {
+    hash: u64,
+    key: Key,
+    /// The call that last resolved this key, and the key's index in that call.
+    stamp: u32,
+    index: u32,
+}
+
+enum Key {
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE_BYTES],
+    },
+    Heap(Box<[u8]>),
+    /// The slot is free.
+    Free,
+}
+
+impl Key {
+    fn new(key: &[u8]) -> Self {
+        match key.len() {
+            len @ 0..=INLINE_BYTES => {
+                let mut bytes = [0; INLINE_BYTES];
+                bytes[..len].copy_from_slice(key);
+                Self::Inline { len: len as u8, bytes }
+            }
+            _ => Self::Heap(key.into()),
+        }
+    }
+
+    #[inline]
+    fn is(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Inline { len, bytes } => bytes[..*len as usize] == *key,
+            Self::Heap(bytes) => **bytes == *key,
+            Self::Free => false,
+        }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        match self {
+            Self::Heap(bytes) => bytes.len() as u64,
+            Self::Inline { .. } | Self::Free => 0,
+        }
+    }
+}
+
+impl KeyTable {
+    /// The slot of a key, made if need be, and its index in the call: `fresh` when this is its first
+    /// appearance in `call`, else the index that it got then.
+    #[inline]
+    pub(super) fn resolve(&mut self, hash: u64, key: &[u8], call: u32, fresh: u32) -> (u32, u32) {
+        let entries = &self.entries;
+        let found = self.index.find(hash, |slot| {
+            let entry = &entries[*slot as usize];
+            entry.hash == hash && entry.key.is(key)
+        });
+        let slot = match found {
+            Some(slot) => *slot,
+            None => self.insert(hash, key),
+        };
+        let entry = &mut self.entries[slot as usize];
+        if entry.stamp != call {
+            entry.stamp = call;
+            entry.index = fresh;
+        }
+        (slot, entry.index)
+    }
+
+    fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let entry = Entry { hash, key: Key::new(key), stamp: 0, index: 0 };
+        self.heap_bytes += entry.key.heap_bytes();
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = entry;
+                slot
+            }
+            None => {
+                self.entries.push(entry);
+                self.holding.push(0);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let entries = &self.entries;
+        self.index.insert_unique(hash, slot, |slot| entries[*slot as usize].hash);
+        slot
+    }
+
+    /// Records that a state of `slot` went from holding something (`before`) to `after`.
+    #[inline]
+    pub(super) fn note(&mut self, slot: u32, before: bool, after: bool) {
+        if before == after {
+            return;
+        }
+        let holding = &mut self.holding[slot as usize];
+        if after {
+            *holding += 1;
+            self.held += u64::from(*holding == 1);
+        } else {
+            *holding -= 1;
+            self.held -= u64::from(*holding == 0);
+        }
+    }
+
+    /// Frees a slot in use that holds nothing.
+    #[inline]
+    pub(super) fn free_if_bare(&mut self, slot: u32) {
+        if self.holding[slot as usize] > 0 {
+            return;
+        }
+        let entry = &mut self.entries[slot as usize];
+        if matches!(entry.key, Key::Free) {
+            return;
+        }
+        self.heap_bytes -= entry.key.heap_bytes();
+        entry.key = Key::Free;
+        if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+    }
+
+    /// Makes every stamp older than any call to come.
+    pub(super) fn forget_stamps(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.stamp = 0);
+    }
+
+    /// Slots ever handed out; all slot numbers are below it.
+    pub(super) fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Keys that hold something.
+    pub(super) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Bytes of keys and table.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.entries.len() - self.free.len()) as u64 * ENTRY_OVERHEAD_BYTES + self.heap_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_stays_at_forty_bytes() {
+        assert_eq!(size_of::<Entry>(), 40);
+    }
+
+    #[test]
+    fn a_second_index_in_one_call_meets_the_first() {
+        let mut keys = KeyTable::default();
+        assert_eq!(keys.resolve(1, b"a", 1, 0), (0, 0));
+        assert_eq!(keys.resolve(1, b"b", 1, 1), (1, 1));
+        assert_eq!(keys.resolve(1, b"a", 1, 2), (0, 0));
+        assert_eq!(keys.resolve(1, b"a", 2, 0), (0, 0));
+        assert_eq!(keys.resolve(1, b"a", 2, 1), (0, 0));
+    }
+
+    #[test]
+    fn a_bare_slot_is_freed_once_and_used_again() {
+        let mut keys = KeyTable::default();
+        let long = vec![7; 100];
+        assert_eq!(keys.resolve(9, &long, 1, 0), (0, 0));
+        keys.free_if_bare(0);
+        keys.free_if_bare(0);
+        assert_eq!((keys.bytes(), keys.held()), (0, 0));
+        assert_eq!(keys.resolve(5, b"new", 2, 0).0, 0);
+        assert_eq!(keys.resolve(9, &long, 2, 1).0, 1);
+        keys.note(1, false, true);
+        keys.free_if_bare(1);
+        assert_eq!((keys.held(), keys.resolve(9, &long, 3, 0).0), (1, 1));
+    }
+}

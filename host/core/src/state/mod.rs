@@ -1,0 +1,161 @@
+//! Keyed state: the backend that holds it while a task runs, and the overlay that makes a call atomic.
+//!
+//! [`StateBackend`] is the seam: what a task's keyed state must be able to do, whatever holds it.
+//! [`memory`] is the backend in this crate. [`TaskState`] puts the per-call overlay over a backend; it is
+//! all that a call sees. Invariant: a backend holds exactly the writes of calls that returned ok.
+
+pub mod memory;
+mod overlay;
+mod task_state;
+#[cfg(test)]
+mod tests;
+
+pub use task_state::TaskState;
+
+use crate::batch::Dictionary;
+use crate::column::{BytesColumn, OptionalColumn};
+use crate::failure::Failure;
+
+/// Where one key's items live in a backend: valid from `resolve` to `settle`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRef {
+    /// Index of the key group among the task's own.
+    pub group: u32,
+    /// Dense index within the key group.
+    pub slot: u32,
+}
+
+/// The distinct keys of a batch, in order of first appearance, and where their items live.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// The distinct keys and their hashes.
+    pub dictionary: Dictionary,
+    /// For each distinct key where its items live.
+    pub slots: Vec<SlotRef>,
+    /// For each record the index of its distinct key.
+    pub key_of: Vec<u32>,
+}
+
+/// How much a backend holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateUsage {
+    /// Keys with at least one item.
+    pub keys: u64,
+    /// Bytes of keys and items, with the overhead of holding them, estimated.
+    pub bytes: u64,
+}
+
+/// Milliseconds since the Unix epoch at which an item expires; [`NEVER`] if it does not.
+pub type ExpiresAt = i64;
+
+/// An item with this expiry lives on.
+pub const NEVER: ExpiresAt = i64::MAX;
+
+/// Holds the keyed state of one task.
+///
+/// Guarantees: keys are resolved with the hash that routing computed, and only keys of the key groups
+/// that the task owns resolve at all; an item whose expiry is not after `now_ms` is never returned;
+/// expired items are removed by `expire` whether or not anybody asks for them; map entries come in
+/// ascending order of key bytes. State ids and kinds are the caller's promise (checked by
+/// [`TaskState`]); a backend may panic when they are wrong.
+pub trait StateBackend: Send {
+    /// Finds or makes the slot of each key that a record of the batch has. `key_of` is as in a batch:
+    /// empty means record `i` has key `i`.
+    ///
+    /// # Errors
+    /// [`Failure::Host`] when a key belongs to a key group that this task does not own.
+    fn resolve(
+        &mut self,
+        dictionary: &Dictionary,
+        key_of: &[u32],
+        resolved: &mut Resolved,
+    ) -> Result<(), Failure>;
+
+    /// Bytes of all value states of one slot, to bound what a call may read at once.
+    fn value_bytes(&self, slot: SlotRef) -> usize;
+
+    /// Appends to `out` the item of each slot.
+    fn read_values(&self, state: usize, slots: &[SlotRef], now_ms: i64, out: &mut OptionalColumn);
+
+    /// Sets or (with `None`) clears the item of a slot.
+    fn write_value(
+        &mut self,
+        state: usize,
+        slot: SlotRef,
+        item: Option<&[u8]>,
+        expires_at: ExpiresAt,
+    );
+
+    /// Number of items of the list of a slot.
+    fn list_len(&self, state: usize, slot: SlotRef, now_ms: i64) -> u64;
+
+    /// Calls `each` with the items of a list from index `start` on, in order, until it answers `false`.
+    fn read_list(
+        &self,
+        state: usize,
+        slot: SlotRef,
+        now_ms: i64,
+        start: u64,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    );
+
+    /// Appends items to the list of a slot.
+    fn append_list(
+        &mut self,
+        state: usize,
+        slot: SlotRef,
+        items: &BytesColumn,
+        expires_at: ExpiresAt,
+    );
+
+    /// Removes the whole list of a slot.
+    fn clear_list(&mut self, state: usize, slot: SlotRef);
+
+    /// Entry `key` of the map of a slot.
+    fn read_map(&self, state: usize, slot: SlotRef, key: &[u8], now_ms: i64) -> Option<&[u8]>;
+
+    /// Calls `each` with the entries of a map from `start` (included) on, in ascending order of key
+    /// bytes, until it answers `false`.
+    fn scan_map(
+        &self,
+        state: usize,
+        slot: SlotRef,
+        start: &[u8],
+        now_ms: i64,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    );
+
+    /// Sets or removes an entry of the map of a slot.
+    fn write_map(
+        &mut self,
+        state: usize,
+        slot: SlotRef,
+        key: &[u8],
+        value: Option<&[u8]>,
+        expires_at: ExpiresAt,
+    );
+
+    /// Removes the whole map of a slot.
+    fn clear_map(&mut self, state: usize, slot: SlotRef);
+
+    /// Gives the items of a slot (for a map: the entry `key`) a new expiry, but those that have
+    /// expired: they stay dead.
+    fn refresh(
+        &mut self,
+        state: usize,
+        slot: SlotRef,
+        key: Option<&[u8]>,
+        now_ms: i64,
+        expires_at: ExpiresAt,
+    );
+
+    /// Ends a call: frees those of its slots that hold no item. No other slot is touched.
+    fn settle(&mut self, slots: &[SlotRef]);
+
+    /// Removes expired items, looking at no more than `budget` slots, and says when to come again
+    /// (milliseconds since the Unix epoch; `None`: nothing expires).
+    fn expire(&mut self, now_ms: i64, budget: usize) -> Option<i64>;
+
+    /// How much is held.
+    fn usage(&self) -> StateUsage;
+}
