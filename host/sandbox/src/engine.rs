@@ -1,0 +1,195 @@
+//! The engine: one profile for every sandbox, every line of it set on purpose.
+//!
+//! Support for garbage collection is not compiled in at all, and with it `externref` and exceptions;
+//! of reference types only function references in tables remain.
+//!
+//! Owns wasmtime's engine, the linker and the ticker thread that advances the epoch. The resulting set
+//! of Wasm features is asserted by a test, so that an upgrade cannot widen it unseen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_core::limits::{Limits, WASM_STACK_BYTES};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+    WasmFeatures,
+};
+
+use crate::artefact::ArtefactStore;
+use crate::bindings::{operator, wasi};
+use crate::guest_data::GuestData;
+use crate::host_wasi::link_empty_filesystem;
+
+/// How often the epoch advances: the resolution of CPU limits.
+const TICK: Duration = Duration::from_millis(5);
+/// Core instances, memories and tables that one component may bring along: an interpreter brings a
+/// handful, a plain component one and its shims.
+const INSTANCES_PER_COMPONENT: u32 = 20;
+
+/// What the engine depends on beside the profile.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Sandboxes that may exist at once.
+    pub sandboxes: u32,
+    /// Largest memory of a sandbox, in bytes; `Limits` of an operator may only be lower.
+    pub memory_bytes: u64,
+    /// Compile with all cores.
+    pub parallel_compilation: bool,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        let memory_bytes = Limits::default().memory_bytes;
+        Self { sandboxes: 2048, memory_bytes, parallel_compilation: true }
+    }
+}
+
+/// The engine could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the Wasm engine could not be started: {0}")]
+pub struct EngineError(pub(crate) String);
+
+/// The place where components are admitted and sandboxes made.
+pub struct Sandboxes {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<GuestData>,
+    pub(crate) artefacts: Option<Arc<dyn ArtefactStore>>,
+}
+
+impl Sandboxes {
+    /// Starts an engine. Without `artefacts` every component is compiled anew.
+    ///
+    /// # Errors
+    /// When the pool's address space cannot be reserved, or the ticker thread not be started.
+    pub fn new(
+        settings: &EngineSettings,
+        artefacts: Option<Arc<dyn ArtefactStore>>,
+    ) -> Result<Self, EngineError> {
+        let engine =
+            Engine::new(&profile(settings)).map_err(|error| EngineError(format!("{error:#}")))?;
+        let linker = linker(&engine).map_err(|error| EngineError(format!("{error:#}")))?;
+        start_ticker(&engine)?;
+        Ok(Self { engine, linker, artefacts })
+    }
+}
+
+fn start_ticker(engine: &Engine) -> Result<(), EngineError> {
+    let engine = engine.weak();
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    let ticker = std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(tick);
+    ticker.map_err(|error| EngineError(format!("no thread for the epoch ticker: {error}")))?;
+    Ok(())
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestData>> {
+    let mut linker = Linker::new(engine);
+    operator::Plain::add_to_linker::<_, HasSelf<GuestData>>(&mut linker, |data| data)?;
+    wasi::Wasi::add_to_linker::<_, HasSelf<GuestData>>(&mut linker, |data| data)?;
+    link_empty_filesystem(&mut linker)?;
+    Ok(linker)
+}
+
+fn profile(settings: &EngineSettings) -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .parallel_compilation(settings.parallel_compilation)
+        .debug_info(false)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    // Everything that is not named is off, proposals that this wasmtime turns on by default included.
+    config
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(allowed_features(), true)
+        .shared_memory(false)
+        .concurrency_support(false);
+    config
+}
+
+fn allowed_features() -> WasmFeatures {
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::FLOATS
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::BULK_MEMORY_OPT
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::SIMD
+        | WasmFeatures::COMPONENT_MODEL
+}
+
+fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    let cores = settings.sandboxes.saturating_mul(4);
+    pool.total_component_instances(settings.sandboxes)
+        .total_core_instances(cores)
+        .total_memories(settings.sandboxes)
+        .total_tables(cores)
+        .max_core_instances_per_component(INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(INSTANCES_PER_COMPONENT)
+        .max_tables_per_component(INSTANCES_PER_COMPONENT)
+        .max_memory_size(usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX))
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .table_elements(20_000);
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the engine takes a core module with this body.
+    fn takes(engine: &Engine, module: &str) -> bool {
+        let wasm = wat::parse_str(module).unwrap();
+        wasmtime::Module::validate(engine, &wasm).is_ok()
+    }
+
+    #[test]
+    fn the_profile_allows_what_it_names_and_nothing_else() {
+        let sandboxes = Sandboxes::new(&EngineSettings::default(), None).unwrap();
+        let engine = &sandboxes.engine;
+        let allowed = [
+            "(module (func (result v128) (v128.const i32x4 0 0 0 0)))",
+            "(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0))))",
+            "(module (func (result i32 i32) (i32.const 0) (i32.const 0)))",
+            "(module (table 1 funcref) (table 1 funcref) (func (drop (ref.null func))))",
+            "(module (func (param i32) (result i32) (i32.extend8_s (local.get 0))))",
+        ];
+        let refused = [
+            "(module (table 1 externref))",
+            "(module (memory 1 1 shared))",
+            "(module (memory i64 1))",
+            "(module (memory 1) (memory 1))",
+            "(module (memory 1 (pagesize 1)))",
+            "(module (func (return_call 0)))",
+            "(module (type (struct)))",
+            "(module (tag))",
+            "(module (type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0))))",
+            "(module (func (result v128) (i8x16.relaxed_swizzle (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0))))",
+            "(module (func (result i64 i64) (i64.add128 (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0))))",
+        ];
+        for module in allowed {
+            assert!(takes(engine, module), "{module}");
+        }
+        for module in refused {
+            assert!(!takes(engine, module), "{module}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a store carries: the call at hand, the limits, and the guest's handles.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::time::{ClockId, clock_gettime};
+use tidemill_core::call::{CallFrame, CallRules};
+use tidemill_core::failure::{FaultCode, GuestFault};
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+
+use crate::component::TaskIdentity;
+use crate::guest_log::GuestLog;
+
+/// Handles to streams and pollables that a guest may hold at once.
+const RESOURCES_MAX: usize = 1024;
+/// Core instances, memories and tables of one component at most.
+const INSTANCES_MAX: usize = 64;
+
+/// Data of one store.
+pub(crate) struct GuestData {
+    /// The call at hand; a spare between calls.
+    pub(crate) frame: Box<CallFrame>,
+    pub(crate) table: ResourceTable,
+    pub(crate) memory: MemoryLimiter,
+    pub(crate) cpu: CpuBudget,
+    pub(crate) log: GuestLog,
+    /// Environment that WASI shows: the job's configuration of the operator.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl GuestData {
+    pub(crate) fn new(
+        rules: Arc<CallRules>,
+        identity: &TaskIdentity,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let limits = rules.limits.clone();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            frame: Box::new(CallFrame::new(rules, None)),
+            table,
+            memory: MemoryLimiter {
+                memory_left: usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX),
+                memory_limit: limits.memory_bytes,
+                table_left: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
+                refused: false,
+            },
+            cpu: CpuBudget { allowed_us: 0, began_us: None, stop },
+            log: GuestLog::new(identity, &limits),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// Counts the sum of a store's memories and tables against its limits.
+pub(crate) struct MemoryLimiter {
+    memory_left: usize,
+    memory_limit: u64,
+    table_left: usize,
+    refused: bool,
+}
+
+impl MemoryLimiter {
+    /// The limit, if a memory has been refused to grow: most guests trap shortly after.
+    pub(crate) fn refused(&self) -> Option<u64> {
+        self.refused.then_some(self.memory_limit)
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let fits = more <= self.memory_left;
+        if fits {
+            self.memory_left -= more;
+        }
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let fits = more <= self.table_left;
+        if fits {
+            self.table_left -= more;
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        INSTANCES_MAX
+    }
+}
+
+/// A call's allowance of its own CPU time. Waiting does not count: time is the thread's own.
+///
+/// The first tick of the epoch inside a call starts the count, so that a call shorter than a tick pays
+/// for no clock. A call may therefore use one tick more than its allowance.
+pub(crate) struct CpuBudget {
+    allowed_us: u64,
+    began_us: Option<u64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl CpuBudget {
+    /// Begins a call that may use `allowed_us` of its own CPU time.
+    pub(crate) fn begin(&mut self, allowed_us: u64) {
+        self.allowed_us = allowed_us;
+        self.began_us = None;
+    }
+
+    /// Called at each tick of the epoch inside the guest.
+    pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(GuestFault::new(FaultCode::Stopped, "the job is being stopped").into());
+        }
+        let now_us = thread_cpu_us();
+        let used_us = now_us - *self.began_us.get_or_insert(now_us);
+        if used_us > self.allowed_us {
+            let message = format!(
+                "the call used {} ms of CPU time; {} ms are allowed",
+                used_us / 1000,
+                self.allowed_us / 1000
+            );
+            return Err(GuestFault::new(FaultCode::CpuLimit, message).into());
+        }
+        Ok(UpdateDeadline::Continue(1))
+    }
+}
+
+fn thread_cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+}

@@ -1,0 +1,174 @@
+//! Log lines of a guest: limited in rate and size, escaped, with the operator's name on them.
+//!
+//! A line over the rate is dropped and counted; the next line that gets through says how many were.
+//! Never blocks.
+
+use std::time::{Duration, Instant};
+
+use tidemill_core::limits::Limits;
+
+use crate::component::TaskIdentity;
+
+/// How severe a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+pub(crate) struct GuestLog {
+    job: String,
+    operator: String,
+    task: u32,
+    line_bytes: usize,
+    lines_per_second: u32,
+    window_start: Option<Instant>,
+    lines_in_window: u32,
+    dropped: u64,
+    /// The newest line written to stderr: a panic's message, when a trap follows.
+    last_stderr: String,
+}
+
+impl GuestLog {
+    pub(crate) fn new(identity: &TaskIdentity, limits: &Limits) -> Self {
+        Self {
+            job: identity.job.clone(),
+            operator: identity.operator.clone(),
+            task: identity.task,
+            line_bytes: limits.log_line_bytes,
+            lines_per_second: limits.log_lines_per_second,
+            window_start: None,
+            lines_in_window: 0,
+            dropped: 0,
+            last_stderr: String::new(),
+        }
+    }
+
+    /// Writes a line of stdout or stderr.
+    pub(crate) fn write_stream(&mut self, is_stderr: bool, line: &[u8]) {
+        let line = String::from_utf8_lossy(&line[..line.len().min(self.line_bytes)]);
+        if line.trim().is_empty() {
+            return;
+        }
+        if is_stderr {
+            // A panic comes as "thread ... panicked at ...:" and then the message; keep both.
+            let keep = self.last_stderr.starts_with("thread") && !self.last_stderr.contains('\n');
+            self.last_stderr = if keep {
+                format!("{}\n{line}", self.last_stderr)
+            } else {
+                line.clone().into_owned()
+            };
+        }
+        let level = if is_stderr { Level::Warn } else { Level::Info };
+        self.write(level, &line, &[]);
+    }
+
+    /// Takes the newest line of stderr.
+    pub(crate) fn take_last_stderr(&mut self) -> Option<String> {
+        let line = std::mem::take(&mut self.last_stderr);
+        (!line.is_empty()).then_some(line)
+    }
+
+    /// Writes a line.
+    pub(crate) fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
+        if !self.admit(Instant::now()) {
+            self.dropped += 1;
+            return;
+        }
+        let message = escape(message, self.line_bytes);
+        let mut rest = self.line_bytes.saturating_sub(message.len());
+        let mut shown = String::new();
+        for (name, value) in fields {
+            let field = format!(" {}={}", escape(name, rest), escape(value, rest));
+            if field.len() > rest {
+                break;
+            }
+            rest -= field.len();
+            shown.push_str(&field);
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        let (job, operator, task) = (&*self.job, &*self.operator, self.task);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(target: "guest", job, operator, task, dropped, "{message}{shown}")
+            };
+        }
+        match level {
+            Level::Trace => line!(trace),
+            Level::Debug => line!(debug),
+            Level::Info => line!(info),
+            Level::Warn => line!(warn),
+            Level::Error => line!(error),
+        }
+    }
+
+    fn admit(&mut self, now: Instant) -> bool {
+        let in_window = self
+            .window_start
+            .is_some_and(|start| now.duration_since(start) < Duration::from_secs(1));
+        if !in_window {
+            self.window_start = Some(now);
+            self.lines_in_window = 0;
+        }
+        self.lines_in_window += 1;
+        self.lines_in_window <= self.lines_per_second
+    }
+}
+
+/// Cuts to `max` bytes and escapes control characters, so that a guest can neither forge a line nor
+/// steer a terminal.
+fn escape(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max));
+    for c in text.chars() {
+        if out.len() >= max {
+            out.push('…');
+            break;
+        }
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines_per_second: u32) -> GuestLog {
+        GuestLog::new(
+            &TaskIdentity::default(),
+            &Limits { log_lines_per_second: lines_per_second, ..Limits::default() },
+        )
+    }
+
+    #[test]
+    fn lines_over_the_rate_are_dropped_until_the_next_second() {
+        let mut log = log(2);
+        let start = Instant::now();
+        let admitted: Vec<bool> = (0..4).map(|_| log.admit(start)).collect();
+        assert_eq!(admitted, [true, true, false, false]);
+        assert!(log.admit(start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_long_lines_cut() {
+        assert_eq!(escape("a\n\u{1b}[31mb", 100), "a\\n\\u{1b}[31mb");
+        assert_eq!(escape("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn the_message_of_a_panic_is_kept() {
+        let mut log = log(100);
+        log.write_stream(true, b"thread '<unnamed>' panicked at src/lib.rs:1:1:");
+        log.write_stream(true, b"out of tide");
+        let kept = log.take_last_stderr().unwrap_or_default();
+        assert!(kept.contains("lib.rs:1:1") && kept.ends_with("out of tide"));
+        assert_eq!(log.take_last_stderr(), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! One sandbox: a store and an instance, behind the seam that tasks see.
+//!
+//! Owns entering and leaving the guest. The call's frame is swapped into the store for the time of a
+//! call (two pointers), so that host functions find it there; the input's columns are lowered straight
+//! from where they lie.
+
+use tidemill_core::call::{CallFrame, CallInput, Phase};
+use tidemill_core::failure::Failure;
+use tidemill_core::operator::{BadRecord, OpenContext, OperatorInstance};
+use wasmtime::component::{ComponentType, Func, InstancePre, Lower};
+use wasmtime::{Store, StoreContextMut};
+
+use crate::bindings::operator::Plain;
+use crate::bindings::operator::exports::tidemill::operator::operator as guest;
+use crate::bindings::operator::tidemill::operator::types;
+use crate::component::GuestExports;
+use crate::guest_data::GuestData;
+use crate::trap::{classify, cut_words};
+
+/// `bytes-column`, borrowed: the generated type would want a copy.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct ColumnRef<'a> {
+    data: &'a [u8],
+    ends: &'a [u32],
+}
+
+/// `input-batch`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct InputRef<'a> {
+    keys: ColumnRef<'a>,
+    #[component(name = "key-of")]
+    key_of: &'a [u32],
+    values: ColumnRef<'a>,
+    timestamps: &'a [i64],
+}
+
+type Answer = (Result<Vec<types::BadRecord>, types::Failure>,);
+
+pub(crate) struct SandboxInstance {
+    store: Store<GuestData>,
+    plain: Plain,
+    process: Func,
+    hook_cpu_us: u64,
+}
+
+impl SandboxInstance {
+    pub(crate) fn new(
+        pre: &InstancePre<GuestData>,
+        exports: &GuestExports,
+        data: GuestData,
+    ) -> Result<Self, Failure> {
+        let limits = data.frame.limits();
+        let (hook_cpu_us, fuel) = (limits.hook_cpu_us, limits.host_call_bytes);
+        let mut store = Store::new(pre.component().engine(), data);
+        store.set_hostcall_fuel(fuel);
+        store.limiter(|data| &mut data.memory);
+        store.epoch_deadline_callback(|mut store: StoreContextMut<'_, GuestData>| {
+            store.data_mut().cpu.tick()
+        });
+        store.data_mut().cpu.begin(hook_cpu_us);
+        store.set_epoch_deadline(1);
+        let instance = match pre.instantiate(&mut store) {
+            Ok(instance) => instance,
+            Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                return Err(Failure::Host(format!("HOST_FULL: {error}")));
+            }
+            Err(error) => return Err(classify(&error, store.data_mut())),
+        };
+        let host_fault = |error: &dyn std::fmt::Display| Failure::Host(error.to_string());
+        let plain =
+            exports.plain.load(&mut store, &instance).map_err(|error| host_fault(&error))?;
+        let process = instance
+            .get_func(&mut store, exports.process)
+            .ok_or_else(|| host_fault(&"the export `process` vanished"))?;
+        Ok(Self { store, plain, process, hook_cpu_us })
+    }
+
+    /// Begins a call on the sandbox's own spare frame, for calls that have no task.
+    pub(crate) fn begin_spare(&mut self, phase: Phase) {
+        self.store.data_mut().frame.begin(phase, 0, 0);
+    }
+
+    pub(crate) fn describe(&mut self) -> Result<guest::Description, Failure> {
+        self.enter(self.hook_cpu_us);
+        let described = self.plain.tidemill_operator_operator().call_describe(&mut self.store);
+        described.map_err(|error| classify(&error, self.store.data_mut()))
+    }
+
+    fn enter(&mut self, cpu_us: u64) {
+        self.store.data_mut().cpu.begin(cpu_us);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Runs `call` with the frame in the store.
+    fn with_frame<T>(
+        &mut self,
+        frame: &mut Box<CallFrame>,
+        cpu_us: u64,
+        call: impl FnOnce(&Plain, &Func, &mut Store<GuestData>) -> wasmtime::Result<T>,
+    ) -> Result<T, Failure> {
+        self.enter(cpu_us);
+        std::mem::swap(&mut self.store.data_mut().frame, frame);
+        let outcome = call(&self.plain, &self.process, &mut self.store);
+        std::mem::swap(&mut self.store.data_mut().frame, frame);
+        outcome.map_err(|error| classify(&error, self.store.data_mut()))
+    }
+}
+
+impl OperatorInstance for SandboxInstance {
+    fn open(&mut self, frame: &mut Box<CallFrame>, context: &OpenContext) -> Result<(), Failure> {
+        let context = guest::Context {
+            tenant: context.tenant.clone(),
+            job: context.job.clone(),
+            operator_id: context.operator_id.clone(),
+            task: context.task,
+            parallelism: context.parallelism,
+            incarnation: context.incarnation,
+            config: context.config.clone(),
+        };
+        let answer = self.with_frame(frame, self.hook_cpu_us, |plain, _, store| {
+            plain.tidemill_operator_operator().call_open(store, &context)
+        })?;
+        answer.map_err(gave_up)
+    }
+
+    fn process(
+        &mut self,
+        frame: &mut Box<CallFrame>,
+        input: u32,
+    ) -> Result<Vec<BadRecord>, Failure> {
+        let cpu_us = frame.limits().process_cpu_us_for(frame.input_len());
+        let is_fixed = frame.input_is_fixed(input);
+        let dictionary = frame.input.dictionary.clone();
+        // The columns are lowered from here while the frame is in the store.
+        let CallInput { key_of, values, timestamps, .. } = std::mem::take(&mut frame.input);
+        frame.input.dictionary = dictionary.clone();
+        let answer = self.with_frame(frame, cpu_us, |_, process, store| {
+            let batch = InputRef {
+                keys: ColumnRef { data: &dictionary.keys.data, ends: &dictionary.keys.ends },
+                key_of: &key_of,
+                values: ColumnRef {
+                    data: &values.data,
+                    ends: if is_fixed { &[] } else { &values.ends },
+                },
+                timestamps: &timestamps,
+            };
+            let process = process.typed::<(u32, InputRef<'_>), Answer>(&*store)?;
+            process.call(store, (input, batch))
+        });
+        frame.input = CallInput { dictionary, key_of, values, timestamps };
+        let bad = answer?.0.map_err(gave_up)?;
+        let bad = bad.into_iter();
+        Ok(bad.map(|b| BadRecord { index: b.index, reason: cut_words(b.reason) }).collect())
+    }
+
+    fn close(&mut self, frame: &mut Box<CallFrame>) -> Result<(), Failure> {
+        let answer = self.with_frame(frame, self.hook_cpu_us, |plain, _, store| {
+            plain.tidemill_operator_operator().call_close(store)
+        })?;
+        answer.map_err(gave_up)
+    }
+}
+
+fn gave_up(failure: types::Failure) -> Failure {
+    match failure {
+        types::Failure::Fatal(message) => Failure::Fatal(cut_words(message)),
+    }
+}
