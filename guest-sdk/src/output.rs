@@ -1,0 +1,320 @@
+//! Emitted records, gathered as columns and handed over a column at a time.
+//!
+//! Knows nothing of state. Invariants: the records of one output leave in the order in which they
+//! were emitted, whatever their kinds of key; what a record emits leaves only after the record
+//! was processed, so that it can be taken back; a buffer that has left is used again.
+
+use crate::bindings::tidemill::operator::types::{KeySource, OutputBatch};
+use crate::codec::Encode;
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::host;
+use crate::limits::{
+    CALL_EMITTED_BYTES_MAX, CALL_EMITTED_RECORDS_MAX, EMIT_BYTES_TARGET, EMIT_RECORDS_TARGET,
+    KEY_BYTES_MAX, VALUE_BYTES_MAX,
+};
+
+/// One of the outputs of the description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Output(pub(crate) u32);
+
+impl Output {
+    /// The output that was described first; the one that is meant where none is named.
+    pub const FIRST: Self = Self(0);
+}
+
+/// Where the key of an emitted record comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum EmitKey<'k> {
+    None,
+    /// A key of the batch at hand: nothing is copied or hashed again.
+    Slot(u32),
+    New(&'k [u8]),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyKind {
+    None,
+    Input,
+    New,
+}
+
+impl EmitKey<'_> {
+    #[inline]
+    fn kind(self) -> KeyKind {
+        match self {
+            Self::None => KeyKind::None,
+            Self::Slot(_) => KeyKind::Input,
+            Self::New(_) => KeyKind::New,
+        }
+    }
+}
+
+/// Records of one output and one kind of key.
+#[derive(Debug)]
+struct Segment {
+    kind: KeyKind,
+    records: usize,
+    keys: Column,
+    key_of: Vec<u32>,
+    values: Column,
+    /// Empty while all are 0.
+    timestamps: Vec<i64>,
+}
+
+impl Segment {
+    fn new(width: Option<u32>) -> Self {
+        Self {
+            kind: KeyKind::None,
+            records: 0,
+            keys: Column::new(None),
+            key_of: Vec::new(),
+            values: Column::new(width),
+            timestamps: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.keys.bytes() + self.values.bytes()
+    }
+
+    #[inline]
+    fn push_timestamp(&mut self, timestamp_ms: i64) {
+        if self.timestamps.len() < self.records {
+            if timestamp_ms == 0 {
+                return;
+            }
+            self.fill_timestamps();
+        } else if timestamp_ms == 0 && self.records == 0 {
+            return;
+        }
+        self.timestamps.push(timestamp_ms);
+    }
+
+    #[cold]
+    fn fill_timestamps(&mut self) {
+        self.timestamps.resize(self.records, 0);
+    }
+
+    fn truncate(&mut self, records: usize) {
+        self.records = records;
+        self.keys.truncate(records);
+        self.key_of.truncate(records);
+        self.values.truncate(records);
+        self.timestamps.truncate(records);
+    }
+
+    /// Bytes of the first `records` records.
+    fn bytes_before(&self, records: usize) -> usize {
+        let keys = if self.kind == KeyKind::New { self.keys.bytes_before(records) } else { 0 };
+        keys + self.values.bytes_before(records)
+    }
+
+    /// Hands the records over and is empty again, with its buffers kept.
+    fn emit(&mut self, output: u32) {
+        let mut keys = match self.kind {
+            KeyKind::None => KeySource::None,
+            KeyKind::Input => KeySource::InputKeys,
+            KeyKind::New => KeySource::NewKeys(std::mem::take(&mut self.keys.raw)),
+        };
+        let batch = OutputBatch {
+            keys,
+            key_of: std::mem::take(&mut self.key_of),
+            values: std::mem::take(&mut self.values.raw),
+            timestamps: std::mem::take(&mut self.timestamps),
+        };
+        host::emit(output, &batch);
+        OutputBatch {
+            keys,
+            key_of: self.key_of,
+            values: self.values.raw,
+            timestamps: self.timestamps,
+        } = batch;
+        if let KeySource::NewKeys(raw) = keys {
+            self.keys.raw = raw;
+        }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        self.records = 0;
+        self.keys.clear();
+        self.key_of.clear();
+        self.values.clear();
+        self.timestamps.clear();
+    }
+}
+
+/// How far an output was filled before the record at hand, and what that record has added in
+/// segments that are sealed since.
+#[derive(Debug, Default)]
+struct Mark {
+    serial: u64,
+    sealed: usize,
+    records: usize,
+    sealed_records: usize,
+    sealed_bytes: usize,
+}
+
+/// What is waiting to leave at one output.
+#[derive(Debug)]
+pub(crate) struct OutputBuffer {
+    output: u32,
+    width: Option<u32>,
+    /// Full, or followed by records with another kind of key.
+    sealed: Vec<Segment>,
+    open: Segment,
+    mark: Mark,
+    spare: Vec<Segment>,
+}
+
+impl OutputBuffer {
+    pub(crate) fn new(output: u32, width: Option<u32>) -> Self {
+        Self {
+            output,
+            width,
+            sealed: Vec::new(),
+            open: Segment::new(width),
+            mark: Mark::default(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Adds a record; `serial` numbers the record that is being processed. Sets `ready` when
+    /// something should leave. A value or key that is refused adds nothing.
+    #[inline(always)]
+    pub(crate) fn push<T: Encode + ?Sized>(
+        &mut self,
+        serial: u64,
+        key: EmitKey<'_>,
+        timestamp_ms: i64,
+        value: &T,
+        ready: &mut bool,
+    ) -> Result<()> {
+        if self.mark.serial != serial {
+            self.mark.serial = serial;
+            self.mark.sealed = self.sealed.len();
+            self.mark.records = self.open.records;
+        }
+        if self.open.kind != key.kind() {
+            self.change_kind(key.kind(), ready)?;
+        }
+        let open = &mut self.open;
+        if let EmitKey::New(bytes) = key
+            && bytes.len() > KEY_BYTES_MAX
+        {
+            return Err(key_too_long(bytes.len()));
+        }
+        let start = open.values.bytes();
+        open.values.push(value)?;
+        if T::WIDTH.is_none() && open.values.bytes() - start > VALUE_BYTES_MAX {
+            return Err(self.refuse_value(start));
+        }
+        match key {
+            EmitKey::None => {}
+            EmitKey::Slot(slot) => open.key_of.push(slot),
+            EmitKey::New(bytes) => open.keys.push_bytes(bytes),
+        }
+        open.push_timestamp(timestamp_ms);
+        open.records += 1;
+        if open.records >= EMIT_RECORDS_TARGET || open.bytes() >= EMIT_BYTES_TARGET {
+            self.seal(ready)?;
+        }
+        Ok(())
+    }
+
+    /// Hands a batch over behind everything that was emitted before.
+    pub(crate) fn emit_batch(&mut self, batch: &OutputBatch) {
+        self.flush();
+        host::emit(self.output, batch);
+    }
+
+    /// Takes back what the record with this number has emitted.
+    pub(crate) fn undo(&mut self, serial: u64) {
+        if self.mark.serial != serial {
+            return;
+        }
+        if self.sealed.len() > self.mark.sealed {
+            self.sealed.truncate(self.mark.sealed + 1);
+            if let Some(segment) = self.sealed.pop() {
+                self.open = segment;
+            }
+        }
+        self.open.truncate(self.mark.records);
+    }
+
+    /// Hands over what is sealed.
+    pub(crate) fn flush_sealed(&mut self) {
+        for mut segment in self.sealed.drain(..) {
+            segment.emit(self.output);
+            if self.spare.len() < 2 {
+                self.spare.push(segment);
+            }
+        }
+    }
+
+    /// Hands over everything.
+    pub(crate) fn flush(&mut self) {
+        self.flush_sealed();
+        if self.open.records > 0 {
+            self.open.emit(self.output);
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn discard(&mut self) {
+        self.sealed.clear();
+        self.open.clear();
+        self.mark = Mark::default();
+    }
+
+    #[cold]
+    fn change_kind(&mut self, kind: KeyKind, ready: &mut bool) -> Result<()> {
+        if self.open.records > 0 {
+            self.seal(ready)?;
+        }
+        self.open.kind = kind;
+        Ok(())
+    }
+
+    /// Closes the open segment. A single record that emits more than a call may is refused here:
+    /// it could not be processed in any batch.
+    #[cold]
+    fn seal(&mut self, ready: &mut bool) -> Result<()> {
+        *ready = true;
+        let mark = &mut self.mark;
+        if self.sealed.len() == mark.sealed {
+            mark.sealed_records = self.open.records - mark.records;
+            mark.sealed_bytes = self.open.bytes() - self.open.bytes_before(mark.records);
+        } else {
+            mark.sealed_records += self.open.records;
+            mark.sealed_bytes += self.open.bytes();
+        }
+        let mut next = self.spare.pop().unwrap_or_else(|| Segment::new(self.width));
+        next.kind = self.open.kind;
+        self.sealed.push(std::mem::replace(&mut self.open, next));
+        if mark.sealed_records > CALL_EMITTED_RECORDS_MAX
+            || mark.sealed_bytes > CALL_EMITTED_BYTES_MAX
+        {
+            return Err(Error::bad_record(format!(
+                "the record emits more than {CALL_EMITTED_RECORDS_MAX} records \
+                 or {CALL_EMITTED_BYTES_MAX} bytes"
+            )));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_value(&mut self, start: usize) -> Error {
+        let bytes = self.open.values.bytes() - start;
+        self.open.values.truncate(self.open.records);
+        Error::bad_record(format!(
+            "a value of {bytes} bytes; at most {VALUE_BYTES_MAX} are allowed"
+        ))
+    }
+}
+
+#[cold]
+fn key_too_long(bytes: usize) -> Error {
+    Error::bad_record(format!("a key of {bytes} bytes; at most {KEY_BYTES_MAX} are allowed"))
+}

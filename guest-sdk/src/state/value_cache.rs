@@ -1,0 +1,392 @@
+//! One value state during one call: read once for all slots, changed in place, written back once.
+//!
+//! Items of fixed width lie in the column as the host gave it, and are changed there. Items of
+//! varying width lie in an arena: a new version goes to its end, and the arena is compacted when
+//! most of it is dead. Invariants: a slot's flags, place and bytes agree; the version before the
+//! record at hand is kept until the next record touches the cache, so that it can come back; the
+//! type that is read and written has the described width, which `open` has checked.
+
+use super::About;
+use crate::bindings::tidemill::operator::types::{BytesColumn, OptionalColumn};
+use crate::codec::{Codec, Encode};
+use crate::column::{self, Column, is_present, push_present};
+use crate::error::Result;
+use crate::host;
+use crate::limits::STATE_WRITE_BYTES_TARGET;
+
+const PRESENT: u8 = 1;
+const DIRTY: u8 = 2;
+
+/// Items of up to this width are kept without a look at a vector.
+const SHORT_BYTES: usize = 16;
+
+/// Dead bytes that an arena may hold beside as many as are alive.
+const ARENA_SLACK_BYTES: usize = 256 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct ValueCache {
+    about: About,
+    slots: u32,
+    /// One per slot once the state was read in this call, none before.
+    flags: Vec<u8>,
+    /// With a width the column, without one the arena.
+    data: Vec<u8>,
+    /// Without a width: start and end of each slot's item in the arena.
+    places: Vec<(u32, u32)>,
+    live_bytes: usize,
+    dirty: u32,
+    undo: Undo,
+}
+
+/// The item of one slot before a record.
+#[derive(Debug, Default)]
+struct Undo {
+    serial: u64,
+    slot: u32,
+    flags: u8,
+    place: (u32, u32),
+    arena_bytes: usize,
+    /// With a width: the bytes, here if they are few and else in `long_item`.
+    short_item: [u8; SHORT_BYTES],
+    long_item: Vec<u8>,
+}
+
+impl ValueCache {
+    pub(crate) fn new(about: About) -> Self {
+        Self {
+            about,
+            slots: 0,
+            flags: Vec::new(),
+            data: Vec::new(),
+            places: Vec::new(),
+            live_bytes: 0,
+            dirty: 0,
+            undo: Undo::default(),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, slots: u32) {
+        self.slots = slots;
+        self.flags.clear();
+        self.data.clear();
+        self.places.clear();
+        self.dirty = 0;
+        self.undo.serial = 0;
+    }
+
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// The item of a slot.
+    #[inline]
+    pub(crate) fn item(&mut self, slot: u32) -> Result<Option<&[u8]>> {
+        let flags = self.flags_of(slot)?;
+        Ok((flags & PRESENT != 0).then(|| self.bytes_of(slot)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get<T: Codec>(&mut self, slot: u32) -> Result<Option<T>> {
+        if self.flags_of(slot)? & PRESENT == 0 {
+            return Ok(None);
+        }
+        let bytes = match T::WIDTH {
+            Some(width) => {
+                let start = slot as usize * width as usize;
+                &self.data[start..start + width as usize]
+            }
+            None => self.bytes_of(slot),
+        };
+        match T::decode(bytes) {
+            Ok(value) => Ok(Some(value)),
+            Err(source) => Err(self.about.unreadable(&source)),
+        }
+    }
+
+    /// Changes a slot on behalf of the record with this number.
+    #[inline(always)]
+    pub(crate) fn set<T: Encode + ?Sized>(
+        &mut self,
+        serial: u64,
+        slot: u32,
+        value: &T,
+    ) -> Result<()> {
+        self.flags_of(slot)?;
+        if self.undo.serial != serial || self.undo.slot != slot {
+            self.keep::<T>(serial, slot);
+        }
+        match T::WIDTH {
+            Some(width) => {
+                let start = slot as usize * width as usize;
+                let item = &mut self.data[start..start + width as usize];
+                if let Err(source) = value.encode_over(item) {
+                    return Err(self.about.unwritable(&source));
+                }
+            }
+            None => self.set_varying(slot, value)?,
+        }
+        self.mark(slot, PRESENT | DIRTY);
+        Ok(())
+    }
+
+    /// Replaces the item of a slot by what `change` makes of it, and answers that.
+    #[inline(always)]
+    pub(crate) fn update<T: Codec>(
+        &mut self,
+        serial: u64,
+        slot: u32,
+        change: impl FnOnce(Option<T>) -> T,
+    ) -> Result<T> {
+        let Some(width) = T::WIDTH else {
+            let value = change(self.get(slot)?);
+            self.set(serial, slot, &value)?;
+            return Ok(value);
+        };
+        let flags = self.flags_of(slot)?;
+        if self.undo.serial != serial || self.undo.slot != slot {
+            self.keep::<T>(serial, slot);
+        }
+        let start = slot as usize * width as usize;
+        let item = &mut self.data[start..start + width as usize];
+        let before = if flags & PRESENT == 0 {
+            None
+        } else {
+            match T::decode(item) {
+                Ok(value) => Some(value),
+                Err(source) => return Err(self.about.unreadable(&source)),
+            }
+        };
+        let value = change(before);
+        match value.encode_over(item) {
+            Ok(()) => {
+                self.mark(slot, PRESENT | DIRTY);
+                Ok(value)
+            }
+            Err(source) => Err(self.about.unwritable(&source)),
+        }
+    }
+
+    pub(crate) fn clear<T: Encode>(&mut self, serial: u64, slot: u32) -> Result<()> {
+        if self.flags_of(slot)? & PRESENT == 0 {
+            return Ok(());
+        }
+        if self.undo.serial != serial || self.undo.slot != slot {
+            self.keep::<T>(serial, slot);
+        }
+        if self.about.width.is_none() {
+            self.live_bytes -= self.bytes_of(slot).len();
+            self.places[slot as usize] = (0, 0);
+        }
+        self.mark(slot, DIRTY);
+        Ok(())
+    }
+
+    pub(crate) fn undo(&mut self, serial: u64) {
+        if self.undo.serial != serial {
+            return;
+        }
+        self.undo.serial = 0;
+        let slot = self.undo.slot as usize;
+        self.dirty -= u32::from(self.flags[slot] & DIRTY != 0);
+        self.dirty += u32::from(self.undo.flags & DIRTY != 0);
+        self.flags[slot] = self.undo.flags;
+        match self.about.width {
+            Some(width) => {
+                let start = slot * width as usize;
+                let item = match self.undo.short_item.get(..width as usize) {
+                    Some(item) => item,
+                    None => &self.undo.long_item,
+                };
+                self.data[start..start + width as usize].copy_from_slice(item);
+            }
+            None => {
+                let (start, end) = self.undo.place;
+                self.live_bytes -= length(self.places[slot]);
+                self.live_bytes += (end - start) as usize;
+                self.places[slot] = self.undo.place;
+                self.data.truncate(self.undo.arena_bytes);
+            }
+        }
+    }
+
+    /// Hands the changed slots over.
+    pub(crate) fn flush(&mut self) {
+        if self.dirty == 0 {
+            return;
+        }
+        if self.dirty == self.slots && self.about.width.is_some() {
+            self.flush_whole();
+        } else {
+            self.flush_changed();
+        }
+        self.begin(0);
+    }
+
+    /// Every slot was changed: the column goes back as it is.
+    fn flush_whole(&mut self) {
+        let slots: Vec<u32> = (0..self.slots).collect();
+        let data = std::mem::take(&mut self.data);
+        let values = BytesColumn { data, ends: Vec::new() };
+        let values = OptionalColumn { present: present_bits(&self.flags), values };
+        host::value_write(self.about.id, &slots, &values);
+        self.data = values.values.data;
+    }
+
+    fn flush_changed(&mut self) {
+        let mut slots = Vec::with_capacity(self.dirty as usize);
+        let mut present = Vec::new();
+        let mut values = Column::new(self.about.width);
+        for slot in 0..self.slots {
+            let flags = self.flags[slot as usize];
+            if flags & DIRTY == 0 {
+                continue;
+            }
+            push_present(&mut present, slots.len(), flags & PRESENT != 0);
+            slots.push(slot);
+            if flags & PRESENT != 0 {
+                values.push_bytes(self.bytes_of(slot));
+            } else {
+                values.push_absent();
+            }
+            if values.bytes() >= STATE_WRITE_BYTES_TARGET {
+                write(self.about.id, &mut slots, &mut present, &mut values);
+            }
+        }
+        if !slots.is_empty() {
+            write(self.about.id, &mut slots, &mut present, &mut values);
+        }
+    }
+
+    #[inline(always)]
+    fn flags_of(&mut self, slot: u32) -> Result<u8> {
+        match self.flags.get(slot as usize) {
+            Some(&flags) => Ok(flags),
+            None => self.load(slot),
+        }
+    }
+
+    /// Reads the state for all slots of the batch.
+    #[cold]
+    fn load(&mut self, slot: u32) -> Result<u8> {
+        if slot >= self.slots {
+            return Err(self.about.needs_key());
+        }
+        let OptionalColumn { present, values } = host::value_read(self.about.id);
+        let slots = self.slots as usize;
+        self.flags.extend((0..slots).map(|slot| u8::from(is_present(&present, slot))));
+        if self.about.width.is_none() {
+            let mut start = 0;
+            self.places
+                .extend(values.ends.iter().map(|&end| (std::mem::replace(&mut start, end), end)));
+            self.live_bytes = values.data.len();
+        }
+        self.data = values.data;
+        Ok(self.flags[slot as usize])
+    }
+
+    #[inline]
+    fn bytes_of(&self, slot: u32) -> &[u8] {
+        let (start, end) = match self.about.width {
+            Some(width) => (slot as usize * width as usize, (slot as usize + 1) * width as usize),
+            None => {
+                let (start, end) = self.places[slot as usize];
+                (start as usize, end as usize)
+            }
+        };
+        &self.data[start..end]
+    }
+
+    #[inline(always)]
+    fn mark(&mut self, slot: u32, flags: u8) {
+        let place = &mut self.flags[slot as usize];
+        self.dirty += u32::from(*place & DIRTY == 0);
+        *place = flags;
+    }
+
+    /// Keeps the item of a slot before a record changes it.
+    #[inline(always)]
+    fn keep<T: Encode + ?Sized>(&mut self, serial: u64, slot: u32) {
+        self.undo.serial = serial;
+        self.undo.slot = slot;
+        self.undo.flags = self.flags[slot as usize];
+        // The width of the type is a constant, and to copy so many bytes needs no call.
+        match T::WIDTH {
+            Some(width) => {
+                let start = slot as usize * width as usize;
+                let item = &self.data[start..start + width as usize];
+                if width as usize <= SHORT_BYTES {
+                    self.undo.short_item[..width as usize].copy_from_slice(item);
+                } else {
+                    self.undo.long_item.clear();
+                    self.undo.long_item.extend_from_slice(item);
+                }
+            }
+            None => self.keep_place(slot),
+        }
+    }
+
+    fn keep_place(&mut self, slot: u32) {
+        if self.data.len() > 2 * self.live_bytes + ARENA_SLACK_BYTES {
+            self.compact();
+        }
+        self.undo.place = self.places[slot as usize];
+        self.undo.arena_bytes = self.data.len();
+    }
+
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.live_bytes + ARENA_SLACK_BYTES);
+        for place in &mut self.places {
+            let start = column::offset(arena.len());
+            arena.extend_from_slice(&self.data[place.0 as usize..place.1 as usize]);
+            *place = (start, column::offset(arena.len()));
+        }
+        self.data = arena;
+    }
+
+    fn set_varying<T: Encode + ?Sized>(&mut self, slot: u32, value: &T) -> Result<()> {
+        let end = self.data.len();
+        let refused = match value.encode(&mut self.data) {
+            Err(source) => Some(self.about.unwritable(&source)),
+            Ok(()) => self.about.check_item(self.data.len() - end).err(),
+        };
+        if let Some(refused) = refused {
+            self.data.truncate(end);
+            return Err(refused);
+        }
+        let bytes = self.data.len() - end;
+        let earlier = self.places[slot as usize];
+        let mut start = end;
+        // What the same record wrote before is dead at once: to go back is to an older version.
+        if earlier.0 as usize >= self.undo.arena_bytes && earlier.1 as usize == end {
+            start = earlier.0 as usize;
+            self.data.copy_within(end.., start);
+            self.data.truncate(start + bytes);
+        }
+        self.live_bytes -= length(earlier);
+        self.live_bytes += bytes;
+        self.places[slot as usize] = (column::offset(start), column::offset(start + bytes));
+        Ok(())
+    }
+}
+
+fn length((start, end): (u32, u32)) -> usize {
+    (end - start) as usize
+}
+
+fn present_bits(flags: &[u8]) -> Vec<u8> {
+    flags
+        .chunks(8)
+        .map(|flags| (0..).zip(flags).fold(0, |bits, (bit, flag)| bits | (flag & PRESENT) << bit))
+        .collect()
+}
+
+fn write(state: u32, slots: &mut Vec<u32>, present: &mut Vec<u8>, values: &mut Column) {
+    let column = OptionalColumn {
+        present: std::mem::take(present),
+        values: std::mem::take(&mut values.raw),
+    };
+    host::value_write(state, slots, &column);
+    slots.clear();
+    values.raw = column.values;
+    values.clear();
+}

@@ -1,0 +1,8 @@
+//! What the SDK promises, through the harness that operators are tested with.
+
+mod codec;
+mod emitting;
+mod model;
+mod opening;
+mod script;
+mod state;

@@ -1,0 +1,8 @@
+//! The `tidemill` command.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    tidemill_runtime::cli::main().into()
+}

@@ -1,0 +1,214 @@
+//! The command line: subcommands, options, and their help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use super::exit_code::ExitCode;
+use super::new::CrateName;
+
+/// Runs stream operators that nobody has to trust.
+///
+/// Operators are WebAssembly components. A job file names them and says where records come from and
+/// where they go; Tidemill gives them keyed state and keeps each in its sandbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidemill",
+    version,
+    max_term_width = 100,
+    after_help = main_help(),
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: GlobalOptions,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct GlobalOptions {
+    /// How log lines and errors are written to stderr
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
+    /// Say more (-vv: even more); TIDEMILL_LOG=FILTER says exactly what
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Say less: no progress, no summary (-qq: errors only)
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub(super) quiet: u8,
+    /// When to use colour; `auto` heeds NO_COLOR and whether a terminal listens
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: ColorChoice,
+}
+
+/// How log lines are written: for people, or one JSON object a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How a result is written: for people, or as one JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a job until its input ends
+    Run(RunArguments),
+    /// Show what a job would do, without doing it
+    Explain(ExplainArguments),
+    /// Show what a component is and whether it would be admitted
+    Inspect(InspectArguments),
+    /// Start a new operator
+    New(NewArguments),
+    /// Print the JSON schema of job files
+    #[command(after_help = examples("tidemill schema > job.schema.json"))]
+    Schema,
+    /// Print a completion script for a shell
+    #[command(after_help = examples(
+        "tidemill completions bash > ~/.local/share/bash-completion/completions/tidemill\n\
+         tidemill completions zsh  > ~/.zfunc/_tidemill"
+    ))]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// The job file and what is laid over it.
+#[derive(Debug, Args)]
+pub(super) struct JobArguments {
+    /// The job file
+    #[arg(value_name = "JOB.toml", value_hint = ValueHint::FilePath)]
+    pub(super) job: PathBuf,
+    /// Override a setting of the job file; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) sets: Vec<String>,
+    /// Where the job keeps its data [default: .tidemill beside the job file]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples(
+    "tidemill run job.toml\n\
+     tidemill run job.toml --set parallelism=4 --set sources.in.path='logs/*.ndjson'\n\
+     cat words.txt | tidemill run job.toml --report json\n\
+     tidemill run job.toml --metrics 127.0.0.1:9464   # then: curl http://127.0.0.1:9464/metrics"
+))]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// Forget an earlier run of this job and begin anew
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// How the report at the end is written: text to stderr; JSON to stdout, or to stderr when a
+    /// sink writes to stdout
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) report: OutputFormat,
+    /// Serve Prometheus metrics on this address, such as 127.0.0.1:9464; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples(
+    "tidemill explain job.toml\n\
+     tidemill explain job.toml --format json | jq '.edges'"
+))]
+pub(super) struct ExplainArguments {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// How to write it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples(
+    "tidemill inspect target/wasm32-wasip2/release/visits.wasm\n\
+     tidemill inspect visits.wasm --format json | jq '.description.inputs'"
+))]
+pub(super) struct InspectArguments {
+    /// The component, or a core module that carries its component type
+    #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub(super) file: PathBuf,
+    /// How to write it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = examples(
+    "tidemill new --lang rust visits\n\
+     cd visits && cargo test && cargo build --release --target wasm32-wasip2\n\
+     tidemill run job.toml"
+))]
+pub(super) struct NewArguments {
+    /// Language of the operator
+    #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t = Language::Rust)]
+    pub(super) lang: Language,
+    /// Name of the operator; its directory is created here
+    #[arg(value_name = "NAME")]
+    pub(super) name: CrateName,
+}
+
+/// A language that operators can be started in, each with its own SDK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    Rust,
+}
+
+fn examples(lines: &str) -> String {
+    let lines = lines.lines().map(|line| format!("  {line}\n"));
+    format!("{HEADER}Examples:{HEADER:#}\n{}", lines.collect::<String>())
+}
+
+/// The style of clap's own headings.
+const HEADER: anstyle::Style = anstyle::Style::new().bold().underline();
+
+fn main_help() -> String {
+    let examples = examples(
+        "tidemill new --lang rust visits        # start an operator of your own\n\
+         tidemill inspect visits.wasm           # what is this component?\n\
+         tidemill explain job.toml              # what would this job do?\n\
+         tidemill run job.toml                  # run it to the end of its input",
+    );
+    format!("{examples}\n{HEADER}Exit codes:{HEADER:#}\n{}", ExitCode::table())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let help = Arguments::command().render_help().to_string();
+        for code in ExitCode::ALL {
+            assert!(help.contains(&format!("{:>3}  {}", code.number(), code.meaning())), "{help}");
+        }
+    }
+
+    #[test]
+    fn every_subcommand_shows_examples() {
+        for command in Arguments::command().get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            assert!(command.render_help().to_string().contains("Examples:"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The control thread: signals, and whatever else must not wait for the job.
+//!
+//! The first SIGINT or SIGTERM asks the running job to drain and end; the second ends the process
+//! at once. Before the job runs there is nothing to drain, so the first one ends the process.
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+use super::console::note;
+use super::exit_code::ExitCode;
+use super::failure::Failure;
+use crate::job::JobHandle;
+
+/// The control thread of this process.
+pub(super) struct Control {
+    runtime: Handle,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    job: OnceLock<JobHandle>,
+    stopped_by: OnceLock<ExitCode>,
+}
+
+impl Control {
+    /// Starts the thread. From here on signals are ours.
+    ///
+    /// # Errors
+    /// The system gives no thread, or no signals.
+    pub(super) fn start() -> Result<Self, Failure> {
+        let failed =
+            |error: io::Error| Failure::Host(format!("the control thread cannot start: {error}"));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let state = Arc::new(State::default());
+        let control = Self { runtime: runtime.handle().clone(), state: Arc::clone(&state) };
+        let inside = runtime.enter();
+        let interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+        let terminations = signal(SignalKind::terminate()).map_err(failed)?;
+        drop(inside);
+        let serve = move || runtime.block_on(watch(interrupts, terminations, &state));
+        thread::Builder::new().name("tidemill-control".to_owned()).spawn(serve).map_err(failed)?;
+        Ok(control)
+    }
+
+    /// Lets signals stop `job`.
+    pub(super) fn watch_over(&self, job: JobHandle) {
+        // One process runs one job.
+        let _ = self.state.job.set(job);
+    }
+
+    /// Runs `task` beside the job, until the process ends.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// How the process ends when a signal has stopped the job.
+    pub(super) fn stopped_by(&self) -> Option<ExitCode> {
+        self.state.stopped_by.get().copied()
+    }
+}
+
+async fn watch(mut interrupts: Stream, mut terminations: Stream, state: &State) {
+    loop {
+        let code = tokio::select! {
+            _ = interrupts.recv() => ExitCode::Interrupted,
+            _ = terminations.recv() => ExitCode::Terminated,
+        };
+        let is_first = state.stopped_by.set(code).is_ok();
+        match state.job.get() {
+            Some(job) if is_first => {
+                tracing::info!(
+                    "Stopping: the job drains what it has taken in. Once more stops it at once."
+                );
+                job.stop();
+            }
+            running => {
+                if running.is_some() {
+                    note("stopped before the job had drained\n");
+                }
+                std::process::exit(code.number().into());
+            }
+        }
+    }
+}

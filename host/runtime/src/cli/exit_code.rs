@@ -1,0 +1,178 @@
+//! How `tidemill` ends, and which failure ends it how.
+//!
+//! The numbers are public: scripts branch on them. They follow `sysexits.h` where it has one. This
+//! is the only place that maps a failure to a number.
+
+use tidemill_core::connector::ConnectorFault;
+use tidemill_core::failure::Failure;
+
+use crate::config::{ConfigError, Problem};
+use crate::job::JobError;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// All done.
+    Done = 0,
+    /// The job failed: an operator trapped, hit a limit or gave up.
+    JobFailed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The input holds something that cannot be parsed.
+    BadData = 65,
+    /// An input, job file or component does not exist or cannot be read.
+    MissingInput = 66,
+    /// The host failed; no operator is to blame.
+    HostFault = 70,
+    /// An output, a directory or a listening address cannot be created.
+    CannotCreate = 73,
+    /// Reading or writing failed.
+    Io = 74,
+    /// A component was refused.
+    Refused = 77,
+    /// The job file or its graph is wrong.
+    BadJob = 78,
+    /// Stopped by SIGINT, after a clean drain.
+    Interrupted = 130,
+    /// Stopped by SIGTERM, after a clean drain.
+    Terminated = 143,
+}
+
+impl ExitCode {
+    /// Every way to end, by number.
+    pub const ALL: [Self; 12] = [
+        Self::Done,
+        Self::JobFailed,
+        Self::Usage,
+        Self::BadData,
+        Self::MissingInput,
+        Self::HostFault,
+        Self::CannotCreate,
+        Self::Io,
+        Self::Refused,
+        Self::BadJob,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means, in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::JobFailed => "the job failed: an operator trapped, hit a limit or gave up",
+            Self::Usage => "the command line is wrong",
+            Self::BadData => "the input holds something that cannot be parsed",
+            Self::MissingInput => "an input, job file or component is missing or unreadable",
+            Self::HostFault => "a fault of the host; no operator is to blame",
+            Self::CannotCreate => "an output, directory or listening address cannot be created",
+            Self::Io => "reading or writing failed",
+            Self::Refused => "a component was refused",
+            Self::BadJob => "the job file or its graph is wrong",
+            Self::Interrupted => "stopped by SIGINT, after a clean drain",
+            Self::Terminated => "stopped by SIGTERM, after a clean drain",
+        }
+    }
+
+    /// The list that `--help` ends with.
+    pub fn table() -> String {
+        let rows =
+            Self::ALL.iter().map(|code| format!("  {:>3}  {}\n", code.number(), code.meaning()));
+        rows.collect()
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        code.number().into()
+    }
+}
+
+impl From<&ConfigError> for ExitCode {
+    fn from(error: &ConfigError) -> Self {
+        match error.problem() {
+            Problem::Unreadable { .. } | Problem::MissingComponent { .. } => Self::MissingInput,
+            _ => Self::BadJob,
+        }
+    }
+}
+
+impl From<&JobError> for ExitCode {
+    fn from(error: &JobError) -> Self {
+        match error {
+            JobError::Graph(_) => Self::BadJob,
+            JobError::ComponentFile { .. } => Self::MissingInput,
+            JobError::Component { .. } => Self::Refused,
+            JobError::Connector { error, .. } => match error.fault {
+                ConnectorFault::BadData => Self::BadData,
+                ConnectorFault::MissingInput => Self::MissingInput,
+                ConnectorFault::CannotCreate => Self::CannotCreate,
+                ConnectorFault::Io => Self::Io,
+            },
+            JobError::Operator { failure, .. } => match failure {
+                Failure::Fatal(_) | Failure::Rejected { .. } | Failure::Guest(_) => Self::JobFailed,
+                Failure::Host(_) => Self::HostFault,
+            },
+            JobError::DataDir { .. } => Self::CannotCreate,
+            JobError::Host(_) => Self::HostFault,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tidemill_core::connector::ConnectorError;
+    use tidemill_core::failure::{FaultCode, GuestFault};
+    use tidemill_core::graph::{GraphError, GraphProblem};
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_documented() {
+        let numbers: Vec<u8> = ExitCode::ALL.iter().map(|code| code.number()).collect();
+        assert_eq!(numbers, [0, 1, 2, 65, 66, 70, 73, 74, 77, 78, 130, 143]);
+    }
+
+    #[test]
+    fn a_failure_of_the_job_is_told_from_a_fault_of_the_host() {
+        let operator = |failure| {
+            let error = JobError::Operator { node: "op".into(), lane: 0, failure };
+            ExitCode::from(&error).number()
+        };
+        assert_eq!(operator(Failure::Fatal("no".into())), 1);
+        assert_eq!(operator(GuestFault::new(FaultCode::Trap, "unreachable").into()), 1);
+        assert_eq!(operator(Failure::Host("no".into())), 70);
+        assert_eq!(ExitCode::from(&JobError::Host("no".into())).number(), 70);
+    }
+
+    #[test]
+    fn a_connectors_fault_decides() {
+        let connector = |fault| {
+            let error = ConnectorError::new(fault, "no");
+            ExitCode::from(&JobError::Connector { node: "in".into(), error }).number()
+        };
+        assert_eq!(connector(ConnectorFault::BadData), 65);
+        assert_eq!(connector(ConnectorFault::MissingInput), 66);
+        assert_eq!(connector(ConnectorFault::CannotCreate), 73);
+        assert_eq!(connector(ConnectorFault::Io), 74);
+    }
+
+    #[test]
+    fn a_wrong_graph_is_a_wrong_job_file() {
+        let error = GraphError { node: String::new(), edge: None, problem: GraphProblem::NoSource };
+        assert_eq!(ExitCode::from(&JobError::Graph(error)).number(), 78);
+        let data_dir = JobError::DataDir {
+            path: PathBuf::new(),
+            problem: "locked".into(),
+            help: "wait".into(),
+        };
+        assert_eq!(ExitCode::from(&data_dir).number(), 73);
+    }
+}

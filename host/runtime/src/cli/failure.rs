@@ -1,0 +1,193 @@
+//! Whatever ends a command early, as a diagnostic with an exit code.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use miette::{Diagnostic, LabeledSpan, SourceCode};
+use tidemill_core::failure::{Failure as CallFailure, FaultCode};
+use tidemill_sandbox::AdmissionError;
+
+use super::exit_code::ExitCode;
+use crate::config::{ConfigError, Locations, Part, Place};
+use crate::connectors::BROKEN_PIPE;
+use crate::job::JobError;
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The job file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The job could not be prepared, or failed.
+    #[error("{error}")]
+    Job {
+        /// What happened.
+        error: Box<JobError>,
+        /// The line of the job file that names the node to blame.
+        place: Option<Box<Place>>,
+    },
+    /// A file given on the command line cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// `inspect` found a component that would be refused.
+    #[error("{} is refused: {error}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The rule it breaks.
+        error: AdmissionError,
+    },
+    /// A file or directory cannot be made.
+    #[error("cannot create {}: {problem}", path.display())]
+    CannotCreate {
+        /// The file or directory.
+        path: PathBuf,
+        /// What stands in the way.
+        problem: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// The address for metrics cannot be listened on.
+    #[error("cannot serve metrics on {address}: {error}")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The result cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// The host cannot do what it must.
+    #[error("{0}")]
+    Host(String),
+}
+
+impl Failure {
+    /// A failure of a job, with the place in its file.
+    pub(super) fn job(error: JobError, locations: &Locations) -> Self {
+        let place = match &error {
+            JobError::Graph(error) => return Self::Config(locations.graph_error(error)),
+            JobError::ComponentFile { node, .. } | JobError::Component { node, .. } => {
+                locations.place(node, Part::Component)
+            }
+            JobError::Connector { node, .. } | JobError::Operator { node, .. } => {
+                locations.place(node, Part::Name)
+            }
+            JobError::DataDir { .. } | JobError::Host(_) => None,
+        };
+        // Nothing in the job file is to blame when `| head` has seen enough.
+        let is_reader_gone = matches!(
+            &error,
+            JobError::Connector { error, .. } if error.message == BROKEN_PIPE
+        );
+        let place = place.filter(|_| !is_reader_gone);
+        Self::Job { error: Box::new(error), place: place.map(Box::new) }
+    }
+
+    /// How the process ends.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(error) => error.into(),
+            Self::Job { error, .. } => (&**error).into(),
+            Self::Unreadable { .. } => ExitCode::MissingInput,
+            Self::Refused { .. } => ExitCode::Refused,
+            Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
+            Self::Output(_) => ExitCode::Io,
+            Self::Host(_) => ExitCode::HostFault,
+        }
+    }
+
+    /// The place in the job file, for log lines.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Config(error) => error.place(),
+            Self::Job { place, .. } => place.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+fn job_help(error: &JobError) -> Option<String> {
+    let help = match error {
+        JobError::DataDir { help, .. } => return Some(help.clone()),
+        JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
+        JobError::Operator { failure, .. } => match failure {
+            CallFailure::Guest(fault) => fault_help(fault.code)?,
+            CallFailure::Host(_) => HOST_FAULT_HELP,
+            CallFailure::Rejected { .. } => "mend these records, or let the operator accept them",
+            CallFailure::Fatal(_) => return None,
+        },
+        JobError::Host(_) => HOST_FAULT_HELP,
+        JobError::Graph(_) | JobError::ComponentFile { .. } | JobError::Connector { .. } => {
+            return None;
+        }
+    };
+    Some(help.to_owned())
+}
+
+const HOST_FAULT_HELP: &str =
+    "no operator is to blame: please report it, with the log lines of `-vv` before it";
+
+fn fault_help(code: FaultCode) -> Option<&'static str> {
+    let help = match code {
+        FaultCode::CpuLimit => {
+            "smaller batches give a call less to do (`batch-records`); look for a loop without end"
+        }
+        FaultCode::MemoryLimit => {
+            "smaller batches need less memory (`batch-records`); keep data in state, not in the \
+            guest"
+        }
+        FaultCode::StateQuota => {
+            "let state expire (`state-timeout`), or spread it over more lanes (`parallelism`)"
+        }
+        FaultCode::EmitLimit | FaultCode::OverlayLimit => {
+            "smaller batches emit and write less in one call (`batch-records`)"
+        }
+        FaultCode::MissingKey => "emit with a key, or feed an input that is not keyed",
+        FaultCode::Trap | FaultCode::StackLimit => {
+            "run the operator's own tests (`cargo test`) with the record that kills it"
+        }
+        _ => return None,
+    };
+    Some(help)
+}
+
+impl Diagnostic for Failure {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let help = match self {
+            Self::Config(error) => return error.help(),
+            Self::Job { error, .. } => job_help(error)?,
+            Self::CannotCreate { help, .. } => (*help).to_owned(),
+            Self::Metrics { .. } => {
+                "take another port, or port 0 for a free one; below 1024 needs privileges"
+                    .to_owned()
+            }
+            Self::Unreadable { .. } | Self::Refused { .. } => return None,
+            Self::Output(_) => "is the reader of the pipe gone, or the disk full?".to_owned(),
+            Self::Host(_) => HOST_FAULT_HELP.to_owned(),
+        };
+        Some(Box::new(help))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.place().map(|place| &place.source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        match self {
+            Self::Config(error) => error.labels(),
+            _ => {
+                let span = self.place()?.span.clone();
+                Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(None, span))))
+            }
+        }
+    }
+}

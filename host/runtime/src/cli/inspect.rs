@@ -1,0 +1,105 @@
+//! `tidemill inspect`: what a component is, as the host sees it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use tidemill_core::limits::COMPONENT_BYTES_MAX;
+use tidemill_sandbox::{AdmissionError, Component, ComponentKind, EngineSettings, Sandboxes};
+
+use super::arguments::{InspectArguments, OutputFormat};
+use super::console;
+use super::exit_code::ExitCode;
+use super::failure::Failure;
+use super::table::{grouped, table};
+use super::view::{BOLD, DescriptionView, json, row};
+
+/// Inspects a component. One that would be refused is told so, with its own exit code.
+pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure> {
+    let path = &arguments.file;
+    let bytes = read(path).map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
+    // Compiled anew each time: the time is one of the answers.
+    let settings = EngineSettings { sandboxes: 1, ..EngineSettings::default() };
+    let sandboxes =
+        Sandboxes::new(&settings, None).map_err(|error| Failure::Host(error.to_string()))?;
+    match (sandboxes.admit(&bytes), arguments.format) {
+        (Ok(component), OutputFormat::Text) => {
+            console::print(&text(path, &Facts::new(&component)))?
+        }
+        (Ok(component), OutputFormat::Json) => console::print(&json(&Facts::new(&component)))?,
+        (Err(error), format) => {
+            if format == OutputFormat::Json {
+                console::print(&json(&Refusal::new(bytes.len(), &error)))?;
+            }
+            return Err(Failure::Refused { path: path.clone(), error });
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Reads no more than shows that the file is too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[derive(Serialize)]
+struct Facts {
+    admitted: bool,
+    kind: &'static str,
+    bytes: usize,
+    digest: String,
+    compile_us: u64,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    description: DescriptionView,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    admitted: bool,
+    bytes: usize,
+    refusal: String,
+}
+
+impl Refusal {
+    fn new(bytes: usize, error: &AdmissionError) -> Self {
+        Self { admitted: false, bytes, refusal: error.to_string() }
+    }
+}
+
+impl Facts {
+    fn new(component: &Component) -> Self {
+        let facts = component.facts();
+        Self {
+            admitted: true,
+            kind: match facts.kind {
+                ComponentKind::Component => "component",
+                ComponentKind::CoreModule => "core module with component type",
+            },
+            bytes: facts.bytes,
+            digest: facts.digest.clone(),
+            compile_us: facts.compile_us,
+            imports: facts.imports.clone(),
+            exports: facts.exports.clone(),
+            description: DescriptionView::new(component.description()),
+        }
+    }
+}
+
+fn text(path: &Path, facts: &Facts) -> String {
+    let compiled = Duration::from_micros(facts.compile_us);
+    let mut rows = vec![
+        row("kind", facts.kind),
+        row("size", format!("{} bytes", grouped(facts.bytes as u64))),
+        row("digest", format!("blake3:{}", facts.digest)),
+        row("compiled in", format!("{:.1} ms", compiled.as_secs_f64() * 1e3)),
+    ];
+    rows.extend(facts.description.rows());
+    rows.extend(facts.imports.iter().map(|name| row("import", name)));
+    rows.extend(facts.exports.iter().map(|name| row("export", name)));
+    format!("{BOLD}{}{BOLD:#}\n{}", path.display(), table(&rows, 2, &[]))
+}

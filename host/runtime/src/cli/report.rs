@@ -1,0 +1,315 @@
+//! The report at the end of `tidemill run`: for people, or as one JSON document.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use serde::Serialize;
+
+use super::arguments::OutputFormat;
+use super::failure::Failure;
+use super::table::{grouped, short, short_bytes, table};
+use super::view::{BOLD, json};
+use crate::job::{Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+
+/// The report of a job that ended well.
+pub(super) fn success(report: &Report, format: OutputFormat) -> String {
+    let view = ReportView::new(report);
+    match format {
+        OutputFormat::Text => view.text(),
+        OutputFormat::Json => json(&view),
+    }
+}
+
+/// The report of a job that failed, as JSON; people get the diagnostic.
+pub(super) fn failure(job: &str, failure: &Failure) -> String {
+    json(&FailureView {
+        job,
+        outcome: "failed",
+        exit_code: failure.exit_code().number(),
+        error: failure.to_string(),
+        help: failure.help().map(|help| help.to_string()),
+    })
+}
+
+#[derive(Serialize)]
+struct FailureView<'a> {
+    job: &'a str,
+    outcome: &'static str,
+    exit_code: u8,
+    error: String,
+    help: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ReportView {
+    job: String,
+    outcome: &'static str,
+    elapsed_s: f64,
+    records_in: u64,
+    records_out: u64,
+    bytes_in: u64,
+    records_in_per_second: f64,
+    state_bytes: u64,
+    keys: u64,
+    sources: Vec<SourceView>,
+    operators: Vec<OperatorView>,
+    sinks: Vec<SinkView>,
+}
+
+#[derive(Serialize)]
+struct SourceView {
+    name: String,
+    records: u64,
+    partitions: usize,
+}
+
+/// An operator over all its tasks.
+#[derive(Default, Serialize)]
+struct OperatorView {
+    name: String,
+    records_in: u64,
+    records_out: u64,
+    calls: u64,
+    busy_us: u64,
+    state_bytes: u64,
+    keys: u64,
+    tasks: Vec<TaskView>,
+}
+
+#[derive(Serialize)]
+struct TaskView {
+    lane: usize,
+    records_in: u64,
+    records_out: u64,
+    calls: u64,
+    busy_us: u64,
+    state_bytes: u64,
+    keys: u64,
+}
+
+/// Sums have 64 bits, which many readers of JSON do not have for numbers: they are strings.
+#[derive(Serialize)]
+struct SinkView {
+    name: String,
+    records: u64,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check_sum_of_fields: Option<String>,
+    files: Vec<PathBuf>,
+}
+
+impl ReportView {
+    fn new(report: &Report) -> Self {
+        let Report { job, outcome, elapsed, progress, sources, sinks } = report;
+        let seconds = elapsed.as_secs_f64();
+        Self {
+            job: job.clone(),
+            outcome: match outcome {
+                Outcome::Finished => "finished",
+                Outcome::Stopped => "stopped",
+            },
+            elapsed_s: seconds,
+            records_in: progress.records_in,
+            records_out: progress.records_out,
+            bytes_in: progress.bytes_in,
+            records_in_per_second: (progress.records_in as f64 / seconds.max(1e-6)).round(),
+            state_bytes: progress.state_bytes,
+            keys: progress.keys,
+            sources: sources.iter().map(SourceView::new).collect(),
+            operators: operators(progress),
+            sinks: sinks.iter().map(SinkView::new).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { job, outcome, elapsed_s, .. } = self;
+        let rate = short(self.records_in_per_second);
+        let mut text =
+            format!("{BOLD}{job}{BOLD:#} {outcome} after {elapsed_s:.2} s, {rate} records/s\n");
+        let mut rows = Vec::new();
+        for SourceView { name, records, partitions } in &self.sources {
+            let parts = if *partitions == 1 { "partition" } else { "partitions" };
+            rows.push(line("source", name, "out", *records, format!("{partitions} {parts}")));
+        }
+        for operator in &self.operators {
+            let OperatorView { name, records_in, records_out, keys, state_bytes, .. } = operator;
+            let mut more = vec![format!("out {}", grouped(*records_out))];
+            if *keys > 0 {
+                let state = short_bytes(*state_bytes);
+                more.push(format!("state {state} ({} keys)", grouped(*keys)));
+            }
+            more.push(format!("busy {:.2} s", operator.busy_us as f64 / 1e6));
+            rows.push(line("operator", name, "in", *records_in, more.join(", ")));
+        }
+        for sink in &self.sinks {
+            rows.push(line("sink", &sink.name, "in", sink.records, sink.text()));
+        }
+        text += &table(&rows, 2, &[3]);
+        text
+    }
+}
+
+fn line(kind: &str, name: &str, way: &str, records: u64, more: String) -> [String; 5] {
+    [kind.to_owned(), name.to_owned(), way.to_owned(), grouped(records), more]
+}
+
+impl SourceView {
+    fn new(source: &SourceReport) -> Self {
+        let SourceReport { name, records, partitions } = source;
+        Self { name: name.clone(), records: *records, partitions: *partitions }
+    }
+}
+
+impl SinkView {
+    fn new(sink: &SinkReport) -> Self {
+        let SinkReport { name, summary } = sink;
+        Self {
+            name: name.clone(),
+            records: summary.records,
+            bytes: summary.bytes,
+            checksum: summary.checksum.map(|sum| sum.to_string()),
+            check_sum_of_fields: summary.check_sum_of_fields.map(|sum| sum.to_string()),
+            files: summary.files.clone(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut parts = vec![short_bytes(self.bytes)];
+        match self.files.as_slice() {
+            [] => {}
+            [file] => parts.push(file.display().to_string()),
+            [file, ..] => {
+                let place = file.parent().unwrap_or(file).display();
+                parts.push(format!("{} files in {place}", self.files.len()));
+            }
+        }
+        parts.extend(self.checksum.iter().map(|sum| format!("check sum {sum}")));
+        parts.extend(
+            self.check_sum_of_fields.iter().map(|sum| format!("check sum of fields {sum}")),
+        );
+        parts.join(", ")
+    }
+}
+
+/// Operators in the order of the job, each with its tasks added up.
+fn operators(progress: &Progress) -> Vec<OperatorView> {
+    let mut operators: Vec<OperatorView> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for task in progress.tasks.iter().filter(|task| task.kind == "operator") {
+        let place = *places.entry(&task.node).or_insert_with(|| {
+            operators.push(OperatorView { name: task.node.clone(), ..OperatorView::default() });
+            operators.len() - 1
+        });
+        operators[place].add(task);
+    }
+    operators
+}
+
+impl OperatorView {
+    fn add(&mut self, task: &TaskProgress) {
+        self.records_in += task.records_in;
+        self.records_out += task.records_out;
+        self.calls += task.calls;
+        self.busy_us += task.busy_us;
+        self.state_bytes += task.state_bytes;
+        self.keys += task.keys;
+        self.tasks.push(TaskView {
+            lane: task.lane,
+            records_in: task.records_in,
+            records_out: task.records_out,
+            calls: task.calls,
+            busy_us: task.busy_us,
+            state_bytes: task.state_bytes,
+            keys: task.keys,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::ConfigError;
+    use crate::config::JobPlan;
+    use crate::connectors::SinkSummary;
+
+    fn task(lane: usize) -> TaskProgress {
+        TaskProgress {
+            node: "count".into(),
+            kind: "operator",
+            lane,
+            records_in: 600,
+            records_out: 600,
+            calls: 3,
+            busy_us: 250_000,
+            state_bytes: 1024,
+            keys: 10,
+            metrics: Vec::new(),
+        }
+    }
+
+    fn report() -> Report {
+        let files = vec!["/out/part-0.txt".into(), "/out/part-1.txt".into()];
+        let written = SinkSummary { records: 1200, bytes: 2048, files, ..SinkSummary::default() };
+        let summed =
+            SinkSummary { records: 1200, checksum: Some(u64::MAX), ..SinkSummary::default() };
+        Report {
+            job: "word-count".into(),
+            outcome: Outcome::Finished,
+            elapsed: Duration::from_millis(1500),
+            progress: Progress {
+                records_in: 1200,
+                records_out: 2400,
+                bytes_in: 99,
+                state_bytes: 2048,
+                keys: 20,
+                remaining: None,
+                tasks: vec![task(0), task(1)],
+            },
+            sources: vec![SourceReport { name: "lines".into(), records: 1200, partitions: 1 }],
+            sinks: vec![
+                SinkReport { name: "out".into(), summary: written },
+                SinkReport { name: "sum".into(), summary: summed },
+            ],
+        }
+    }
+
+    #[test]
+    fn text_adds_up_the_tasks_of_an_operator() {
+        let text =
+            anstream::adapter::strip_str(&success(&report(), OutputFormat::Text)).to_string();
+        let expected = "\
+word-count finished after 1.50 s, 800 records/s
+  source    lines  out  1,200  1 partition
+  operator  count  in   1,200  out 1,200, state 2.00 KiB (20 keys), busy 0.50 s
+  sink      out    in   1,200  2.00 KiB, 2 files in /out
+  sink      sum    in   1,200  0 B, check sum 18446744073709551615
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn json_keeps_sums_exact() {
+        let text = success(&report(), OutputFormat::Json);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["outcome"], "finished");
+        assert_eq!(value["records_in_per_second"], 800.0);
+        assert_eq!(value["operators"][0]["tasks"][1]["lane"], 1);
+        assert_eq!(value["sinks"][0]["files"][1], "/out/part-1.txt");
+        assert_eq!(value["sinks"][1]["checksum"], "18446744073709551615");
+        assert!(value["sinks"][0].get("checksum").is_none());
+    }
+
+    #[test]
+    fn a_failure_says_its_exit_code() {
+        let error: ConfigError = JobPlan::load("/nowhere/job.toml".as_ref(), &[]).unwrap_err();
+        let text = failure("a", &Failure::Config(error));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&value["outcome"], &value["exit_code"]), (&"failed".into(), &66.into()));
+        assert_eq!(value["help"], "give the path of a job file (TOML)");
+    }
+}

@@ -1,0 +1,79 @@
+//! From a job file on disk to a [`JobPlan`].
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::DeTable;
+
+use super::error::ConfigError;
+use super::overrides::Overrides;
+use super::plan::{JobPlan, Part};
+use super::problem::{Problem, Rejection};
+use super::raw::RawJob;
+use super::reader::Reader;
+use super::resolve;
+use super::text::JobText;
+
+/// What the loader knows of the world: the file and where relative paths start.
+pub(super) struct Origin {
+    /// The job file, absolute.
+    pub(super) file: PathBuf,
+    /// Its directory.
+    pub(super) directory: PathBuf,
+}
+
+impl JobPlan {
+    /// Reads and checks the job file at `path`, with `sets` (`KEY=VALUE`) laid over it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the first thing in it that is wrong.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::unreadable(path, &error);
+        let file = std::path::absolute(path).map_err(unreadable)?;
+        let content = fs::read_to_string(&file).map_err(unreadable)?;
+        Self::from_text(path, &file, content, sets)
+    }
+
+    /// Checks the text of a job file: `shown` names it in messages, relative paths count from `file`.
+    pub(super) fn from_text(
+        shown: &Path,
+        file: &Path,
+        content: String,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let text = JobText::new(shown.display().to_string(), content, sets);
+        let directory = file.parent().unwrap_or(file).to_owned();
+        let origin = Origin { file: file.to_owned(), directory };
+        let plan = parse(&text).and_then(|raw| resolve::job(raw, origin, text.clone()));
+        plan.map_err(|rejection| ConfigError::new(rejection, &text))
+    }
+
+    /// Looks whether every component file can be opened, for an error that shows its line.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check_components(&self) -> Result<(), ConfigError> {
+        self.operators.iter().try_for_each(|operator| {
+            let path = &operator.component;
+            let opened = File::open(path).and_then(|file| file.metadata());
+            let error = match opened {
+                Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
+                Ok(_) => return Ok(()),
+                Err(error) => error.to_string(),
+            };
+            let problem = Problem::MissingComponent { path: path.clone(), error };
+            Err(self.locations.reject(problem, &operator.name, Part::Component))
+        })
+    }
+}
+
+fn parse(text: &JobText) -> Result<RawJob, Rejection> {
+    let overrides = Overrides::of(text)?;
+    let mut document = DeTable::parse(text.file()).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
+        Rejection::at(Problem::Syntax(error.message().to_owned()), &span, &[])
+    })?;
+    overrides.apply(document.get_mut())?;
+    RawJob::deserialize(Reader::document(document))
+}

@@ -1,0 +1,160 @@
+//! The job itself, its operators and their limits.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{RawEdges, RawSink, RawSource};
+use crate::config::scalar::{At, ConfigText, Size, Time, Whole};
+
+/// A Tidemill job: sources, operators and sinks, and how to run them.
+///
+/// Durations carry units ("500ms", "1h"), a bare number is milliseconds. Sizes carry units
+/// ("64MiB"), a bare number is bytes. Paths count from the job file's directory.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "Tidemill job file")]
+pub(in crate::config) struct RawJob {
+    /// Name of the job; unique within a data directory.
+    pub(in crate::config) name: At<String>,
+    /// How many lanes (threads) run the job.
+    pub(in crate::config) parallelism: Option<At<Whole>>,
+    /// Units of routing and of state ownership; fixed for the life of the job's state.
+    pub(in crate::config) key_groups: Option<At<Whole>>,
+    /// Keyed state that is not written for so long is removed; none by default.
+    pub(in crate::config) state_timeout: Option<At<Time>>,
+    /// Where keyed state lives while the job runs.
+    pub(in crate::config) state_backend: Option<At<StateBackend>>,
+    /// Records that a source gathers into one batch.
+    pub(in crate::config) batch_records: Option<At<Whole>>,
+    /// Bytes of keys and values that a source gathers into one batch.
+    pub(in crate::config) batch_bytes: Option<At<Size>>,
+    /// How long an unfinished batch waits for more records.
+    pub(in crate::config) linger: Option<At<Time>>,
+    /// Bytes that one queue between two nodes holds before its sender waits.
+    pub(in crate::config) queue_bytes: Option<At<Size>>,
+    /// Where records come from.
+    #[serde(default)]
+    pub(in crate::config) sources: Nodes<RawSource>,
+    /// What is computed: one WebAssembly component each.
+    #[serde(default)]
+    pub(in crate::config) operators: Nodes<RawOperator>,
+    /// Where records go.
+    #[serde(default)]
+    pub(in crate::config) sinks: Nodes<RawSink>,
+}
+
+/// Where keyed state lives while the job runs.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::config) enum StateBackend {
+    /// In memory.
+    Memory,
+    #[schemars(skip)]
+    Disk,
+}
+
+/// One WebAssembly component and what feeds it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Operator")]
+pub(in crate::config) struct RawOperator {
+    /// The component file.
+    pub(in crate::config) component: At<String>,
+    /// What feeds its only input.
+    pub(in crate::config) from: Option<RawEdges>,
+    /// What feeds its inputs, by their names.
+    pub(in crate::config) inputs: Option<At<Nodes<RawEdges>>>,
+    /// Configuration that the operator receives, as text.
+    pub(in crate::config) config: Option<Nodes<At<ConfigText>>>,
+    /// Limits below the host's.
+    pub(in crate::config) limits: Option<RawLimits>,
+}
+
+/// Limits of one sandbox; they can only be lowered.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Limits")]
+pub(in crate::config) struct RawLimits {
+    /// Linear memory of a sandbox.
+    pub(in crate::config) memory: Option<At<Size>>,
+    /// Elements of all tables of a sandbox.
+    pub(in crate::config) table_elements: Option<At<Whole>>,
+    /// One record's key.
+    pub(in crate::config) key: Option<At<Size>>,
+    /// One record's value, one state item or one map key.
+    pub(in crate::config) value: Option<At<Size>>,
+    /// What one call may emit.
+    pub(in crate::config) emit_bytes: Option<At<Size>>,
+    /// Records that one call may emit.
+    pub(in crate::config) emit_records: Option<At<Whole>>,
+    /// State writes that one call may hold back.
+    pub(in crate::config) overlay: Option<At<Size>>,
+    /// What one host call may move.
+    pub(in crate::config) host_call: Option<At<Size>>,
+    /// Keyed state of one task.
+    pub(in crate::config) state: Option<At<Size>>,
+    /// Log lines in a second.
+    pub(in crate::config) log_lines_per_second: Option<At<Whole>>,
+    /// One log line; the rest is cut.
+    pub(in crate::config) log_line: Option<At<Size>>,
+    /// Own CPU time of a call, without the share per record.
+    pub(in crate::config) process_cpu: Option<At<Time>>,
+    /// Own CPU time that each record of the batch adds.
+    pub(in crate::config) process_cpu_per_record: Option<At<Time>>,
+    /// Own CPU time of a call at most.
+    pub(in crate::config) process_cpu_max: Option<At<Time>>,
+    /// Own CPU time of instantiation and of every call other than `process`.
+    pub(in crate::config) hook_cpu: Option<At<Time>>,
+}
+
+/// Tables by name, in the order of the file.
+pub(in crate::config) struct Nodes<T>(pub(in crate::config) Vec<(At<String>, T)>);
+
+impl<T> Default for Nodes<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nodes<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(NodesVisitor(PhantomData))
+    }
+}
+
+struct NodesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NodesVisitor<T> {
+    type Value = Nodes<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Nodes<T>, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            nodes.push(entry);
+        }
+        Ok(Nodes(nodes))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Nodes<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Nodes_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<T>() })
+    }
+}

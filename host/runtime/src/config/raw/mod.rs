@@ -1,0 +1,12 @@
+//! The shape of a job file: what may be written where, before anything is checked.
+//!
+//! Owns the public names. The JSON schema is made from these types, so their comments are written
+//! for users. Knows no bounds and no defaults: those are in `defaults.rs`.
+
+mod connectors;
+mod edges;
+mod job;
+
+pub(super) use connectors::*;
+pub(super) use edges::*;
+pub(super) use job::*;

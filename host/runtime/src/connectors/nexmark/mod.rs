@@ -1,0 +1,19 @@
+//! The built-in generator, version 1: persons, auctions and bids, evenly spread numbers, lines of
+//! words.
+//!
+//! Owns the definition of every event: a pure function of the seed and the event's number, so that
+//! the only state of a partition is its position. Knows nothing of lanes; time is part of the
+//! events. The bytes are a published contract: a change of any of them is a new version.
+//! Invariants: the partitions deal out the events in blocks and give each exactly once; an event is
+//! encoded straight into the batch.
+
+mod encode;
+mod events;
+mod generator;
+mod reader;
+mod rng;
+mod tables;
+
+pub use generator::Generator;
+pub(super) use reader::GeneratorReader;
+pub(super) use rng::{fold, mix};

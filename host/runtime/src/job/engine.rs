@@ -1,0 +1,60 @@
+//! The Wasm engine of this process, with its compile cache in the user's cache directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidemill_sandbox::{ArtefactStore, Component, EngineSettings, Sandboxes};
+use tidemill_storage::artefact_dir::ArtefactDir;
+
+use super::JobError;
+
+/// Admits components and makes sandboxes.
+pub struct Engine {
+    sandboxes: Sandboxes,
+}
+
+impl Engine {
+    /// Starts the engine. Compiled artefacts are kept in `$XDG_CACHE_HOME/tidemill` (or
+    /// `~/.cache/tidemill`), where that is a private directory.
+    ///
+    /// # Errors
+    /// [`JobError::Host`] when the engine cannot be started.
+    pub fn new() -> Result<Self, JobError> {
+        let store = cache_dir().and_then(|path| ArtefactDir::open(&path.join("artefacts")));
+        let store = store.map(|dir| Arc::new(Artefacts(dir)) as Arc<dyn ArtefactStore>);
+        let sandboxes = Sandboxes::new(&EngineSettings::default(), store)
+            .map_err(|error| JobError::Host(error.to_string()))?;
+        Ok(Self { sandboxes })
+    }
+
+    /// Admits the bytes of a file as an operator.
+    ///
+    /// # Errors
+    /// As [`Sandboxes::admit`].
+    pub fn admit(&self, bytes: &[u8]) -> Result<Component, tidemill_sandbox::AdmissionError> {
+        self.sandboxes.admit(bytes)
+    }
+}
+
+fn cache_dir() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    Some(base.or_else(home)?.join("tidemill"))
+}
+
+struct Artefacts(ArtefactDir);
+
+impl ArtefactStore for Artefacts {
+    fn secret(&self) -> [u8; 32] {
+        self.0.secret()
+    }
+
+    fn load(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.load(name)
+    }
+
+    fn save(&self, name: &str, bytes: &[u8]) {
+        self.0.save(name, bytes);
+    }
+}

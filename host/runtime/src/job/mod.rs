@@ -1,0 +1,145 @@
+//! A job from its plan to its report.
+//!
+//! `prepare` checks everything that can be checked without an effect on any output; `run` opens the
+//! outputs, starts the lanes, waits for all of them, and then publishes or abandons the outputs as a
+//! whole. Owns no protocol of its own: lanes are the core's, connectors and sandboxes theirs.
+
+mod engine;
+mod lane_thread;
+mod prepare;
+mod report;
+mod run;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use tidemill_core::connector::Wake;
+use tidemill_core::graph::Graph;
+use tidemill_sandbox::Component;
+use tidemill_storage::data_dir::JobDir;
+
+pub use engine::Engine;
+pub use report::{
+    JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress,
+};
+
+use crate::config::JobPlan;
+use crate::connectors::Source;
+use lane_thread::{LaneWaker, Requests};
+use report::TaskInfo;
+
+/// How a job is to be run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The data directory; the job's own directory lies in it.
+    pub data_dir: PathBuf,
+    /// Forget earlier runs, and remove the output files that they published.
+    pub fresh: bool,
+}
+
+/// A job that is ready to run.
+pub struct Job {
+    plan: JobPlan,
+    options: RunOptions,
+    graph: Graph,
+    /// For each operator of the plan, its component.
+    components: Vec<Component>,
+    sources: Vec<Source>,
+    shared: Arc<Shared>,
+}
+
+/// What a job shares with its handles.
+struct Shared {
+    requests: Arc<Requests>,
+    wakers: Vec<Arc<LaneWaker>>,
+    tasks: OnceLock<Vec<TaskInfo>>,
+}
+
+/// Watches a job and stops it, from any thread.
+#[derive(Clone)]
+pub struct JobHandle {
+    shared: Arc<Shared>,
+}
+
+impl Job {
+    /// The job's graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The plan that it was prepared from.
+    pub fn plan(&self) -> &JobPlan {
+        &self.plan
+    }
+
+    /// Each source with its number of partitions.
+    pub fn partitions(&self) -> Vec<(String, usize)> {
+        let sources = self.plan.sources.iter().zip(&self.sources);
+        sources.map(|(plan, source)| (plan.name.clone(), source.partitions().len())).collect()
+    }
+
+    /// The component of each operator, in the order of the plan.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// Where each source that listens does so.
+    pub fn addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
+        let sources = self.plan.sources.iter().zip(&self.sources);
+        let listening =
+            sources.filter_map(|(plan, source)| Some((plan.name.clone(), source.local_address()?)));
+        listening.collect()
+    }
+
+    /// A handle to watch and stop the job.
+    pub fn handle(&self) -> JobHandle {
+        JobHandle { shared: self.shared.clone() }
+    }
+}
+
+impl JobHandle {
+    /// The figures of now.
+    pub fn progress(&self) -> Progress {
+        self.shared.tasks.get().map(|tasks| Progress::of(tasks)).unwrap_or_default()
+    }
+
+    /// Asks the sources to end. The job then drains, publishes its outputs and ends as
+    /// [`Outcome::Stopped`].
+    pub fn stop(&self) {
+        self.shared.requests.drain.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.shared.wake_all();
+    }
+}
+
+impl Shared {
+    fn wake_all(&self) {
+        self.wakers.iter().for_each(|waker| waker.wake());
+    }
+}
+
+/// Opens the job's own directory and checks that it may be run.
+fn open_job_dir(plan: &JobPlan, options: &RunOptions) -> Result<JobDir, JobError> {
+    let path = options.data_dir.join(&plan.name);
+    let refuse = |problem: String, help: &str| JobError::DataDir {
+        path: path.clone(),
+        problem,
+        help: help.to_owned(),
+    };
+    let dir = JobDir::open(&options.data_dir, &plan.name).map_err(|error| {
+        let help = "wait for the other process, or choose another directory with --data-dir";
+        refuse(error.to_string(), help)
+    })?;
+    let failed = |error: tidemill_storage::data_dir::JobDirError| {
+        refuse(error.to_string(), "check that the directory can be written")
+    };
+    if options.fresh {
+        dir.forget_outcome().map_err(failed)?;
+    }
+    match dir.outcome().map_err(failed)? {
+        None => Ok(dir),
+        Some(outcome) => Err(refuse(
+            format!("this job has been run before and {}", outcome.trim()),
+            "run it again from the start with --fresh, which removes the files that it published",
+        )),
+    }
+}

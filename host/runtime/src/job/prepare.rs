@@ -1,0 +1,86 @@
+//! From a plan to a job that is ready to run: components admitted, graph validated, inputs listed.
+
+use std::sync::{Arc, OnceLock};
+
+use tidemill_core::describe::{Description, Ttl, TtlUpdate};
+use tidemill_core::graph::{GraphSpec, NodeSpec, NodeSpecKind};
+use tidemill_core::limits::COMPONENT_BYTES_MAX;
+use tidemill_sandbox::{AdmissionError, Component};
+
+use super::lane_thread::{LaneWaker, Requests};
+use super::{Engine, Job, JobError, RunOptions, Shared};
+use crate::config::{JobPlan, OperatorPlan};
+use crate::connectors::Source;
+
+impl Job {
+    /// Checks a plan against the world: admits its components, validates the graph, lists the
+    /// partitions of its sources (and binds their addresses). Has no effect on any output.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn prepare(plan: JobPlan, engine: &Engine, options: RunOptions) -> Result<Self, JobError> {
+        let components: Vec<Component> = plan
+            .operators
+            .iter()
+            .map(|operator| admit(engine, operator))
+            .collect::<Result<_, _>>()?;
+        let graph = graph_spec(&plan, &components).validate()?;
+        let list = |source: &crate::config::SourcePlan| {
+            Source::list(&source.name, &source.settings)
+                .map_err(|error| JobError::Connector { node: source.name.clone(), error })
+        };
+        let sources = plan.sources.iter().map(list).collect::<Result<_, _>>()?;
+        let wakers = (0..plan.parallelism).map(|_| Arc::new(LaneWaker::default())).collect();
+        let requests = Arc::new(Requests::default());
+        let shared = Arc::new(Shared { requests, wakers, tasks: OnceLock::new() });
+        Ok(Self { plan, options, graph, components, sources, shared })
+    }
+}
+
+fn admit(engine: &Engine, operator: &OperatorPlan) -> Result<Component, JobError> {
+    let (node, path) = (operator.name.clone(), operator.component.clone());
+    let refused = |error| JobError::Component { node: node.clone(), path: path.clone(), error };
+    let bytes = match tidemill_storage::read_whole(&path, COMPONENT_BYTES_MAX) {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(bytes)) => return Err(refused(AdmissionError::TooLarge { bytes })),
+        Err(error) => {
+            let problem = error.to_string();
+            return Err(JobError::ComponentFile { node, path, problem });
+        }
+    };
+    engine.admit(&bytes).map_err(refused)
+}
+
+/// The graph as the plan asks for it. States without a time to live of their own get the job's.
+fn graph_spec(plan: &JobPlan, components: &[Component]) -> GraphSpec {
+    let sources = plan.sources.iter().map(|source| NodeSpec {
+        name: source.name.clone(),
+        kind: NodeSpecKind::Source { keyed: source.settings.is_keyed() },
+        inputs: Vec::new(),
+    });
+    let operators = plan.operators.iter().zip(components).map(|(operator, component)| NodeSpec {
+        name: operator.name.clone(),
+        kind: NodeSpecKind::Operator(Box::new(with_state_timeout(
+            component.description(),
+            plan.state_timeout_ms,
+        ))),
+        inputs: operator.inputs.clone(),
+    });
+    let sinks = plan.sinks.iter().map(|sink| NodeSpec {
+        name: sink.name.clone(),
+        kind: NodeSpecKind::Sink,
+        inputs: sink.inputs.clone(),
+    });
+    GraphSpec { nodes: sources.chain(operators).chain(sinks).collect() }
+}
+
+fn with_state_timeout(description: &Description, timeout_ms: Option<u64>) -> Description {
+    let mut description = description.clone();
+    if let Some(milliseconds) = timeout_ms {
+        let ttl = Ttl { milliseconds, update: TtlUpdate::OnCreateAndWrite };
+        for state in &mut description.states {
+            state.ttl.get_or_insert(ttl);
+        }
+    }
+    description
+}

@@ -1,0 +1,216 @@
+//! What is known of a job while it runs and when it has ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tidemill_core::connector::ConnectorError;
+use tidemill_core::counters::{CustomValue, TaskCounters};
+use tidemill_core::describe::MetricDescription;
+use tidemill_core::failure::Failure;
+use tidemill_core::graph::GraphError;
+use tidemill_sandbox::AdmissionError;
+
+use crate::connectors::SinkSummary;
+
+/// Why a job could not be prepared, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The graph breaks a rule.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A component cannot be read.
+    #[error("{node}: cannot read the component {path}: {problem}")]
+    ComponentFile {
+        /// The operator.
+        node: String,
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// A component is refused.
+    #[error("{node}: the component {path} is refused: {error}")]
+    Component {
+        /// The operator.
+        node: String,
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        error: AdmissionError,
+    },
+    /// A source or sink failed.
+    #[error("{node}: {error}")]
+    Connector {
+        /// The source or sink.
+        node: String,
+        /// What happened.
+        error: ConnectorError,
+    },
+    /// A call of an operator failed.
+    #[error("{node} (lane {lane}): {failure}")]
+    Operator {
+        /// The operator.
+        node: String,
+        /// The lane of the task.
+        lane: usize,
+        /// What happened.
+        failure: Failure,
+    },
+    /// The data directory cannot be used, or says that the job must not run.
+    #[error("{path}: {problem}")]
+    DataDir {
+        /// The job's directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        help: String,
+    },
+    /// Our fault.
+    #[error("host fault: {0}")]
+    Host(String),
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All sources ended, and all their records are processed.
+    Finished,
+    /// It was asked to stop; what had been read is processed.
+    Stopped,
+}
+
+/// Figures of a job.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Records that sources have read.
+    pub records_in: u64,
+    /// Records that sinks have taken.
+    pub records_out: u64,
+    /// Bytes of values that sources have read.
+    pub bytes_in: u64,
+    /// Bytes of keyed state.
+    pub state_bytes: u64,
+    /// Keys with state.
+    pub keys: u64,
+    /// What is left to read, in the unit of the sources' positions, where all know it.
+    pub remaining: Option<u64>,
+    /// Figures of each task.
+    pub tasks: Vec<TaskProgress>,
+}
+
+/// Figures of one task.
+#[derive(Clone, Debug)]
+pub struct TaskProgress {
+    /// The node.
+    pub node: String,
+    /// `source`, `operator` or `sink`.
+    pub kind: &'static str,
+    /// The lane.
+    pub lane: usize,
+    /// Records taken in.
+    pub records_in: u64,
+    /// Records handed on.
+    pub records_out: u64,
+    /// Calls, polls or writes.
+    pub calls: u64,
+    /// Microseconds at work.
+    pub busy_us: u64,
+    /// Bytes of keyed state.
+    pub state_bytes: u64,
+    /// Keys with state.
+    pub keys: u64,
+    /// The operator's own metrics.
+    pub metrics: Vec<(MetricDescription, CustomValue)>,
+}
+
+/// What is left of a job that ended well.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Name of the job.
+    pub job: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the start of the lanes to the end of the last sink.
+    pub elapsed: Duration,
+    /// The last figures.
+    pub progress: Progress,
+    /// What each source has read.
+    pub sources: Vec<SourceReport>,
+    /// What each sink has written.
+    pub sinks: Vec<SinkReport>,
+}
+
+/// What a source has read.
+#[derive(Clone, Debug)]
+pub struct SourceReport {
+    /// The source.
+    pub name: String,
+    /// Records read.
+    pub records: u64,
+    /// Number of partitions.
+    pub partitions: usize,
+}
+
+/// What a sink has written.
+#[derive(Clone, Debug)]
+pub struct SinkReport {
+    /// The sink.
+    pub name: String,
+    /// Records, bytes, checksums, files.
+    pub summary: SinkSummary,
+}
+
+/// One task's counters and what they belong to.
+#[derive(Debug)]
+pub(super) struct TaskInfo {
+    pub(super) node: String,
+    pub(super) kind: &'static str,
+    pub(super) lane: usize,
+    pub(super) metrics: Arc<[MetricDescription]>,
+    pub(super) counters: Arc<TaskCounters>,
+}
+
+impl Progress {
+    pub(super) fn of(tasks: &[TaskInfo]) -> Self {
+        let mut progress = Self { remaining: Some(0), ..Self::default() };
+        for task in tasks {
+            let shown = task.progress();
+            match task.kind {
+                "source" => {
+                    progress.records_in += shown.records_in;
+                    progress.bytes_in += task.counters.bytes_in.load(Relaxed);
+                    let left = task.counters.remaining();
+                    progress.remaining = progress.remaining.zip(left).map(|(sum, left)| sum + left);
+                }
+                "sink" => progress.records_out += shown.records_in,
+                _ => {}
+            }
+            progress.state_bytes += shown.state_bytes;
+            progress.keys += shown.keys;
+            progress.tasks.push(shown);
+        }
+        progress
+    }
+}
+
+impl TaskInfo {
+    fn progress(&self) -> TaskProgress {
+        let TaskCounters { records_in, records_out, calls, busy_us, keys, state_bytes, .. } =
+            &*self.counters;
+        TaskProgress {
+            node: self.node.clone(),
+            kind: self.kind,
+            lane: self.lane,
+            records_in: records_in.load(Relaxed),
+            records_out: records_out.load(Relaxed),
+            calls: calls.load(Relaxed),
+            busy_us: busy_us.load(Relaxed),
+            state_bytes: state_bytes.load(Relaxed),
+            keys: keys.load(Relaxed),
+            metrics: self.metrics.iter().cloned().zip(self.counters.custom()).collect(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Finding the files that match a pattern.
+//!
+//! Owns the decision what counts as an input file. Invariants: the list is sorted by path and holds
+//! each path once, so that it is the same on every run over the same files; every file in it could
+//! be opened when it was listed.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use glob::MatchOptions;
+
+use crate::error::FileError;
+use crate::files::Packing;
+
+/// A file as it was when it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length, as stored: compressed if it is compressed.
+    pub bytes: u64,
+    /// How it is compressed, by its name.
+    pub packing: Packing,
+    device: u64,
+    inode: u64,
+}
+
+impl FoundFile {
+    /// Looks at one file.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn look(path: PathBuf) -> Result<Self, FileError> {
+        let (_, metadata) = open(&path)?;
+        let (bytes, device, inode) = (metadata.len(), metadata.dev(), metadata.ino());
+        Ok(Self { packing: Packing::of(&path), path, bytes, device, inode })
+    }
+
+    /// The path as text.
+    pub fn name(&self) -> &str {
+        self.path.to_str().unwrap_or_default()
+    }
+
+    /// Opens the file if it still is what was listed.
+    pub(crate) fn open(&self) -> Result<File, FileError> {
+        let (file, metadata) = open(&self.path)?;
+        if (metadata.dev(), metadata.ino()) != (self.device, self.inode) {
+            let what = "another file took its place".to_owned();
+            return Err(FileError::Changed { path: self.path.clone(), what });
+        }
+        self.check(&metadata)?;
+        Ok(file)
+    }
+
+    /// Compares the length with that when it was listed.
+    pub(crate) fn check(&self, metadata: &Metadata) -> Result<(), FileError> {
+        if metadata.len() == self.bytes {
+            return Ok(());
+        }
+        let what = format!("it had {} bytes and has {} now", self.bytes, metadata.len());
+        Err(FileError::Changed { path: self.path.clone(), what })
+    }
+}
+
+fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+    let file = File::open(path).map_err(|error| FileError::open(path, error))?;
+    let metadata = file.metadata().map_err(|error| FileError::open(path, error))?;
+    Ok((file, metadata))
+}
+
+/// The regular files that match a glob pattern, sorted by path. Names that begin with a dot match
+/// only a pattern that says so: the unfinished files of a sink are no input.
+///
+/// # Errors
+/// The pattern is wrong or matches nothing, a directory or file cannot be read, or a name is not
+/// UTF-8.
+pub fn list(pattern: &str) -> Result<Vec<FoundFile>, FileError> {
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let paths = glob::glob_with(pattern, options).map_err(|error| FileError::Pattern {
+        pattern: pattern.to_owned(),
+        reason: format!("{} at character {}", error.msg, error.pos + 1),
+    })?;
+    let mut found = Vec::new();
+    let mut skipped = 0;
+    for path in paths {
+        let path = path.map_err(|error| FileError::List {
+            path: error.path().to_owned(),
+            source: Arc::new(error.into()),
+        })?;
+        // Looked at before it is opened: opening a pipe would wait for its writer.
+        let metadata = path.metadata().map_err(|error| FileError::open(&path, error))?;
+        if !metadata.is_file() {
+            skipped += 1;
+        } else if path.to_str().is_none() {
+            return Err(FileError::NotText { path });
+        } else {
+            found.push(FoundFile::look(path)?);
+        }
+    }
+    if found.is_empty() {
+        return Err(FileError::NoMatch { pattern: pattern.to_owned(), skipped });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.dedup_by(|a, b| a.path == b.path);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn regular_files_come_sorted_and_hidden_ones_do_not_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for name in ["b.txt", "a.txt.gz", ".tm-job-sink-0-0", "c.zst", "d.md"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        fs::create_dir(root.join("e.d")).unwrap();
+        let found = list(&format!("{}/*", root.display())).unwrap();
+        let seen: Vec<_> = found
+            .iter()
+            .map(|file| {
+                (file.path.file_name().unwrap().to_str().unwrap(), file.bytes, file.packing)
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("a.txt.gz", 8, Packing::Gzip),
+                ("b.txt", 5, Packing::None),
+                ("c.zst", 5, Packing::Zstd),
+                ("d.md", 4, Packing::None)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pattern_without_a_regular_file_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("sub")).unwrap();
+        let pattern = format!("{}/*", directory.path().display());
+        let error = list(&pattern).unwrap_err();
+        assert!(matches!(&error, FileError::NoMatch { skipped: 1, .. }), "{error}");
+        assert!(error.to_string().contains(&pattern), "{error}");
+        let error = list("/tmp/***").unwrap_err();
+        assert!(matches!(&error, FileError::Pattern { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_or_grew_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let found = FoundFile::look(path.clone()).unwrap();
+        fs::write(&path, "longer").unwrap();
+        assert!(matches!(found.open(), Err(FileError::Changed { .. })));
+        fs::write(directory.path().join("b"), "two").unwrap();
+        fs::rename(directory.path().join("b"), &path).unwrap();
+        assert!(matches!(found.open(), Err(FileError::Changed { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(found.open(), Err(FileError::Open { .. })));
+    }
+}

@@ -1,0 +1,150 @@
+//! The events of the Nexmark and uniform streams, as the sample operators read them.
+//!
+//! An event comes as a line of JSON or as a MessagePack array; its first byte tells which. Only
+//! the numbers that operators compute with are read, in place and without allocation: texts are
+//! skipped. Knows nothing of operators or records.
+//!
+//! Fields of a MessagePack event are in the order of its JSON fields, after the kind:
+//!
+//! | event | kind | fields |
+//! |---|---|---|
+//! | person | 0 | id, name, email, credit card, city, state, date and time, extra |
+//! | auction | 1 | id, item name, description, initial bid, reserve, date and time, expires, seller, category, extra |
+//! | bid | 2 | auction, bidder, price, channel, url, date and time, extra |
+//! | uniform | none | key, value, time |
+
+mod json;
+pub mod msgpack;
+
+use std::error;
+use std::fmt;
+
+/// Bytes that are no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(&'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "malformed event: {}", self.0)
+    }
+}
+
+impl error::Error for Malformed {}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// A JSON object.
+    Json,
+    /// A MessagePack array.
+    MsgPack,
+}
+
+impl Encoding {
+    /// Told by the first byte.
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Result<Self, Malformed> {
+        match bytes.first() {
+            Some(b'{') => Ok(Self::Json),
+            Some(0x90..=0x9f | 0xdc | 0xdd) => Ok(Self::MsgPack),
+            Some(_) => Err(Malformed("neither a JSON object nor a MessagePack array")),
+            None => Err(Malformed("no bytes")),
+        }
+    }
+}
+
+/// What operators need to know of a Nexmark event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody who sells and bids.
+    Person,
+    /// Something is for sale.
+    Auction(Auction),
+    /// Somebody offers a price.
+    Bid(Bid),
+}
+
+/// Something is for sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auction {
+    /// Its number.
+    pub id: u64,
+    /// The person who sells.
+    pub seller: u64,
+}
+
+/// Somebody offers a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bid {
+    /// What for.
+    pub auction: u64,
+    /// The person who bids.
+    pub bidder: u64,
+    /// In cents.
+    pub price: u64,
+}
+
+/// An event of the uniform stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uniform {
+    /// Below one million.
+    pub key: u64,
+    /// From 1 to 10,000.
+    pub value: u64,
+}
+
+impl Event {
+    /// Reads an event.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        match Encoding::of(bytes)? {
+            Encoding::Json => json::event(bytes),
+            Encoding::MsgPack => msgpack::event(bytes),
+        }
+    }
+}
+
+impl Bid {
+    /// Reads an event that must be a bid.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        match Event::parse(bytes)? {
+            Event::Bid(bid) => Ok(bid),
+            Event::Person | Event::Auction(_) => Err(Malformed("no bid")),
+        }
+    }
+
+    /// Appends the bid of which `bytes` is the encoding, with another price and else unchanged.
+    pub fn write_with_price(bytes: &[u8], price: u64, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match Encoding::of(bytes)? {
+            Encoding::Json => json::write_with_price(bytes, price, out),
+            Encoding::MsgPack => msgpack::write_with_price(bytes, price, out),
+        }
+    }
+}
+
+impl Uniform {
+    /// Reads an event.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        match Encoding::of(bytes)? {
+            Encoding::Json => json::uniform(bytes),
+            Encoding::MsgPack => msgpack::uniform(bytes),
+        }
+    }
+}
+
+/// Appends a number as decimal text, as keys are written.
+pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}

@@ -1,0 +1,134 @@
+//! The demo: counts the words in the sources and documentation of all crates that this project is built
+//! from, which lie in cargo's registry folder of every machine that has built it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::steps::{Outcome, build_operators, cargo, root, target};
+
+const TOP: usize = 20;
+
+pub(crate) fn run() -> Outcome {
+    build_operators()?;
+    cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
+    let crates = dependency_folders()?;
+    let folder = target().join("demo");
+    let output = folder.join("output");
+    let job = write_job(&folder, &output, &crates)?;
+    eprintln!("xtask: counting the words of {} crates", crates.len());
+    let began = Instant::now();
+    let mut tidemill = Command::new(target().join("release/tidemill"));
+    tidemill.arg("run").arg(&job).arg("--fresh").arg("--data-dir").arg(folder.join("data"));
+    crate::steps::run(&mut tidemill)?;
+    let elapsed = began.elapsed().as_secs_f64();
+    let counts = read_counts(&output)?;
+    show(&counts, elapsed, &output);
+    Ok(())
+}
+
+/// The folders of all crates in the lock file that come from a registry.
+fn dependency_folders() -> Result<Vec<PathBuf>, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let metadata = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("cargo metadata: {error}"))?;
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)
+        .map_err(|error| format!("cargo metadata gave no JSON: {error}"))?;
+    let packages = metadata["packages"].as_array().ok_or("cargo metadata names no packages")?;
+    let mut folders: Vec<PathBuf> = packages
+        .iter()
+        .filter(|package| package["source"].is_string())
+        .filter_map(|package| Path::new(package["manifest_path"].as_str()?).parent())
+        .map(Path::to_path_buf)
+        .filter(|folder| folder.is_dir())
+        .collect();
+    folders.sort();
+    Ok(folders)
+}
+
+fn write_job(folder: &Path, output: &Path, crates: &[PathBuf]) -> Result<PathBuf, String> {
+    let components = target().join("wasm32-wasip2/operator");
+    let mut patterns = String::new();
+    for folder in crates {
+        for extension in ["rs", "md"] {
+            let pattern = folder.join(format!("**/*.{extension}"));
+            let _ = writeln!(patterns, "    {:?},", pattern.display().to_string());
+        }
+    }
+    let job = format!(
+        r#"name = "demo-word-count"
+parallelism = 2
+
+[sources.text]
+connector = "file"
+format = "lines"
+path = [
+{patterns}]
+
+[operators.split]
+component = {split:?}
+from = "text"
+
+[operators.count]
+component = {count:?}
+from = "split"
+config = {{ emit = "latest" }}
+
+[sinks.counts]
+connector = "file"
+from = "count"
+path = {output:?}
+format = "text"
+key-type = "text"
+value-type = "u64"
+"#,
+        split = components.join("word_split.wasm"),
+        count = components.join("word_count.wasm"),
+    );
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let path = folder.join("job.toml");
+    fs::write(&path, job).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// The last count of each word: the largest, as counts only grow.
+fn read_counts(output: &Path) -> Result<HashMap<String, u64>, String> {
+    let mut counts = HashMap::new();
+    let problem =
+        |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    for entry in fs::read_dir(output).map_err(|error| problem(output, &error))? {
+        let path = entry.map_err(|error| problem(output, &error))?.path();
+        let text = fs::read_to_string(&path).map_err(|error| problem(&path, &error))?;
+        for line in text.lines() {
+            let (word, count) = line.split_once('\t').ok_or_else(|| problem(&path, &"no tab"))?;
+            let count: u64 = count.parse().map_err(|error| problem(&path, &error))?;
+            let last = counts.entry(word.to_owned()).or_insert(0);
+            *last = count.max(*last);
+        }
+    }
+    Ok(counts)
+}
+
+fn show(counts: &HashMap<String, u64>, elapsed: f64, output: &Path) {
+    let words: u64 = counts.values().sum();
+    let mut by_count: BTreeMap<(std::cmp::Reverse<u64>, &str), ()> = BTreeMap::new();
+    for (word, count) in counts {
+        by_count.insert((std::cmp::Reverse(*count), word), ());
+    }
+    println!("{TOP} most frequent of {} different words:", counts.len());
+    for (std::cmp::Reverse(count), word) in by_count.keys().take(TOP) {
+        println!("{count:>12}  {word}");
+    }
+    let rate = words as f64 / elapsed / 1e6;
+    println!("{words} words in {elapsed:.1} s: {rate:.2} million words per second, start included");
+    println!(
+        "Counts: {} (word, tab, running count; the last of a word is its total)",
+        output.display()
+    );
+}

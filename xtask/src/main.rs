@@ -1,0 +1,41 @@
+//! The project's chores, each one command on a fresh machine.
+
+mod demo;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's chores.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo       Build everything in release mode and count the words of the sources of all dependencies
+  test       Everything that must pass: formatting, lints, documentation, all tests
+  operators  Build the sample operators to target/wasm32-wasip2/operator
+
+Each adds the target wasm32-wasip2 with rustup if it is missing.
+";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1).unwrap_or_default();
+    let outcome = match command.as_str() {
+        "demo" => demo::run(),
+        "test" => test::run(),
+        "operators" => steps::build_operators(),
+        "" | "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("there is no command {other:?}; see `cargo xtask --help`")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
