@@ -56,7 +56,7 @@ fn write_job(folder: &Path, output: &Path, crates: &[PathBuf]) -> Result<PathBuf
     let components = target().join("wasm32-wasip2/operator");
     let mut patterns = String::new();
     for folder in crates {
-        for extension in ["rs", "md"] {
+        for extension in ["rs", "md"].into_iter().filter(|extension| holds(folder, extension)) {
             let pattern = folder.join(format!("**/*.{extension}"));
             let _ = writeln!(patterns, "    {:?},", pattern.display().to_string());
         }
@@ -95,6 +95,21 @@ value-type = "u64"
     let path = folder.join("job.toml");
     fs::write(&path, job).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
+}
+
+/// Whether a folder holds a file with this extension, at any depth; hidden ones do not count.
+fn holds(folder: &Path, extension: &str) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        !hidden
+            && match entry.file_type() {
+                Ok(kind) if kind.is_dir() => holds(&path, extension),
+                Ok(kind) => kind.is_file() && path.extension().is_some_and(|e| e == extension),
+                Err(_) => false,
+            }
+    })
 }
 
 /// The last count of each word: the largest, as counts only grow.

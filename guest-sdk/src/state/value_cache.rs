@@ -112,7 +112,7 @@ impl ValueCache {
         value: &T,
     ) -> Result<()> {
         self.flags_of(slot)?;
-        if self.undo.serial != serial || self.undo.slot != slot {
+        if self.undo.serial != serial {
             self.keep::<T>(serial, slot);
         }
         match T::WIDTH {
@@ -142,13 +142,14 @@ impl ValueCache {
             self.set(serial, slot, &value)?;
             return Ok(value);
         };
-        let flags = self.flags_of(slot)?;
-        if self.undo.serial != serial || self.undo.slot != slot {
+        self.flags_of(slot)?;
+        if self.undo.serial != serial {
             self.keep::<T>(serial, slot);
         }
         let start = slot as usize * width as usize;
         let item = &mut self.data[start..start + width as usize];
-        let before = if flags & PRESENT == 0 {
+        let flags = &mut self.flags[slot as usize];
+        let before = if *flags & PRESENT == 0 {
             None
         } else {
             match T::decode(item) {
@@ -157,20 +158,19 @@ impl ValueCache {
             }
         };
         let value = change(before);
-        match value.encode_over(item) {
-            Ok(()) => {
-                self.mark(slot, PRESENT | DIRTY);
-                Ok(value)
-            }
-            Err(source) => Err(self.about.unwritable(&source)),
+        if let Err(source) = value.encode_over(item) {
+            return Err(self.about.unwritable(&source));
         }
+        self.dirty += u32::from(*flags & DIRTY == 0);
+        *flags = PRESENT | DIRTY;
+        Ok(value)
     }
 
     pub(crate) fn clear<T: Encode>(&mut self, serial: u64, slot: u32) -> Result<()> {
         if self.flags_of(slot)? & PRESENT == 0 {
             return Ok(());
         }
-        if self.undo.serial != serial || self.undo.slot != slot {
+        if self.undo.serial != serial {
             self.keep::<T>(serial, slot);
         }
         if self.about.width.is_none() {

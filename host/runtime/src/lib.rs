@@ -1,3 +1,7 @@
+//! Runs jobs: lanes on threads, connectors, configuration, telemetry and the `tidemill` command.
+//!
+//! The only crate that knows all the others. Owns no protocol: what a lane does is decided in the core,
+//! what a sandbox may do in the sandbox, how files become durable in storage.
 
 pub mod cli;
 pub mod config;

@@ -109,7 +109,9 @@ impl JobDir {
     /// When the record cannot be removed.
     pub fn forget_outcome(&self) -> Result<(), JobDirError> {
         match self.dir.remove_file(OUTCOME) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(OUTCOME, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed(OUTCOME, error))
+            }
             _ => Ok(()),
         }
     }

@@ -110,8 +110,8 @@ pub enum FileError {
     Sync { path: PathBuf, source: Arc<io::Error> },
     /// A finished file could not get its final name.
     #[error(
-        "cannot publish `{}`: {source}; nothing of this sink is published, so move away what is in the \
-         way, then run again",
+        "cannot publish `{}`: {source}; nothing of this sink is published, so move away what is in \
+         the way, then run again",
         path.display()
     )]
     Publish { path: PathBuf, source: Arc<io::Error> },

@@ -124,7 +124,9 @@ impl NodeTask {
 
     /// Hands over everything, full batches or not. Answers whether anything moved.
     pub(super) fn hand_over_all(&mut self) -> bool {
-        self.outboxes_mut().fold(false, |moved, outbox| outbox.flush() || moved)
+        let mut moved = false;
+        self.outboxes_mut().for_each(|outbox| moved |= outbox.flush());
+        moved
     }
 
     /// Whether `step` would do something.

@@ -6,10 +6,13 @@
 
 pub mod memory;
 mod overlay;
+mod task_lists;
+mod task_maps;
 mod task_state;
 #[cfg(test)]
 mod tests;
 
+pub use task_maps::MapPage;
 pub use task_state::TaskState;
 
 use crate::batch::Dictionary;

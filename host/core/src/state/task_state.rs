@@ -13,40 +13,29 @@ use crate::batch::Dictionary;
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::describe::{StateDescription, StateKind, TtlUpdate};
 use crate::failure::{Failure, FaultCode, GuestFault};
-use crate::limits::{BATCH_BYTES_MAX, Limits, PAGE_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, Limits};
 
-/// Entries of one page of a map scan at most, whatever the guest asks for.
-const PAGE_ENTRIES_MAX: usize = 65_536;
+/// Entries of one page at most, whatever the guest asks for.
+pub(super) const PAGE_ENTRIES_MAX: usize = 65_536;
 /// What one entry of the overlay costs beside its bytes.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
-
-/// A page of a map scan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MapPage {
-    /// Keys of the entries, ascending.
-    pub keys: BytesColumn,
-    /// Values of the entries.
-    pub values: BytesColumn,
-    /// There are further entries before the end of the range.
-    pub more: bool,
-}
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// Keyed state of one task, seen through the call at hand.
 pub struct TaskState {
-    backend: Box<dyn StateBackend>,
+    pub(super) backend: Box<dyn StateBackend>,
     states: Arc<[StateDescription]>,
-    overlays: Vec<Overlay>,
+    pub(super) overlays: Vec<Overlay>,
     overlay_bytes: usize,
     /// Where the call's slots live; empty between calls.
-    slots: Vec<SlotRef>,
-    now_ms: i64,
+    pub(super) slots: Vec<SlotRef>,
+    pub(super) now_ms: i64,
     usage: StateUsage,
-    limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
 }
 
-type Checked<T> = Result<T, GuestFault>;
+pub(super) type Checked<T> = Result<T, GuestFault>;
 
-fn fault<T>(code: FaultCode, message: String) -> Checked<T> {
+pub(super) fn fault<T>(code: FaultCode, message: String) -> Checked<T> {
     Err(GuestFault::new(code, message))
 }
 
@@ -173,221 +162,7 @@ impl TaskState {
         })
     }
 
-    /// List state: appends `items[i]` to the list of `slots[i]`.
-    ///
-    /// # Errors
-    /// As [`TaskState::value_write`].
-    pub fn list_append(&mut self, state: u32, slots: &[u32], items: &BytesColumn) -> Checked<()> {
-        let (index, layout) = self.check(state, StateKind::List)?;
-        let count = items.validate(layout, "list-append")?;
-        if count != slots.len() {
-            let message = format!("list-append: {count} items for {} slots", slots.len());
-            return fault(FaultCode::BadColumn, message);
-        }
-        self.check_slots("list-append", slots)?;
-        self.check_item(items.longest())?;
-        self.charge(items.bytes() + slots.len() * ENTRY_OVERHEAD_BYTES)?;
-        for (at, slot) in slots.iter().enumerate() {
-            let writes = self.overlays[index].lists.entry(*slot).or_default();
-            writes.items.push(items.item(layout, at));
-        }
-        Ok(())
-    }
-
-    /// List state: items of one slot from index `start` on, one page.
-    ///
-    /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot.
-    pub fn list_read(&mut self, state: u32, slot: u32, start: u64) -> Checked<BytesColumn> {
-        let (index, layout) = self.check(state, StateKind::List)?;
-        self.check_slots("list-read", &[slot])?;
-        if self.renews_on_read(index) {
-            self.overlays[index].read.push((slot, None));
-        }
-        let mut page = BytesColumn::default();
-        let mut take = |item: &[u8]| {
-            let fits = page.is_empty() || page.data.len() + item.len() <= PAGE_BYTES_MAX;
-            if fits {
-                page.push(item);
-            }
-            fits && page.len() < PAGE_ENTRIES_MAX
-        };
-        let at = self.slots[slot as usize];
-        let writes = self.overlays[index].lists.get(&slot);
-        let (mut skip, mut more) = (start, true);
-        if !writes.is_some_and(|writes| writes.replaced) {
-            self.backend.read_list(index, at, self.now_ms, start, &mut |item| {
-                more = take(item);
-                more
-            });
-            skip = start.saturating_sub(self.backend.list_len(index, at, self.now_ms));
-        }
-        if let (Some(writes), true) = (writes, more) {
-            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-            writes.items.iter().skip(skip).all(take);
-        }
-        if let Layout::Fixed(_) = layout {
-            page.ends.clear();
-        }
-        Ok(page)
-    }
-
-    /// List state: replaces the list of one slot; no items clear it.
-    ///
-    /// # Errors
-    /// As [`TaskState::value_write`].
-    pub fn list_replace(&mut self, state: u32, slot: u32, mut items: BytesColumn) -> Checked<()> {
-        let (index, layout) = self.check(state, StateKind::List)?;
-        items.validate(layout, "list-replace")?;
-        self.check_slots("list-replace", &[slot])?;
-        self.check_item(items.longest())?;
-        self.charge(items.bytes() + ENTRY_OVERHEAD_BYTES)?;
-        if let Layout::Fixed(width) = layout {
-            items.spread(width);
-        }
-        let writes = self.overlays[index].lists.entry(slot).or_default();
-        writes.replaced = true;
-        writes.items = items;
-        Ok(())
-    }
-
-    /// Map state: entry `keys[i]` of `slots[i]`.
-    ///
-    /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot, or when the answer passes the limit of one host
-    /// call.
-    pub fn map_read(
-        &mut self,
-        state: u32,
-        slots: &[u32],
-        keys: &BytesColumn,
-    ) -> Checked<OptionalColumn> {
-        let (index, layout) = self.check(state, StateKind::Map)?;
-        self.check_keys("map-read", slots, keys)?;
-        let renews = self.renews_on_read(index);
-        let mut out = OptionalColumn::default();
-        for (at, (slot, key)) in slots.iter().zip(keys.iter()).enumerate() {
-            let overlay = &self.overlays[index];
-            let item = match overlay.maps.get(slot) {
-                Some(writes) if writes.cleared || writes.entries.contains_key(key) => {
-                    writes.entries.get(key).and_then(Option::as_deref)
-                }
-                _ => {
-                    let slot = self.slots[*slot as usize];
-                    self.backend.read_map(index, slot, key, self.now_ms)
-                }
-            };
-            out.push(layout, at, item);
-            if out.bytes() > self.limits.host_call_bytes {
-                let message = format!("map-read: over {} bytes", self.limits.host_call_bytes);
-                return fault(FaultCode::HostCallLimit, message);
-            }
-            if renews {
-                self.overlays[index].read.push((*slot, Some(key.into())));
-            }
-        }
-        Ok(out)
-    }
-
-    /// Map state: writes entry `keys[i]` of `slots[i]`; an absent item removes it.
-    ///
-    /// # Errors
-    /// As [`TaskState::value_write`].
-    pub fn map_write(
-        &mut self,
-        state: u32,
-        slots: &[u32],
-        keys: &BytesColumn,
-        values: &OptionalColumn,
-    ) -> Checked<()> {
-        let (index, layout) = self.check(state, StateKind::Map)?;
-        self.check_keys("map-write", slots, keys)?;
-        values.validate(layout, slots.len(), "map-write")?;
-        self.check_item(values.values.longest())?;
-        self.charge(keys.bytes() + values.bytes() + slots.len() * ENTRY_OVERHEAD_BYTES)?;
-        for (at, (slot, key)) in slots.iter().zip(keys.iter()).enumerate() {
-            let writes = self.overlays[index].maps.entry(*slot).or_default();
-            writes.entries.insert(key.into(), values.item(layout, at).map(Into::into));
-        }
-        Ok(())
-    }
-
-    /// Map state: entries with `start <= key < end` in ascending order, one page.
-    ///
-    /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot.
-    pub fn map_scan(
-        &mut self,
-        state: u32,
-        slot: u32,
-        start: Option<&[u8]>,
-        end: Option<&[u8]>,
-        limit: u32,
-    ) -> Checked<MapPage> {
-        let (index, layout) = self.check(state, StateKind::Map)?;
-        self.check_slots("map-scan", &[slot])?;
-        let start = start.unwrap_or_default();
-        let mut page = MapPage::default();
-        let limit = (limit as usize).min(PAGE_ENTRIES_MAX);
-        let mut take = |key: &[u8], value: &[u8]| {
-            if end.is_some_and(|end| key >= end) {
-                return false;
-            }
-            let bytes = page.keys.data.len() + page.values.data.len() + key.len() + value.len();
-            if page.keys.len() >= limit || (bytes > PAGE_BYTES_MAX && !page.keys.is_empty()) {
-                page.more = true;
-                return false;
-            }
-            page.keys.push(key);
-            page.values.push(value);
-            true
-        };
-        let at = self.slots[slot as usize];
-        let none = super::overlay::MapWrites::default();
-        let writes = self.overlays[index].maps.get(&slot).unwrap_or(&none);
-        let from = (std::ops::Bound::Included(start), std::ops::Bound::Unbounded);
-        let mut own = writes.entries.range::<[u8], _>(from).peekable();
-        let mut open = true;
-        if !writes.cleared {
-            self.backend.scan_map(index, at, start, self.now_ms, &mut |key, value| {
-                while let Some((own_key, own_value)) = own.next_if(|(own, _)| ***own < *key) {
-                    open = open && own_value.as_ref().is_none_or(|value| take(own_key, value));
-                }
-                open = open
-                    && match own.next_if(|(own, _)| ***own == *key) {
-                        Some((_, own)) => own.as_ref().is_none_or(|value| take(key, value)),
-                        None => take(key, value),
-                    };
-                open
-            });
-        }
-        for (key, value) in own {
-            open = open && value.as_ref().is_none_or(|value| take(key, value));
-        }
-        if self.renews_on_read(index) {
-            let keys = page.keys.iter().map(|key| (slot, Some(key.into())));
-            self.overlays[index].read.extend(keys);
-        }
-        if let Layout::Fixed(_) = layout {
-            page.values.ends.clear();
-        }
-        Ok(page)
-    }
-
-    /// Map state: removes all entries of one slot.
-    ///
-    /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot.
-    pub fn map_clear(&mut self, state: u32, slot: u32) -> Checked<()> {
-        let (index, _) = self.check(state, StateKind::Map)?;
-        self.check_slots("map-clear", &[slot])?;
-        let writes = self.overlays[index].maps.entry(slot).or_default();
-        writes.cleared = true;
-        writes.entries.clear();
-        Ok(())
-    }
-
-    fn check(&self, state: u32, kind: StateKind) -> Checked<(usize, Layout)> {
+    pub(super) fn check(&self, state: u32, kind: StateKind) -> Checked<(usize, Layout)> {
         let Some(description) = self.states.get(state as usize) else {
             let message = format!("state {state} of {} described states", self.states.len());
             return fault(FaultCode::UnknownIndex, message);
@@ -404,7 +179,7 @@ impl TaskState {
         Ok((state as usize, Layout::of(description.width)))
     }
 
-    fn check_slots(&self, what: &str, slots: &[u32]) -> Checked<()> {
+    pub(super) fn check_slots(&self, what: &str, slots: &[u32]) -> Checked<()> {
         match slots.iter().find(|slot| **slot as usize >= self.slots.len()) {
             Some(slot) => {
                 let message = format!("{what}: slot {slot} of {}", self.slots.len());
@@ -414,7 +189,12 @@ impl TaskState {
         }
     }
 
-    fn check_keys(&self, what: &'static str, slots: &[u32], keys: &BytesColumn) -> Checked<()> {
+    pub(super) fn check_keys(
+        &self,
+        what: &'static str,
+        slots: &[u32],
+        keys: &BytesColumn,
+    ) -> Checked<()> {
         let count = keys.validate(Layout::Variable, what)?;
         if count != slots.len() {
             let message = format!("{what}: {count} keys for {} slots", slots.len());
@@ -424,7 +204,7 @@ impl TaskState {
         self.check_slots(what, slots)
     }
 
-    fn check_item(&self, longest: usize) -> Checked<()> {
+    pub(super) fn check_item(&self, longest: usize) -> Checked<()> {
         if longest > self.limits.value_bytes {
             let message =
                 format!("a state item of {longest} bytes; at most {}", self.limits.value_bytes);
@@ -433,7 +213,7 @@ impl TaskState {
         Ok(())
     }
 
-    fn charge(&mut self, bytes: usize) -> Checked<()> {
+    pub(super) fn charge(&mut self, bytes: usize) -> Checked<()> {
         self.overlay_bytes += bytes;
         if self.overlay_bytes > self.limits.overlay_bytes {
             let message =
@@ -452,7 +232,7 @@ impl TaskState {
         Ok(())
     }
 
-    fn renews_on_read(&self, state: usize) -> bool {
+    pub(super) fn renews_on_read(&self, state: usize) -> bool {
         self.states[state].ttl.is_some_and(|ttl| ttl.update == TtlUpdate::OnReadAndWrite)
     }
 }

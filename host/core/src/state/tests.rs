@@ -354,7 +354,7 @@ fn long_lists_and_maps_come_in_pages() {
     let mut state = task_state(Limits::default());
     state.begin(&dictionary(&[1]), &[], 0).unwrap();
     let items: Vec<Vec<u8>> = (0..40u8).map(|item| vec![item; 100_000]).collect();
-    state.list_append(LIST, &vec![0; 40], &column(&items)).unwrap();
+    state.list_append(LIST, &[0; 40], &column(&items)).unwrap();
     state.commit();
     state.begin(&dictionary(&[1]), &[], 0).unwrap();
     let mut read = Vec::new();

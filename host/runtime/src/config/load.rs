@@ -35,7 +35,8 @@ impl JobPlan {
         Self::from_text(path, &file, content, sets)
     }
 
-    /// Checks the text of a job file: `shown` names it in messages, relative paths count from `file`.
+    /// Checks the text of a job file: `shown` names it in messages, relative paths count from
+    /// `file`.
     pub(super) fn from_text(
         shown: &Path,
         file: &Path,

@@ -25,7 +25,7 @@ impl SourceSettings {
     pub fn show(&self) -> Shown {
         let (connector, settings) = match self {
             Self::File(file) => {
-                let mut settings = vec![("path", file.pattern.clone())];
+                let mut settings = vec![("path", file.patterns.join(", "))];
                 settings.extend(format_and_key(file.format, file.key.as_deref()));
                 settings.push(("split-size", format_size(file.split_bytes)));
                 ("file", settings)

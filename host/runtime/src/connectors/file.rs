@@ -35,7 +35,7 @@ pub(super) fn partitions(
     settings: &FileSource,
 ) -> Result<Vec<FilePartition>, ConnectorError> {
     let mut partitions = Vec::new();
-    for file in files::list(&settings.pattern)? {
+    for file in files::list(&settings.patterns)? {
         let file = Arc::new(file);
         let is_whole = file.packing != Packing::None || settings.format == Format::Csv;
         let step = if is_whole { u64::MAX } else { settings.split_bytes.max(1) };
@@ -44,9 +44,8 @@ pub(super) fn partitions(
             return Err(ConnectorError::new(
                 ConnectorFault::MissingInput,
                 format!(
-                    "source `{name}`: `{}` makes more than {PARTITIONS_MAX} partitions; narrow the \
-                     pattern or raise the split size of {step} bytes",
-                    settings.pattern
+                    "source `{name}`: more than {PARTITIONS_MAX} partitions; narrow the \
+                     patterns or raise the split size of {step} bytes"
                 ),
             ));
         }
@@ -239,13 +238,14 @@ mod tests {
 
     use proptest::prelude::*;
     use tidemill_core::connector::Wake;
+    use tidemill_core::limits::LINE_BYTES_MAX;
 
     use super::*;
     use crate::connectors::tests::{Flat, bell, drain, target};
 
     fn settings(directory: &Path, pattern: &str, format: Format, split_bytes: u64) -> FileSource {
         let pattern = format!("{}/{pattern}", directory.display());
-        FileSource { pattern, format, key: None, split_bytes }
+        FileSource { patterns: vec![pattern], format, key: None, split_bytes }
     }
 
     fn reader(settings: &FileSource, waker: Arc<dyn Wake>) -> Result<FileReader, ConnectorError> {
@@ -292,6 +292,21 @@ mod tests {
             .map(|partition| partition.id().rsplit('/').next().unwrap().to_owned())
             .collect();
         assert_eq!(ids, ["a:0-4", "b:0-3", "c:0-0", "d:0-3", "e.gz"]);
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_with_others_comes_in_a_batch_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = "x".repeat(LINE_BYTES_MAX - 100);
+        for (name, format, content) in [
+            ("lines", Format::Lines, format!("short\n{long}\n{long}\nshort\n{long}")),
+            ("csv", Format::Csv, format!("a\nshort\n{long}\n{long}\nshort\n{long}")),
+        ] {
+            fs::write(directory.path().join(name), content).unwrap();
+            let records = read(&settings(directory.path(), name, format, u64::MAX)).unwrap();
+            let is_long: Vec<_> = records.iter().map(|(_, value)| value.len() > 100).collect();
+            assert_eq!(is_long, [false, true, true, false, true], "{name}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) struct Records {
     is_timed: bool,
     records_max: usize,
     bytes_max: usize,
+    is_closed: bool,
     /// Sizes of the last batch: the next will not be very different.
     value_bytes: usize,
     key_bytes: usize,
@@ -42,6 +43,7 @@ impl Records {
             is_timed,
             records_max: 1,
             bytes_max: 1,
+            is_closed: false,
             value_bytes: 0,
             key_bytes: 0,
         }
@@ -77,16 +79,27 @@ impl Records {
         self.values.is_empty()
     }
 
-    /// Whether the target is reached.
+    /// Whether no more may join: the target is reached, or a record was told to wait.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.values.len() >= self.records_max || self.bytes() >= self.bytes_max
+        self.is_closed || self.values.len() >= self.records_max || self.bytes() >= self.bytes_max
     }
 
-    /// Whether a record of `bytes` bytes of value may join, leaving room for its key.
+    /// Whether a record of `bytes` bytes of value may join, leaving room for its key. When not, the
+    /// batch counts as full: the record is the first of the next one.
     #[inline]
-    pub(super) fn fits(&self, bytes: usize) -> bool {
-        !self.is_full() && (self.is_empty() || self.is_within_limits(bytes))
+    pub(super) fn fits(&mut self, bytes: usize) -> bool {
+        let fits = !self.is_full() && (self.is_empty() || self.is_within_limits(bytes));
+        self.is_closed = !fits;
+        fits
+    }
+
+    /// As `fits`, for a record whose value is at the end of the data already.
+    #[inline]
+    pub(super) fn fits_as_it_is(&mut self) -> bool {
+        let fits = self.is_empty() || self.is_within_limits(0);
+        self.is_closed = !fits;
+        fits
     }
 
     /// Whether `bytes` more bytes of value and a key would keep the limit on a batch.
@@ -98,6 +111,7 @@ impl Records {
 
     /// The batch, unless it is empty.
     pub(super) fn take(&mut self) -> Option<Batch> {
+        self.is_closed = false;
         if self.is_empty() {
             return None;
         }

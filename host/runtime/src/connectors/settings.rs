@@ -48,8 +48,8 @@ pub enum Format {
 /// Files that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSource {
-    /// Absolute glob pattern.
-    pub pattern: String,
+    /// Absolute glob patterns; each must match a file.
+    pub patterns: Vec<String>,
     /// How the files are cut into records.
     pub format: Format,
     /// Top-level field or column that becomes the key; only for `Ndjson` and `Csv`.

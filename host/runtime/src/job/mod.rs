@@ -19,9 +19,7 @@ use tidemill_sandbox::Component;
 use tidemill_storage::data_dir::JobDir;
 
 pub use engine::Engine;
-pub use report::{
-    JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress,
-};
+pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 
 use crate::config::JobPlan;
 use crate::connectors::Source;

@@ -17,9 +17,7 @@ use tidemill_core::failure::Failure;
 use tidemill_core::graph::{EdgeKind, NodeKind};
 use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::key_group::Assignment;
-use tidemill_core::lane::{
-    Lane, LaneParts, LaneProblem, LaneSettings, OperatorParts, build_lanes,
-};
+use tidemill_core::lane::{Lane, LaneParts, LaneProblem, LaneSettings, OperatorParts, build_lanes};
 use tidemill_core::operator::OpenContext;
 use tidemill_core::state::TaskState;
 use tidemill_core::state::memory::MemoryBackend;
@@ -27,9 +25,7 @@ use tidemill_sandbox::TaskIdentity;
 
 use super::lane_thread::{self, LaneEnd};
 use super::report::TaskInfo;
-use super::{
-    Job, JobError, Outcome, Report, SinkReport, SourceReport, open_job_dir,
-};
+use super::{Job, JobError, Outcome, Report, SinkReport, SourceReport, open_job_dir};
 use crate::connectors::Sink;
 
 /// The tenant of a host that has only one.
@@ -65,7 +61,11 @@ impl Job {
         Ok(self.report(outcome, elapsed, &sinks))
     }
 
-    fn sink_error(&self, index: usize, error: tidemill_core::connector::ConnectorError) -> JobError {
+    fn sink_error(
+        &self,
+        index: usize,
+        error: tidemill_core::connector::ConnectorError,
+    ) -> JobError {
         JobError::Connector { node: self.plan.sinks[index].name.clone(), error }
     }
 
@@ -182,9 +182,8 @@ impl Job {
             parts.operators.insert(node, self.operator_parts(index, node, lane, assignment)?);
         }
         for (index, sink) in sinks.iter_mut().enumerate() {
-            let writer = sink
-                .writer(lane, waker.clone())
-                .map_err(|error| self.sink_error(index, error))?;
+            let writer =
+                sink.writer(lane, waker.clone()).map_err(|error| self.sink_error(index, error))?;
             parts.sinks.insert(next_node(), writer);
         }
         Ok(parts)
@@ -300,4 +299,3 @@ fn random_key(job: &str, operator: &str, task: usize) -> [u8; 32] {
     let name = format!("{job}\0{operator}\0{task}");
     blake3::derive_key("tidemill 0.1 operator random", name.as_bytes())
 }
-

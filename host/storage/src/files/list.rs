@@ -70,13 +70,22 @@ fn open(path: &Path) -> Result<(File, Metadata), FileError> {
     Ok((file, metadata))
 }
 
-/// The regular files that match a glob pattern, sorted by path. Names that begin with a dot match
-/// only a pattern that says so: the unfinished files of a sink are no input.
+/// The regular files that match any of the glob patterns, sorted by path, each once. Names that begin
+/// with a dot match only a pattern that says so: the unfinished files of a sink are no input.
 ///
 /// # Errors
-/// The pattern is wrong or matches nothing, a directory or file cannot be read, or a name is not
-/// UTF-8.
-pub fn list(pattern: &str) -> Result<Vec<FoundFile>, FileError> {
+/// A pattern is wrong or matches nothing, a directory or file cannot be read, or a name is not UTF-8.
+pub fn list(patterns: &[String]) -> Result<Vec<FoundFile>, FileError> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        list_one(pattern, &mut found)?;
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.dedup_by(|a, b| a.path == b.path);
+    Ok(found)
+}
+
+fn list_one(pattern: &str, found: &mut Vec<FoundFile>) -> Result<(), FileError> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
@@ -86,8 +95,7 @@ pub fn list(pattern: &str) -> Result<Vec<FoundFile>, FileError> {
         pattern: pattern.to_owned(),
         reason: format!("{} at character {}", error.msg, error.pos + 1),
     })?;
-    let mut found = Vec::new();
-    let mut skipped = 0;
+    let (before, mut skipped) = (found.len(), 0);
     for path in paths {
         let path = path.map_err(|error| FileError::List {
             path: error.path().to_owned(),
@@ -103,12 +111,10 @@ pub fn list(pattern: &str) -> Result<Vec<FoundFile>, FileError> {
             found.push(FoundFile::look(path)?);
         }
     }
-    if found.is_empty() {
+    if found.len() == before {
         return Err(FileError::NoMatch { pattern: pattern.to_owned(), skipped });
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found.dedup_by(|a, b| a.path == b.path);
-    Ok(found)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,7 +131,8 @@ mod tests {
             fs::write(root.join(name), name).unwrap();
         }
         fs::create_dir(root.join("e.d")).unwrap();
-        let found = list(&format!("{}/*", root.display())).unwrap();
+        let found =
+            list(&[format!("{}/*", root.display()), format!("{}/b*", root.display())]).unwrap();
         let seen: Vec<_> = found
             .iter()
             .map(|file| {
@@ -148,10 +155,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("sub")).unwrap();
         let pattern = format!("{}/*", directory.path().display());
-        let error = list(&pattern).unwrap_err();
+        let error = list(std::slice::from_ref(&pattern)).unwrap_err();
         assert!(matches!(&error, FileError::NoMatch { skipped: 1, .. }), "{error}");
         assert!(error.to_string().contains(&pattern), "{error}");
-        let error = list("/tmp/***").unwrap_err();
+        let error = list(&["/tmp/***".to_owned()]).unwrap_err();
         assert!(matches!(&error, FileError::Pattern { .. }), "{error}");
     }
 

@@ -15,7 +15,7 @@ use crate::files::Packing;
 
 /// Zstandard level: the fastest of the usual ones, since the device is seldom the bottleneck.
 const ZSTD_LEVEL: i32 = 1;
-/// gzip level: nearly twice as fast as the usual 6 for files that are 6 % larger (measured on NDJSON).
+/// gzip level: nearly twice as fast as the usual 6 for files 6 % larger (measured on NDJSON).
 const GZIP_LEVEL: u32 = 2;
 
 struct Counted {

@@ -105,7 +105,7 @@ impl OutputDirectory {
             let from = self.path.join(self.names.in_progress(lane, number));
             let to = self.path.join(self.names.published(lane, number));
             if let Err(error) = fs::hard_link(&from, &to) {
-                // The links so far are this call's own, and their files still have their other name.
+                // The links so far are this call's own; their files still have their other name.
                 published.iter().for_each(|link: &PathBuf| drop(fs::remove_file(link)));
                 return Err(FileError::Publish { path: to, source: Arc::new(error) });
             }

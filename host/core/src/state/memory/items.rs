@@ -50,8 +50,11 @@ struct Chunk {
 /// A map, ordered by key bytes.
 #[derive(Default)]
 pub(super) struct Map {
-    entries: BTreeMap<Box<[u8]>, (Box<[u8]>, ExpiresAt)>,
+    entries: BTreeMap<Box<[u8]>, MapItem>,
 }
+
+/// The value of a map entry and its expiry.
+type MapItem = (Box<[u8]>, ExpiresAt);
 
 impl StateColumn {
     pub(super) fn new(description: &StateDescription) -> Self {

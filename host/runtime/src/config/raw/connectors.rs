@@ -25,14 +25,50 @@ pub(in crate::config) enum RawSource {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(rename = "FileSource")]
 pub(in crate::config) struct RawFileSource {
-    /// File, or a pattern such as "logs/*.ndjson".
-    pub(in crate::config) path: At<String>,
+    /// File, or a pattern such as "logs/*.ndjson", or a list of them; each must match something.
+    pub(in crate::config) path: At<Patterns>,
     /// How the files are cut into records.
     pub(in crate::config) format: Option<At<InputFormat>>,
     /// Top-level field (ndjson) or column (csv) that becomes the key.
     pub(in crate::config) key: Option<At<String>>,
     /// Larger files are read in parts of this size.
     pub(in crate::config) split_size: Option<At<Size>>,
+}
+
+/// One pattern or several.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum Patterns {
+    One(String),
+    Several(Vec<At<String>>),
+}
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PatternsVisitor)
+    }
+}
+
+struct PatternsVisitor;
+
+impl<'de> Visitor<'de> for PatternsVisitor {
+    type Value = Patterns;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path, a pattern, or a list of them")
+    }
+
+    fn visit_str<E>(self, pattern: &str) -> Result<Patterns, E> {
+        Ok(Patterns::One(pattern.to_owned()))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Patterns, A::Error> {
+        let mut patterns = Vec::new();
+        while let Some(pattern) = items.next_element()? {
+            patterns.push(pattern);
+        }
+        Ok(Patterns::Several(patterns))
+    }
 }
 
 /// Reads standard input.

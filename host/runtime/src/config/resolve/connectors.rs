@@ -9,7 +9,7 @@ use crate::config::load::Origin;
 use crate::config::plan::{SinkPlan, SourcePlan};
 use crate::config::problem::{Problem, Rejection};
 use crate::config::raw::{
-    CompressionWord, EncodingWord, FieldSelector, FieldWord, InputFormat, OutputFormat,
+    CompressionWord, EncodingWord, FieldSelector, FieldWord, InputFormat, OutputFormat, Patterns,
     RawDiscardSink, RawFileSink, RawFileSource, RawNexmarkSource, RawSink, RawSource,
     RawStdinSource, RawStdoutSink, RawTcpSource, StreamWord,
 };
@@ -47,24 +47,17 @@ pub(super) fn source(
 }
 
 fn file_source(raw: &RawFileSource, directory: &Path) -> Result<FileSource, Rejection> {
-    let path = not_empty("path", &raw.path)?;
-    let reject = |found: String, expected: &str| {
-        let problem = Problem::WrongValue { found, expected: expected.to_owned() };
-        Rejection::at(problem, &path.span, &["path"])
-    };
-    glob::Pattern::new(&path.value).map_err(|error| {
-        reject(format!("{:?}: {}", path.value, error.msg), "a path or a pattern")
-    })?;
-    let pattern = if Path::new(&path.value).is_absolute() {
-        path.value.clone()
-    } else {
-        let directory = directory.to_str().ok_or_else(|| {
-            reject(
-                "a job file in a directory whose name is not UTF-8".to_owned(),
-                "an absolute path",
-            )
-        })?;
-        format!("{}/{}", glob::Pattern::escape(directory), path.value)
+    let patterns = match &raw.path.value {
+        Patterns::One(path) => vec![pattern(path, &raw.path.span, directory)?],
+        Patterns::Several(paths) if paths.is_empty() => {
+            let found = "an empty list".to_owned();
+            let problem = Problem::WrongValue { found, expected: "a path or a pattern".to_owned() };
+            return Err(Rejection::at(problem, &raw.path.span, &["path"]));
+        }
+        Patterns::Several(paths) => {
+            let each = paths.iter().map(|path| pattern(&path.value, &path.span, directory));
+            each.collect::<Result<_, _>>()?
+        }
     };
     let (format, key) = format_and_key(raw.format.as_ref(), raw.key.as_ref())?;
     let split_bytes = within_or(
@@ -73,7 +66,28 @@ fn file_source(raw: &RawFileSource, directory: &Path) -> Result<FileSource, Reje
         defaults::SPLIT_BYTES,
         defaults::SPLIT_BYTES_BOUNDS,
     )?;
-    Ok(FileSource { pattern, format, key, split_bytes })
+    Ok(FileSource { patterns, format, key, split_bytes })
+}
+
+/// An absolute pattern from one that may be relative to the job file.
+fn pattern(path: &str, span: &Span, directory: &Path) -> Result<String, Rejection> {
+    let reject = |found: String, expected: &str| {
+        let problem = Problem::WrongValue { found, expected: expected.to_owned() };
+        Rejection::at(problem, span, &["path"])
+    };
+    if path.is_empty() {
+        return Err(reject("an empty text".to_owned(), "a path or a pattern"));
+    }
+    glob::Pattern::new(path)
+        .map_err(|error| reject(format!("{path:?}: {}", error.msg), "a path or a pattern"))?;
+    if Path::new(path).is_absolute() {
+        return Ok(path.to_owned());
+    }
+    let directory = directory.to_str().ok_or_else(|| {
+        let found = "a job file in a directory whose name is not UTF-8".to_owned();
+        reject(found, "an absolute path")
+    })?;
+    Ok(format!("{}/{path}", glob::Pattern::escape(directory)))
 }
 
 fn format_and_key(

@@ -39,11 +39,11 @@ fn paths_count_from_the_job_file() {
     let plan = load(text, &[]).unwrap();
     let directory = plan.file.parent().unwrap();
     let SourceSettings::File(file) = &plan.sources[0].settings else { panic!() };
-    assert_eq!(file.pattern, format!("{}/in/*.csv", directory.display()));
+    assert_eq!(file.patterns, [format!("{}/in/*.csv", directory.display())]);
     assert_eq!((file.format, file.key.as_deref()), (Format::Csv, Some("id")));
     assert_eq!(file.split_bytes, 64 << 20);
     let SourceSettings::File(file) = &plan.sources[1].settings else { panic!() };
-    assert_eq!(file.pattern, "/data/x");
+    assert_eq!(file.patterns, ["/data/x"]);
     assert_eq!(plan.operators[0].component, directory.join("x.wasm"));
     let SinkSettings::File(sink) = &plan.sinks[0].settings else { panic!() };
     assert_eq!(sink.directory, directory.join("out"));

@@ -183,7 +183,7 @@ impl CsvParser {
         if data.len() - begin > LINE_BYTES_MAX {
             return Err(too_long());
         }
-        if !out.is_empty() && !out.is_within_limits(0) {
+        if !out.fits_as_it_is() {
             out.values.data.truncate(begin);
             return Ok(false);
         }

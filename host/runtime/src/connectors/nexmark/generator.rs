@@ -205,7 +205,7 @@ fn key_field(stream: Stream, key: Option<&str>) -> Result<KeyField, String> {
     if found == KeyField::None {
         let key = key.unwrap_or_default();
         return Err(format!(
-            "not every event has a field `{key}` to take the key from; use one that all have: {fields}"
+            "not every event has a field `{key}` to be the key; use one that all have: {fields}"
         ));
     }
     Ok(found)

@@ -128,8 +128,12 @@ mod tests {
                 expected.iter().map(|line| line.len() as u64 + 1).sum::<u64>()
             );
             let pattern = format!("{}/new/*", root.path().display());
-            let source =
-                FileSource { pattern, format: Format::Lines, key: None, split_bytes: 1 << 16 };
+            let source = FileSource {
+                patterns: vec![pattern],
+                format: Format::Lines,
+                key: None,
+                split_bytes: 1 << 16,
+            };
             let source = Source::list("in", &SourceSettings::File(source)).unwrap();
             let mut found = Vec::new();
             for lane in 0..3 {

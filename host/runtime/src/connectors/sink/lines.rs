@@ -56,8 +56,8 @@ pub(super) fn bad_record(
 ) -> ConnectorError {
     let key = key.map_or_else(|| "no key".to_owned(), |key| format!("key {}", show(key)));
     let message = format!(
-        "lane {lane} cannot take a record: {what} ({key}, value {}); make the sink's types fit what the \
-         operator before it emits",
+        "lane {lane} cannot take a record: {what} ({key}, value {}); make the sink's types fit \
+         what the operator before it emits",
         show(value)
     );
     ConnectorError::new(ConnectorFault::BadData, message)

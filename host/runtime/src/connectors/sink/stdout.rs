@@ -16,8 +16,8 @@ use tidemill_storage::output::QUEUED_BYTES_MAX;
 use crate::connectors::sink::lines::Lines;
 
 /// The whole message of the failure that means: whoever reads standard output has gone.
-pub const BROKEN_PIPE: &str = "standard output: the reader has closed the pipe; the job ends, since \
-                               its output has nowhere to go";
+pub const BROKEN_PIPE: &str =
+    "standard output: the reader has closed the pipe, so the job's output has nowhere to go";
 
 /// Written blocks that are kept to be filled again.
 const SPENT_MAX: usize = 4;

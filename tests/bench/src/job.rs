@@ -1,0 +1,175 @@
+//! One source, one keyed operator, one sink, on one lane.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
+use tidemill_core::call::CallRules;
+use tidemill_core::column::BytesColumn;
+use tidemill_core::connector::{
+    BatchTarget, ConnectorError, PartitionPosition, SinkWriter, SourcePoll, SourceReader, Wake,
+};
+use tidemill_core::describe::Description;
+use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
+use tidemill_core::ids::{LaneId, NodeId, Now};
+use tidemill_core::key_group::Assignment;
+use tidemill_core::lane::{LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes};
+use tidemill_core::limits::Limits;
+use tidemill_core::operator::{OpenContext, OperatorInstance};
+use tidemill_core::state::TaskState;
+use tidemill_core::state::memory::MemoryBackend;
+use tidemill_sandbox::{Component, EngineSettings, Sandboxes, TaskIdentity};
+
+const KEY_GROUPS: u32 = 128;
+/// Records of a batch, as a job has by default.
+pub const BATCH_RECORDS: usize = 4096;
+
+struct NoWake;
+
+impl Wake for NoWake {
+    fn wake(&self) {}
+}
+
+/// Hands out copies of batches made beforehand.
+struct Replay {
+    batches: Arc<Vec<Batch>>,
+    next: usize,
+}
+
+impl SourceReader for Replay {
+    fn poll(&mut self, _: BatchTarget, _: Now) -> Result<SourcePoll, ConnectorError> {
+        let batch = self.batches.get(self.next).cloned();
+        self.next += 1;
+        Ok(batch.map_or(SourcePoll::Ended, SourcePoll::Batch))
+    }
+
+    fn is_ready(&mut self) -> bool {
+        true
+    }
+
+    fn stop(&mut self) {
+        self.next = self.batches.len();
+    }
+
+    fn positions(&self) -> Vec<PartitionPosition> {
+        Vec::new()
+    }
+}
+
+/// Throws everything away.
+struct Nowhere;
+
+impl SinkWriter for Nowhere {
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+        std::hint::black_box(batch);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn is_settled(&mut self) -> Result<bool, ConnectorError> {
+        Ok(true)
+    }
+}
+
+/// Batches of `records` records in all, with keys drawn evenly from `keys` decimal numbers.
+pub fn keyed_batches(records: usize, keys: u64) -> Arc<Vec<Batch>> {
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let batch = |_| {
+        let mut column = BytesColumn::default();
+        let mut values = BytesColumn::default();
+        for _ in 0..BATCH_RECORDS {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            column.push((random % keys).to_string().as_bytes());
+            values.push(b"");
+        }
+        let dictionary = Arc::new(Dictionary { keys: column, hashes: Vec::new() });
+        let keys = RecordKeys::Of { dictionary, key_of: Vec::new() };
+        Batch { keys, values, timestamps: Vec::new() }
+    };
+    Arc::new((0..records.div_ceil(BATCH_RECORDS)).map(batch).collect())
+}
+
+/// A sample operator's component, admitted.
+///
+/// # Panics
+/// When it is not built; `cargo xtask operators` builds it.
+pub fn component(name: &str) -> Component {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    let target = target.unwrap_or_else(|| root.join("target"));
+    let path = target.join("wasm32-wasip2/operator").join(format!("{name}.wasm"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}; build it with `cargo xtask operators`", path.display())
+    });
+    let sandboxes = Sandboxes::new(&EngineSettings::default(), None).expect("an engine");
+    sandboxes.admit(&bytes).expect("a sample operator is admitted")
+}
+
+/// What is fixed for the calls of an operator.
+pub fn rules(description: &Arc<Description>) -> Arc<CallRules> {
+    Arc::new(CallRules {
+        output_needs_key: vec![false; description.outputs.len()],
+        random_key: [0; 32],
+        limits: Arc::new(Limits::default()),
+        description: description.clone(),
+    })
+}
+
+/// A sandbox of a component.
+///
+/// # Panics
+/// When it cannot be instantiated.
+pub fn sandbox(component: &Component) -> Box<dyn OperatorInstance> {
+    let rules = rules(component.description());
+    let identity = TaskIdentity::default();
+    component.instantiate(rules, &identity, &[], Arc::default()).expect("a sandbox")
+}
+
+/// Runs all batches through the operator on one lane, from open to close.
+///
+/// # Panics
+/// When the job fails.
+pub fn run(
+    description: &Arc<Description>,
+    instance: Box<dyn OperatorInstance>,
+    batches: &Arc<Vec<Batch>>,
+) {
+    let edge = |from: &str| EdgeSpec { input: None, from: from.to_owned(), kind: None };
+    let node = |name: &str, kind, inputs| NodeSpec { name: name.to_owned(), kind, inputs };
+    let nodes = vec![
+        node("in", NodeSpecKind::Source { keyed: true }, Vec::new()),
+        node("op", NodeSpecKind::Operator(Box::new((**description).clone())), vec![edge("in")]),
+        node("out", NodeSpecKind::Sink, vec![edge("op")]),
+    ];
+    let graph = GraphSpec { nodes }.validate().expect("a valid graph");
+    let assignment = Arc::new(Assignment::initial(KEY_GROUPS, 1));
+    let rules = rules(description);
+    let owned = assignment.owned_by(LaneId(0));
+    let backend = MemoryBackend::new(&description.states, KEY_GROUPS, owned);
+    let states = description.states.clone().into();
+    let state = TaskState::new(Box::new(backend), states, rules.limits.clone());
+    let context = OpenContext::default();
+    let operator = OperatorParts { instance, rules, state: Some(Box::new(state)), context };
+    let mut parts = LaneParts::default();
+    parts.sources.insert(NodeId(0), Box::new(Replay { batches: batches.clone(), next: 0 }));
+    parts.operators.insert(NodeId(1), operator);
+    parts.sinks.insert(NodeId(2), Box::new(Nowhere));
+    let settings = LaneSettings {
+        assignment,
+        hash_seed: 1,
+        target: BatchTarget { records: BATCH_RECORDS, bytes: 256 * 1024 },
+        linger_us: 1000,
+        queue_bytes: 1 << 20,
+    };
+    let mut lanes = build_lanes(&graph, &settings, vec![parts], &[Arc::new(NoWake)]);
+    while lanes[0].step(Now::default()).expect("the job does not fail") != StepOutcome::Finished {}
+}

@@ -1,0 +1,1 @@
+//! Real jobs in real sandboxes by the real binary, as a user would run them.
