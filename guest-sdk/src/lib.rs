@@ -55,8 +55,8 @@
 //!
 //! A record that cannot be processed is answered with [`Error::bad_record`]; the conversions of
 //! codec and parse errors by `?` do the same. What it has already changed is taken back.
-//! [`Error::fatal`] gives up on the job. A panic is neither: the host drops the whole sandbox,
-//! looks for the record that causes it, and treats that one as bad.
+//! [`Error::fatal`] gives up on the job. A panic is neither: the host drops the whole sandbox, and
+//! nothing of the batch at hand takes effect.
 //!
 //! ```
 //! use tidemill_sdk::{Context, Error, Record, Result, ValueState};

@@ -3,7 +3,9 @@
 use tidemill_core::describe::{
     Description, InputDescription, OutputDescription, StateDescription, StateKind,
 };
-use tidemill_core::graph::{EdgeKind, EdgeSpec, Graph, GraphSpec, NodeKind, NodeSpec, NodeSpecKind};
+use tidemill_core::graph::{
+    EdgeKind, EdgeSpec, Graph, GraphSpec, NodeKind, NodeSpec, NodeSpecKind,
+};
 use tidemill_core::ids::NodeId;
 
 use crate::rng::Rng;
@@ -45,8 +47,10 @@ impl Plan {
             let upstream: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
             nodes.push(operator(index, &upstream, rng));
         }
-        let fed: Vec<String> =
-            nodes.iter().flat_map(|node| node.inputs.iter().map(|edge| edge.from.clone())).collect();
+        let fed: Vec<String> = nodes
+            .iter()
+            .flat_map(|node| node.inputs.iter().map(|edge| edge.from.clone()))
+            .collect();
         let loose = nodes.iter().filter(|node| !fed.contains(&node.name) || rng.one_in(4));
         let inputs: Vec<EdgeSpec> = loose.map(|node| edge(&node.name, None, None)).collect();
         let sinks = inputs.into_iter().enumerate().map(|(index, edge)| NodeSpec {
@@ -130,7 +134,8 @@ fn operator(index: usize, upstream: &[String], rng: &mut Rng) -> NodeSpec {
         described.push(InputDescription { name: (*name).to_owned(), keyed, value_width: None });
         for _ in 0..1 + rng.below(2) {
             let from = &upstream[rng.below(upstream.len())];
-            let unkeyed = [EdgeKind::Forward, EdgeKind::Rebalance, EdgeKind::Broadcast, EdgeKind::Keyed];
+            let unkeyed =
+                [EdgeKind::Forward, EdgeKind::Rebalance, EdgeKind::Broadcast, EdgeKind::Keyed];
             let kind = if keyed { None } else { Some(unkeyed[rng.below(4)]) };
             inputs.push(edge(from, Some(name), kind));
         }

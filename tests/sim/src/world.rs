@@ -13,9 +13,7 @@ use tidemill_core::connector::{BatchTarget, Wake};
 use tidemill_core::graph::NodeKind;
 use tidemill_core::ids::{LaneId, NodeId, Now};
 use tidemill_core::key_group::Assignment;
-use tidemill_core::lane::{
-    Lane, LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes,
-};
+use tidemill_core::lane::{Lane, LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes};
 use tidemill_core::limits::Limits;
 use tidemill_core::operator::OpenContext;
 use tidemill_core::state::TaskState;

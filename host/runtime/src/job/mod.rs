@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use tidemill_core::connector::Wake;
 use tidemill_core::graph::Graph;
 use tidemill_sandbox::Component;
-use tidemill_storage::data_dir::JobDir;
+use tidemill_storage::data_dir::{JobDir, JobDirError};
 
 pub use engine::Engine;
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
@@ -123,13 +123,18 @@ fn open_job_dir(plan: &JobPlan, options: &RunOptions) -> Result<JobDir, JobError
         problem,
         help: help.to_owned(),
     };
-    let dir = JobDir::open(&options.data_dir, &plan.name).map_err(|error| {
-        let help = "wait for the other process, or choose another directory with --data-dir";
+    let failed = |error: JobDirError| {
+        let help = match &error {
+            JobDirError::Locked(_) => {
+                "wait for the other process, or choose another directory with --data-dir"
+            }
+            JobDirError::Io { .. } => {
+                "check that the directory can be written, or choose another with --data-dir"
+            }
+        };
         refuse(error.to_string(), help)
-    })?;
-    let failed = |error: tidemill_storage::data_dir::JobDirError| {
-        refuse(error.to_string(), "check that the directory can be written")
     };
+    let dir = JobDir::open(&options.data_dir, &plan.name).map_err(failed)?;
     if options.fresh {
         dir.forget_outcome().map_err(failed)?;
     }

@@ -150,8 +150,8 @@ impl Job {
         let wakers: Vec<Arc<dyn Wake>> =
             self.shared.wakers.iter().map(|waker| waker.clone() as Arc<dyn Wake>).collect();
         let mut parts = Vec::new();
-        for lane in 0..parallelism {
-            parts.push(self.lane_parts(lane, &assignment, &wakers[lane], sinks)?);
+        for (lane, waker) in wakers.iter().enumerate() {
+            parts.push(self.lane_parts(lane, &assignment, waker, sinks)?);
         }
         let lanes = build_lanes(&self.graph, &settings, parts, &wakers);
         let tasks = lanes.iter().flat_map(|lane| self.task_infos(lane)).collect();
