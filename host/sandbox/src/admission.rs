@@ -266,6 +266,36 @@ mod tests {
         assert_eq!(refusal(&wat::parse_str("(module)").unwrap()), AdmissionError::BareModule);
     }
 
+    /// A core module with every export of the plain world, each of which traps.
+    fn core_module() -> Vec<u8> {
+        let mut resolve = wit_parser::Resolve::default();
+        let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
+        let (package, _) = resolve.push_path(wit).unwrap();
+        let world = resolve.select_world(&[package], Some("plain")).unwrap();
+        let names = wit_parser::ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync);
+        let mut module = wit_component::dummy_module(&resolve, world, names);
+        let utf8 = wit_component::StringEncoding::UTF8;
+        wit_component::embed_component_metadata(&mut module, &resolve, world, utf8).unwrap();
+        module
+    }
+
+    #[test]
+    fn a_core_module_with_a_component_type_is_encoded() {
+        let checked = check(&core_module()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(checked.kind, ComponentKind::CoreModule);
+        assert!(checked.exports.iter().any(|export| export == OPERATOR_EXPORT));
+        assert!(matches!(encoding(&checked.component), Ok(Encoding::Component)));
+    }
+
+    #[test]
+    fn an_operator_that_traps_in_describe_is_refused_with_its_trap() {
+        use crate::engine::{EngineSettings, Sandboxes};
+        let sandboxes = Sandboxes::new(&EngineSettings::default(), None).unwrap();
+        let error = sandboxes.admit(&core_module()).err().unwrap();
+        assert!(matches!(error, AdmissionError::Describe(Failure::Guest(_))), "{error}");
+        assert!(error.to_string().contains("unreachable"), "{error}");
+    }
+
     #[test]
     fn imports_are_refused_by_name() {
         let refused = [

@@ -69,6 +69,7 @@ fn execute<W>(
 ) -> Result<Report, Failure> {
     let locations = plan.locations.clone();
     let (job, _engine) = prepare(plan, options, &locations)?;
+    job.bind().map_err(|error| Failure::job(error, &locations))?;
     for (source, address) in job.addresses() {
         tracing::info!("Source {source} listens on {address}.");
     }

@@ -26,13 +26,20 @@ pub struct Source {
 enum Kind {
     File { settings: FileSource, partitions: Vec<FilePartition> },
     Stdin(StreamFormat),
-    Tcp { address: Option<SocketAddr>, listener: Mutex<Option<TcpListener>> },
+    Tcp { listen: SocketAddr, listener: Mutex<Listener> },
     Nexmark(Arc<Generator>),
 }
 
+/// The one listener of a tcp source.
+enum Listener {
+    Unbound,
+    Bound(TcpListener),
+    /// Its reader has it.
+    Taken(Option<SocketAddr>),
+}
+
 impl Source {
-    /// Lists the partitions of source `name`: looks for its files, binds its address, prepares its
-    /// generator.
+    /// Lists the partitions of source `name`: looks for its files, prepares its generator.
     ///
     /// # Errors
     /// There is nothing to read, or it cannot be opened.
@@ -47,10 +54,8 @@ impl Source {
                 (vec![stdin::PARTITION.to_owned()], Kind::Stdin(format.clone()))
             }
             SourceSettings::Tcp(settings) => {
-                let listener = tcp::bind(settings.listen)?;
-                let address = listener.local_addr().ok();
-                let listener = Mutex::new(Some(listener));
-                (vec![tcp::PARTITION.to_owned()], Kind::Tcp { address, listener })
+                let (listen, listener) = (settings.listen, Mutex::new(Listener::Unbound));
+                (vec![tcp::PARTITION.to_owned()], Kind::Tcp { listen, listener })
             }
             SourceSettings::Nexmark(settings) => {
                 let generator = Generator::new(settings).map_err(|what| {
@@ -66,6 +71,21 @@ impl Source {
         Ok(Self { partitions, kind })
     }
 
+    /// Binds the address of a source that listens, unless it is bound. Clients can connect from here
+    /// on; what they send is read once there is a reader.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind(&self) -> Result<(), ConnectorError> {
+        if let Kind::Tcp { listen, listener } = &self.kind {
+            let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*listener, Listener::Unbound) {
+                *listener = Listener::Bound(tcp::bind(*listen)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Stable ids of the partitions.
     pub fn partitions(&self) -> &[String] {
         &self.partitions
@@ -74,7 +94,8 @@ impl Source {
     /// The reader of lane `lane` of `lanes`. Reading ahead begins here.
     ///
     /// # Errors
-    /// Threads cannot be started, or standard input or the listener has its reader already.
+    /// The address cannot be bound, threads cannot be started, or standard input or the listener has
+    /// its reader already.
     pub fn reader(
         &self,
         lane: usize,
@@ -85,6 +106,7 @@ impl Source {
         if lane >= self.partitions.len().min(lanes) {
             return Ok(Box::new(Nothing));
         }
+        self.bind()?;
         Ok(match &self.kind {
             Kind::File { settings, partitions } => {
                 let own = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
@@ -92,14 +114,17 @@ impl Source {
             }
             Kind::Stdin(format) => Box::new(stdin::reader(format, waker)?),
             Kind::Tcp { listener, .. } => {
-                let taken = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let listener = taken.ok_or_else(|| {
-                    ConnectorError::new(
-                        ConnectorFault::Io,
-                        "the tcp listener has a reader already; list the source anew",
-                    )
-                })?;
-                Box::new(tcp::reader(listener, waker)?)
+                let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
+                let taken = Listener::Taken(listener.address());
+                match std::mem::replace(&mut *listener, taken) {
+                    Listener::Bound(bound) => Box::new(tcp::reader(bound, waker)?),
+                    Listener::Unbound | Listener::Taken(_) => {
+                        return Err(ConnectorError::new(
+                            ConnectorFault::Io,
+                            "the tcp listener has a reader already; list the source anew",
+                        ));
+                    }
+                }
             }
             Kind::Nexmark(generator) => {
                 Box::new(GeneratorReader::new(Arc::clone(generator), lane, lanes))
@@ -107,11 +132,23 @@ impl Source {
         })
     }
 
-    /// The address that clients can reach, for a source that listens.
+    /// The address that clients can reach, for a source that listens and is bound.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.kind {
-            Kind::Tcp { address, .. } => *address,
+            Kind::Tcp { listener, .. } => {
+                listener.lock().unwrap_or_else(PoisonError::into_inner).address()
+            }
             Kind::File { .. } | Kind::Stdin(_) | Kind::Nexmark(_) => None,
+        }
+    }
+}
+
+impl Listener {
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Unbound => None,
+            Self::Bound(listener) => listener.local_addr().ok(),
+            Self::Taken(address) => *address,
         }
     }
 }

@@ -81,7 +81,18 @@ impl Job {
         &self.components
     }
 
-    /// Where each source that listens does so.
+    /// Binds the addresses of sources that listen. [`Job::run`] does it too, unless it is done.
+    ///
+    /// # Errors
+    /// [`JobError::Connector`] when an address cannot be bound.
+    pub fn bind(&self) -> Result<(), JobError> {
+        let sources = self.plan.sources.iter().zip(&self.sources);
+        sources.into_iter().try_for_each(|(plan, source)| {
+            source.bind().map_err(|error| JobError::Connector { node: plan.name.clone(), error })
+        })
+    }
+
+    /// Where each source that listens does so, once it is bound.
     pub fn addresses(&self) -> Vec<(String, std::net::SocketAddr)> {
         let sources = self.plan.sources.iter().zip(&self.sources);
         let listening =

@@ -14,7 +14,7 @@ use crate::connectors::Source;
 
 impl Job {
     /// Checks a plan against the world: admits its components, validates the graph, lists the
-    /// partitions of its sources (and binds their addresses). Has no effect on any output.
+    /// partitions of its sources. Has no effect on the world.
     ///
     /// # Errors
     /// The first thing that is wrong.

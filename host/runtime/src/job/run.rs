@@ -37,6 +37,7 @@ impl Job {
     /// # Errors
     /// The first failure of a task, or what kept the outputs from being opened or published.
     pub fn run(self) -> Result<Report, JobError> {
+        self.bind()?;
         let dir = open_job_dir(&self.plan, &self.options)?;
         let mut sinks = self.create_sinks()?;
         let outcome = self.run_lanes(&mut sinks);
