@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-pub(crate) use operators::operators;
+pub(crate) use operators::{cargo, operators, target};
 pub(crate) use process::{Command, Ended, Running};
 
 /// The root of the checkout.

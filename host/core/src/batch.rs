@@ -101,16 +101,12 @@ impl Batch {
         self.timestamps.get(index).copied().unwrap_or(0)
     }
 
-    /// Records `from..to` as a batch of their own. The dictionary is shared when most of it may
-    /// still be in use, and copied down to the keys in use otherwise.
+    /// Records `from..to` as a batch of their own, with the keys that they use.
     #[must_use]
     pub fn slice(&self, from: usize, to: usize) -> Self {
-        if from == 0 && to == self.len() {
-            return self.clone();
-        }
-        let mut builder = BatchBuilder::default();
-        builder.append(self, from, to);
-        builder.take()
+        let mut cutter = Cutter::new(self);
+        (from..to).for_each(|record| cutter.push(record));
+        cutter.take()
     }
 
     /// Computes the hashes of the keys, unless they are there or there are no keys.
@@ -120,22 +116,6 @@ impl Batch {
         {
             Arc::make_mut(dictionary).ensure_hashes(seed);
         }
-    }
-
-    /// How many records from `from` on fit in one batch: at least one, and no more than the limits
-    /// on records and on bytes of keys and values allow.
-    fn fitting(&self, from: usize, bytes_max: usize) -> usize {
-        let mut bytes = 0;
-        let most = (self.len() - from).min(BATCH_RECORDS_MAX);
-        for count in 0..most {
-            let index = from + count;
-            bytes +=
-                self.values.range_bytes(index, index + 1) + self.key(index).map_or(0, <[u8]>::len);
-            if bytes > bytes_max && count > 0 {
-                return count;
-            }
-        }
-        most
     }
 
     /// Whether the batch keeps the limits on a batch.
@@ -151,17 +131,20 @@ impl Batch {
         }
     }
 
-    /// Cuts the batch into batches within the limits, in order.
+    /// Cuts the batch into batches within the limits, in order, each with the keys that it uses. One
+    /// record alone may be over the limit on bytes.
     pub fn cut(self, mut each: impl FnMut(Self)) {
         if self.is_within_limits() {
             return each(self);
         }
-        let mut from = 0;
-        while from < self.len() {
-            let count = self.fitting(from, BATCH_BYTES_MAX);
-            each(self.slice(from, from + count));
-            from += count;
+        let mut cutter = Cutter::new(&self);
+        for record in 0..self.len() {
+            if !cutter.fits(record) {
+                each(cutter.take());
+            }
+            cutter.push(record);
         }
+        each(cutter.take());
     }
 
     /// Splits the records by the lane that owns their key: `each(lane, part)` once for every lane
@@ -187,12 +170,12 @@ impl Batch {
                 let hash = dictionary.hashes[key];
                 let lane = assignment.owner(key_group(hash, groups)).0;
                 let part = &mut parts[lane];
-                place = Place { lane: lane as u32, index: part.hashes.len() as u32 };
+                place = Place { part: lane as u32, index: part.keys.len() as u32 };
                 part.keys.push(dictionary.keys.get(key));
                 part.hashes.push(hash);
                 places[key] = place;
             }
-            let part = &mut parts[place.lane as usize];
+            let part = &mut parts[place.part as usize];
             part.key_of.push(place.index);
             part.values.push(self.values.get(record));
             if !self.timestamps.is_empty() {
@@ -201,20 +184,21 @@ impl Batch {
         }
         for (lane, part) in parts.into_iter().enumerate() {
             if !part.key_of.is_empty() {
-                each(LaneId(lane), part.into_batch());
+                each(LaneId(lane), part.into_batch(true));
             }
         }
     }
 }
 
+/// Where a key lies: in which part (a lane, or the number of a cut), and at which index there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
-    lane: u32,
+    part: u32,
     index: u32,
 }
 
 impl Place {
-    const NONE: Self = Self { lane: u32::MAX, index: u32::MAX };
+    const NONE: Self = Self { part: u32::MAX, index: u32::MAX };
 }
 
 #[derive(Default)]
@@ -227,13 +211,74 @@ struct Part {
 }
 
 impl Part {
-    fn into_batch(self) -> Batch {
+    fn into_batch(self, keyed: bool) -> Batch {
         let dictionary = Arc::new(Dictionary { keys: self.keys, hashes: self.hashes });
+        let key_of = self.key_of;
         Batch {
-            keys: RecordKeys::Of { dictionary, key_of: self.key_of },
+            keys: if keyed { RecordKeys::Of { dictionary, key_of } } else { RecordKeys::None },
             values: self.values,
             timestamps: self.timestamps,
         }
+    }
+}
+
+/// Takes records of a batch, in order, into parts of their own; each part brings a key once, and only
+/// keys in use, so that no part is larger than its records.
+struct Cutter<'a> {
+    batch: &'a Batch,
+    part: Part,
+    number: u32,
+    /// For each key of the batch its place in the newest part that has it.
+    places: Vec<Place>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(batch: &'a Batch) -> Self {
+        let keys = match &batch.keys {
+            RecordKeys::None => 0,
+            RecordKeys::Of { dictionary, .. } => dictionary.keys.len(),
+        };
+        Self { batch, part: Part::default(), number: 0, places: vec![Place::NONE; keys] }
+    }
+
+    fn key_index(key_of: &[u32], record: usize) -> usize {
+        if key_of.is_empty() { record } else { key_of[record] as usize }
+    }
+
+    /// Whether the part stays within the limits with one more record; an empty part takes any.
+    fn fits(&self, record: usize) -> bool {
+        let key = match &self.batch.keys {
+            RecordKeys::Of { dictionary, key_of } => {
+                let key = Self::key_index(key_of, record);
+                let known = self.places[key].part == self.number;
+                if known { 0 } else { dictionary.keys.get(key).len() }
+            }
+            RecordKeys::None => 0,
+        };
+        let held = self.part.values.data.len() + self.part.keys.data.len();
+        let more = self.batch.values.get(record).len() + key;
+        let records = self.part.values.len();
+        records == 0 || (records < BATCH_RECORDS_MAX && held + more <= BATCH_BYTES_MAX)
+    }
+
+    fn push(&mut self, record: usize) {
+        if let RecordKeys::Of { dictionary, key_of } = &self.batch.keys {
+            let key = Self::key_index(key_of, record);
+            if self.places[key].part != self.number {
+                let index = self.part.keys.len() as u32;
+                self.places[key] = Place { part: self.number, index };
+                self.part.keys.push(dictionary.keys.get(key));
+                self.part.hashes.extend(dictionary.hashes.get(key));
+            }
+            self.part.key_of.push(self.places[key].index);
+        }
+        self.part.values.push(self.batch.values.get(record));
+        self.part.timestamps.extend(self.batch.timestamps.get(record));
+    }
+
+    fn take(&mut self) -> Batch {
+        self.number += 1;
+        std::mem::take(&mut self.part).into_batch(self.batch.is_keyed())
     }
 }
 
@@ -447,5 +492,23 @@ mod tests {
         });
         assert_eq!(found, expected);
         assert_eq!(parts, 5 + 1 + 1);
+    }
+
+    #[test]
+    fn parts_bring_only_the_keys_that_they_use_and_each_once() {
+        let mut dictionary = Dictionary::default();
+        (0..2000u32).for_each(|key| dictionary.keys.push(&vec![key as u8; 4096]));
+        let mut batch = Batch::default();
+        let key_of: Vec<u32> = (0..100_000).map(|record| record % 3).collect();
+        key_of.iter().for_each(|_| batch.values.push(b""));
+        batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of };
+        let (expected, mut found, mut bytes) = (flat(&batch), Vec::new(), 0);
+        batch.cut(|part| {
+            assert!(part.is_within_limits());
+            bytes += part.bytes();
+            found.extend(flat(&part));
+        });
+        assert!(bytes < 2_000_000, "{bytes}");
+        assert_eq!(found, expected);
     }
 }

@@ -13,6 +13,9 @@ use crate::failure::{FaultCode, GuestFault};
 use crate::limits::{Limits, RANDOM_BYTES_MAX};
 use crate::state::TaskState;
 
+/// What one emit costs the host beside its columns.
+const EMIT_OVERHEAD_BYTES: usize = 256;
+
 /// What a call is for; decides which imports are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -225,10 +228,15 @@ impl CallFrame {
             batch.values.spread(width);
         }
         self.check_size("value", batch.values.longest(), self.rules.limits.value_bytes)?;
-        let values = batch.values.bytes() + batch.timestamps.len() * 8;
+        let key_bytes = match &batch.keys {
+            KeySource::NewKeys(keys) => keys.bytes(),
+            // The input's keys are shared, not copied.
+            KeySource::None | KeySource::InputKeys => 0,
+        };
+        let columns = batch.values.bytes() + batch.timestamps.len() * 8 + batch.key_of.len() * 4;
+        self.charge(records, columns + key_bytes + EMIT_OVERHEAD_BYTES)?;
         let keys = self.emitted_keys(index, records, batch.keys, batch.key_of)?;
         let batch = Batch { keys, values: batch.values, timestamps: batch.timestamps };
-        self.charge(records, values + batch.bytes() - batch.values.bytes())?;
         self.emitted[index].push(batch);
         Ok(())
     }

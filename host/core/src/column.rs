@@ -227,6 +227,8 @@ impl OptionalColumn {
         if index / 8 >= self.present.len() {
             self.present.push(0);
         }
+        // A column from a guest may have bits set behind its last item.
+        self.present[index / 8] &= !(1 << (index % 8));
         if item.is_some() {
             self.mark(index);
         }
@@ -321,6 +323,13 @@ mod tests {
         assert!(c.narrow(4) && c.ends.is_empty());
         let mut odd = column(&[b"1", b"22"]);
         assert!(!odd.narrow(1));
+    }
+
+    #[test]
+    fn an_absent_item_is_absent_whatever_bits_a_guest_left_behind_the_end() {
+        let mut c = OptionalColumn { present: vec![0xff], values: column(&[b"a"]) };
+        c.push(Layout::Variable, 1, None);
+        assert_eq!((c.is_present(0), c.is_present(1)), (true, false));
     }
 
     #[test]

@@ -143,6 +143,15 @@ pub enum DescriptionError {
         /// The name, cut to a printable length.
         name: String,
     },
+    /// A version, unit or help text that is too long or holds control characters.
+    #[error(
+        "the text {text:?} is refused: at most {} bytes, without control characters",
+        limits::MESSAGE_BYTES_MAX
+    )]
+    BadText {
+        /// The text, cut to a printable length.
+        text: String,
+    },
     /// Two of a kind with one name.
     #[error("two {what} are called {name:?}; names must be unique")]
     Duplicate {
@@ -191,6 +200,8 @@ impl Description {
         if !self.states.is_empty() && !self.inputs.iter().any(|input| input.keyed) {
             return Err(DescriptionError::UnreachableState);
         }
+        let metrics = self.metrics.iter().flat_map(|metric| [&metric.unit, &metric.help]);
+        metrics.chain([&self.version]).try_for_each(|text| check_text(text))?;
         match self.states.iter().find(|state| state.ttl.is_some_and(|ttl| ttl.milliseconds == 0)) {
             Some(state) => Err(DescriptionError::ZeroTtl(state.name.clone())),
             None => Ok(()),
@@ -214,6 +225,13 @@ fn check_items<'a>(
         if let Some(width) = width.filter(|width| *width == 0 || *width as usize > limits::MIB) {
             return Err(DescriptionError::BadWidth { what, name: (*name).to_owned(), width });
         }
+    }
+    Ok(())
+}
+
+fn check_text(text: &str) -> Result<(), DescriptionError> {
+    if text.len() > limits::MESSAGE_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(DescriptionError::BadText { text: text.chars().take(64).collect() });
     }
     Ok(())
 }

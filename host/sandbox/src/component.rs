@@ -20,6 +20,7 @@ use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
 use crate::engine::Sandboxes;
 use crate::guest_data::GuestData;
+use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
 
 /// Whose task a sandbox runs.
@@ -108,18 +109,20 @@ impl Sandboxes {
         Ok((compiled, false))
     }
 
-    /// Links what the component imports. The types of the (empty) filesystem cannot be reached, so
-    /// their functions are linked as traps.
+    /// Links what the component imports. The types of the (empty) filesystem are linked under the
+    /// very version that it imports.
     fn linker_for(
         &self,
         imports: &[String],
         component: &WasmComponent,
     ) -> wasmtime::Result<InstancePre<GuestData>> {
-        if !imports.iter().any(|import| import.starts_with("wasi:filesystem/")) {
+        let Some(types) =
+            imports.iter().find(|import| import.starts_with("wasi:filesystem/types@"))
+        else {
             return self.linker.instantiate_pre(component);
-        }
+        };
         let mut linker = self.linker.clone();
-        linker.define_unknown_imports_as_traps(component)?;
+        link_unreachable_types(&mut linker, component, types)?;
         linker.instantiate_pre(component)
     }
 }

@@ -25,7 +25,7 @@ use crate::host_wasi::link_empty_filesystem;
 const TICK: Duration = Duration::from_millis(5);
 /// Core instances, memories and tables that one component may bring along: an interpreter brings a
 /// handful, a plain component one and its shims.
-const INSTANCES_PER_COMPONENT: u32 = 20;
+const INSTANCES_PER_COMPONENT: u32 = 32;
 
 /// What the engine depends on beside the profile.
 #[derive(Clone, Debug)]
@@ -136,10 +136,14 @@ fn allowed_features() -> WasmFeatures {
 
 fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    let cores = settings.sandboxes.saturating_mul(4);
+    // Most components bring one memory and few core instances; the pool must at least hold the one
+    // that brings the most.
+    let cores = settings.sandboxes.saturating_mul(4).max(INSTANCES_PER_COMPONENT);
+    let memories = settings.sandboxes.max(INSTANCES_PER_COMPONENT);
+    let table_elements = usize::try_from(Limits::default().table_elements).unwrap_or(usize::MAX);
     pool.total_component_instances(settings.sandboxes)
         .total_core_instances(cores)
-        .total_memories(settings.sandboxes)
+        .total_memories(memories)
         .total_tables(cores)
         .max_core_instances_per_component(INSTANCES_PER_COMPONENT)
         .max_memories_per_component(INSTANCES_PER_COMPONENT)
@@ -147,7 +151,7 @@ fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
         .max_memory_size(usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX))
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
-        .table_elements(20_000);
+        .table_elements(table_elements);
     pool
 }
 

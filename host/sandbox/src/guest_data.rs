@@ -63,6 +63,11 @@ pub(crate) struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
+    /// Forgets that an earlier call was refused memory: the guest has coped with it.
+    pub(crate) fn begin_call(&mut self) {
+        self.refused = false;
+    }
+
     /// The limit, if a memory has been refused to grow: most guests trap shortly after.
     pub(crate) fn refused(&self) -> Option<u64> {
         self.refused.then_some(self.memory_limit)
@@ -74,8 +79,11 @@ impl ResourceLimiter for MemoryLimiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let more = desired.saturating_sub(current);
         let fits = more <= self.memory_left;
         if fits {
@@ -89,8 +97,11 @@ impl ResourceLimiter for MemoryLimiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let more = desired.saturating_sub(current);
         let fits = more <= self.table_left;
         if fits {

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill_core::limits::Limits;
+use tidemill_core::limits::{Limits, MESSAGE_BYTES_MAX};
 
 use crate::component::TaskIdentity;
 
@@ -54,16 +54,32 @@ impl GuestLog {
             return;
         }
         if is_stderr {
-            // A panic comes as "thread ... panicked at ...:" and then the message; keep both.
-            let keep = self.last_stderr.starts_with("thread") && !self.last_stderr.contains('\n');
-            self.last_stderr = if keep {
-                format!("{}\n{line}", self.last_stderr)
-            } else {
-                line.clone().into_owned()
-            };
+            self.remember(&line);
         }
         let level = if is_stderr { Level::Warn } else { Level::Info };
         self.write(level, &line, &[]);
+    }
+
+    /// Keeps a line of stderr in case a trap follows: the newest, or all of a panic, which comes as
+    /// "thread ... panicked at ...:", the message, and a note on backtraces that helps nobody here.
+    fn remember(&mut self, line: &str) {
+        if line.starts_with("note: run with `RUST_BACKTRACE") {
+            return;
+        }
+        let panicked = self.last_stderr.starts_with("thread");
+        if !panicked || line.starts_with("thread") {
+            self.last_stderr.clear();
+        } else if self.last_stderr.len() < MESSAGE_BYTES_MAX {
+            self.last_stderr.push('\n');
+        } else {
+            return;
+        }
+        self.last_stderr.push_str(line);
+    }
+
+    /// Forgets what an earlier call wrote to stderr.
+    pub(crate) fn begin_call(&mut self) {
+        self.last_stderr.clear();
     }
 
     /// Takes the newest line of stderr.
@@ -120,7 +136,7 @@ impl GuestLog {
 
 /// Cuts to `max` bytes and escapes control characters, so that a guest can neither forge a line nor
 /// steer a terminal.
-fn escape(text: &str, max: usize) -> String {
+pub(crate) fn escape(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for c in text.chars() {
         if out.len() >= max {
@@ -167,6 +183,10 @@ mod tests {
         let mut log = log(100);
         log.write_stream(true, b"thread '<unnamed>' panicked at src/lib.rs:1:1:");
         log.write_stream(true, b"out of tide");
+        log.write_stream(
+            true,
+            b"note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+        );
         let kept = log.take_last_stderr().unwrap_or_default();
         assert!(kept.contains("lib.rs:1:1") && kept.ends_with("out of tide"));
         assert_eq!(log.take_last_stderr(), None);

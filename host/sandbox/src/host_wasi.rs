@@ -7,7 +7,8 @@
 use tidemill_core::failure::{FaultCode, GuestFault};
 use tidemill_core::limits::KIB;
 use wasmtime::Result;
-use wasmtime::component::{Linker, Resource, Val};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, Resource, ResourceType, Val};
 
 use crate::bindings::wasi::wasi::cli::{
     environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
@@ -49,6 +50,42 @@ pub(crate) fn link_empty_filesystem(linker: &mut Linker<GuestData>) -> Result<()
         Ok(())
     })
 }
+
+/// Links `wasi:filesystem/types` as the component imports it. Nobody can hold a descriptor, so its
+/// functions are traps; but the streams among its types are those of `wasi:io`.
+pub(crate) fn link_unreachable_types(
+    linker: &mut Linker<GuestData>,
+    component: &Component,
+    import: &str,
+) -> Result<()> {
+    let engine = linker.engine().clone();
+    let component_type = component.component_type();
+    let Some(item) = component_type.get_import(&engine, import) else { return Ok(()) };
+    let ComponentItem::ComponentInstance(types) = item.ty else { return Ok(()) };
+    let mut instance = linker.instance(import)?;
+    for (name, item) in types.exports(&engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => instance.func_new(name, |_, _, _, _| {
+                Err(GuestFault::new(FaultCode::NotAllowedHere, "there is no file to do this with")
+                    .into())
+            })?,
+            ComponentItem::Resource(_) => {
+                let resource = match name {
+                    "input-stream" => ResourceType::host::<EmptyInput>(),
+                    "output-stream" => ResourceType::host::<LineOutput>(),
+                    "error" => ResourceType::host::<StreamFailure>(),
+                    _ => ResourceType::host::<NoFile>(),
+                };
+                instance.resource(name, resource, |_, _| Ok(()))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file or directory stream; there is none.
+struct NoFile;
 
 impl GuestData {
     fn write_lines(&mut self, stream: &Resource<LineOutput>, contents: &[u8]) -> Result<()> {

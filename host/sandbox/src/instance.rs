@@ -89,7 +89,10 @@ impl SandboxInstance {
     }
 
     fn enter(&mut self, cpu_us: u64) {
-        self.store.data_mut().cpu.begin(cpu_us);
+        let data = self.store.data_mut();
+        data.cpu.begin(cpu_us);
+        data.memory.begin_call();
+        data.log.begin_call();
         self.store.set_epoch_deadline(1);
     }
 
@@ -152,7 +155,7 @@ impl OperatorInstance for SandboxInstance {
         frame.input = CallInput { dictionary, key_of, values, timestamps };
         let bad = answer?.0.map_err(gave_up)?;
         let bad = bad.into_iter();
-        Ok(bad.map(|b| BadRecord { index: b.index, reason: cut_words(b.reason) }).collect())
+        Ok(bad.map(|b| BadRecord { index: b.index, reason: cut_words(&b.reason) }).collect())
     }
 
     fn close(&mut self, frame: &mut Box<CallFrame>) -> Result<(), Failure> {
@@ -165,6 +168,6 @@ impl OperatorInstance for SandboxInstance {
 
 fn gave_up(failure: types::Failure) -> Failure {
     match failure {
-        types::Failure::Fatal(message) => Failure::Fatal(cut_words(message)),
+        types::Failure::Fatal(message) => Failure::Fatal(cut_words(&message)),
     }
 }

@@ -5,6 +5,7 @@ use tidemill_core::limits::MESSAGE_BYTES_MAX;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::guest_data::GuestData;
+use crate::guest_log::escape;
 
 /// Frames of a guest's backtrace that a message shows.
 const FRAMES_SHOWN: usize = 6;
@@ -15,7 +16,7 @@ pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure
         return Failure::Guest(fault.clone());
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
-        return classify_untyped(error);
+        return classify_untyped(error, data);
     };
     let said = data.log.take_last_stderr();
     let (code, what) = match trap {
@@ -30,44 +31,41 @@ pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure
     };
     let mut message = what;
     if let Some(said) = said {
-        message = format!("{message}: {said}");
+        let lines: Vec<String> = said.lines().map(cut_words).collect();
+        message = format!("{message}: {}", lines.join("\n  "));
     }
-    let frames = backtrace(error);
-    if !frames.is_empty() {
-        message = format!("{message}\n  in {}", frames.join("\n  in "));
+    for frame in backtrace(error) {
+        message.push_str("\n  in ");
+        message.push_str(&frame);
     }
-    Failure::Guest(GuestFault::new(code, cut(message)))
+    Failure::Guest(GuestFault::new(code, message))
 }
 
 /// Errors of wasmtime's own that have no type: bad pointers, strings or discriminants of the guest, a
 /// host call's data over its fuel, and our own faults.
-fn classify_untyped(error: &wasmtime::Error) -> Failure {
-    let message = cut(format!("{error:#}"));
-    if message.contains("too much data") || message.contains("hostcall") {
-        return Failure::Guest(GuestFault::new(FaultCode::HostCallLimit, message));
-    }
-    Failure::Guest(GuestFault::new(FaultCode::Trap, message))
+fn classify_untyped(error: &wasmtime::Error, data: &GuestData) -> Failure {
+    // The root alone: the context holds a backtrace with names of the guest's choosing.
+    let root = error.root_cause().to_string();
+    let message = cut_words(&root);
+    let code = match data.memory.refused() {
+        Some(_) => FaultCode::MemoryLimit,
+        None if root.contains("hostcall") || root.contains("fuel") => FaultCode::HostCallLimit,
+        None => FaultCode::Trap,
+    };
+    Failure::Guest(GuestFault::new(code, message))
 }
 
 fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
     let names = backtrace.frames().iter().filter_map(wasmtime::FrameInfo::func_name);
-    names.map(|name| rustc_demangle::demangle(name).to_string()).take(FRAMES_SHOWN).collect()
+    names
+        .map(|name| cut_words(&rustc_demangle::demangle(name).to_string()))
+        .take(FRAMES_SHOWN)
+        .collect()
 }
 
-fn cut(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        let mut end = MESSAGE_BYTES_MAX;
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
-        message.push('…');
-    }
-    message
-}
-
-/// Cuts a guest's words to what a message may hold.
-pub(crate) fn cut_words(words: String) -> String {
-    cut(words)
+/// A guest's words as a message may hold them: cut, and with control characters escaped, so that they
+/// cannot steer a terminal.
+pub(crate) fn cut_words(words: &str) -> String {
+    escape(words, MESSAGE_BYTES_MAX)
 }

@@ -7,9 +7,17 @@ use std::sync::OnceLock;
 
 use super::root;
 
-/// The sample operators, and the one that breaks the rules.
-const PACKAGES: [&str; 7] =
-    ["enrich", "heavy", "nexmark", "nexmark-count", "word-count", "word-split", "misbehave"];
+/// The sample operators, and those in `operators/`.
+const PACKAGES: [&str; 8] = [
+    "enrich",
+    "heavy",
+    "nexmark",
+    "nexmark-count",
+    "word-count",
+    "word-split",
+    "look-for-files",
+    "misbehave",
+];
 
 /// Where cargo puts what it builds.
 pub(crate) fn target() -> &'static Path {
@@ -31,7 +39,7 @@ pub(crate) fn operators() -> &'static Path {
         let mut build = cargo();
         build.args(["build", "--profile", "operator", "--target", "wasm32-wasip2"]);
         build.arg("--target-dir").arg(target());
-        PACKAGES.iter().for_each(|package| drop(build.args(["-p", package])));
+        build.args(PACKAGES.map(|package| format!("--package={package}")));
         let built = build.output().expect("cargo can be started");
         assert!(
             built.status.success(),

@@ -151,7 +151,7 @@ impl Tap {
         self.poured.0.lock().expect("nobody panics with the lock").bytes.clone()
     }
 
-    fn to_end(mut self) -> Vec<u8> {
+    fn into_bytes(mut self) -> Vec<u8> {
         let thread = self.thread.take().expect("it is joined once");
         thread.join().expect("reading a pipe does not panic");
         self.so_far()
@@ -182,6 +182,12 @@ impl Running {
         self.stdout.wait(look).unwrap_or_else(|| panic!("stdout never showed it; {}", self.words()))
     }
 
+    /// Waits until `look` finds what it wants on its stderr.
+    #[track_caller]
+    pub(crate) fn until_stderr<T>(&self, look: impl FnMut(&str) -> Option<T>) -> T {
+        self.stderr.wait(look).unwrap_or_else(|| panic!("stderr never showed it; {}", self.words()))
+    }
+
     /// Waits until there are `count` whole lines on its standard output, and answers them.
     #[track_caller]
     pub(crate) fn lines(&self, count: usize) -> Vec<String> {
@@ -200,8 +206,7 @@ impl Running {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')?;
             rest[..end].trim_end_matches('.').parse().ok()
         };
-        let found = self.stderr.wait(look);
-        found.unwrap_or_else(|| panic!("no address after {words:?}; {}", self.words()))
+        self.until_stderr(look)
     }
 
     /// Sends a signal.
@@ -225,8 +230,8 @@ impl Running {
         assert!(is_ended, "the process does not end; {}", self.words());
         let status = self.child.wait().expect("a child can be waited for");
         let Self { stdout, stderr, .. } = &mut self;
-        let stdout = std::mem::replace(stdout, Tap::new(io::empty())).to_end();
-        let stderr = std::mem::replace(stderr, Tap::new(io::empty())).to_end();
+        let stdout = std::mem::replace(stdout, Tap::new(io::empty())).into_bytes();
+        let stderr = std::mem::replace(stderr, Tap::new(io::empty())).into_bytes();
         Ended { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
     }
 
@@ -290,6 +295,13 @@ impl Ended {
         for part in parts {
             assert!(said.contains(&bare(part)), "{part:?} is not in\n{}", self.stderr);
         }
+        self
+    }
+
+    /// Forgets the log lines before the diagnostic, those of guests among them.
+    pub(crate) fn only_diagnostic(mut self) -> Self {
+        let start = self.stderr.rfind('\u{d7}').unwrap_or(self.stderr.len());
+        self.stderr.drain(..start);
         self
     }
 

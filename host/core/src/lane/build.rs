@@ -137,6 +137,7 @@ fn node_task(
         outputs: outputs.collect(),
         routing: routing.clone(),
         counters: Arc::new(TaskCounters::default()),
+        pending: Vec::new(),
         turn: 0,
         phase: NodePhase::Running,
     }

@@ -17,6 +17,9 @@ use crate::graph::EdgeKind;
 use crate::ids::{LaneId, Now};
 use crate::key_group::Assignment;
 
+/// A source is asked for its positions once in so many polls: there may be thousands of them.
+const REMAINING_EVERY_POLLS: u64 = 64;
+
 pub(super) enum NodeWork {
     Source(Box<dyn SourceReader>),
     Operator(Box<OperatorTask>),
@@ -58,6 +61,9 @@ pub(super) struct NodeTask {
     pub(super) outputs: Vec<Vec<OutEdge>>,
     pub(super) routing: Arc<Routing>,
     pub(super) counters: Arc<TaskCounters>,
+    /// Parts of a batch that is too much for one call, with its input; the next is the last. They go
+    /// before any message.
+    pub(super) pending: Vec<(usize, Batch)>,
     /// Whose turn it is among the inboxes.
     pub(super) turn: usize,
     pub(super) phase: NodePhase,
@@ -109,7 +115,7 @@ impl NodeTask {
 
     pub(super) fn open(&mut self, now: Now) -> Result<(), LaneProblem> {
         match &mut self.work {
-            NodeWork::Operator(task) => Ok(task.open(now)?),
+            NodeWork::Operator(task) => Ok(task.open(now, &self.counters)?),
             NodeWork::Source(_) | NodeWork::Sink(_) => Ok(()),
         }
     }
@@ -132,7 +138,8 @@ impl NodeTask {
     /// Whether `step` would do something.
     pub(super) fn can_step(&mut self) -> bool {
         let has_room = self.outboxes().all(Outbox::has_room);
-        let has_message = self.inboxes.iter().any(|inbox| !inbox.queue.is_empty());
+        let has_message =
+            !self.pending.is_empty() || self.inboxes.iter().any(|inbox| !inbox.queue.is_empty());
         match (&mut self.work, self.phase) {
             (_, NodePhase::Done) => false,
             (NodeWork::Source(reader), _) => has_room && reader.is_ready(),
@@ -150,8 +157,11 @@ impl NodeTask {
         match &mut self.work {
             NodeWork::Source(reader) => {
                 let poll = reader.poll(self.routing.target, now)?;
-                let left: Option<u64> = reader.positions().iter().map(|p| p.remaining).sum();
-                self.counters.set_remaining(left);
+                let polls = self.counters.calls.load(std::sync::atomic::Ordering::Relaxed);
+                if polls % REMAINING_EVERY_POLLS == 1 || matches!(poll, SourcePoll::Ended) {
+                    let left = reader.positions().iter().map(|p| p.remaining).sum();
+                    self.counters.set_remaining(left);
+                }
                 match poll {
                     SourcePoll::Batch(batch) => {
                         self.count_in(&batch);
@@ -179,6 +189,9 @@ impl NodeTask {
     }
 
     fn take_message(&mut self, now: Now) -> Result<(), LaneProblem> {
+        if let Some((input, batch)) = self.pending.pop() {
+            return self.take_batch(input, batch, now);
+        }
         let count = self.inboxes.len();
         for offset in 0..count {
             let at = (self.turn + offset) % count;
@@ -187,7 +200,10 @@ impl NodeTask {
             };
             self.turn = at + 1;
             return match message {
-                Message::Batch(batch) => self.take_batch(self.inboxes[at].input, batch, now),
+                Message::Batch(batch) => {
+                    self.count_in(&batch);
+                    self.take_batch(self.inboxes[at].input, batch, now)
+                }
                 Message::End => {
                     self.inboxes[at].ended = true;
                     self.end_if_all_inputs_have(now)
@@ -198,13 +214,13 @@ impl NodeTask {
     }
 
     fn take_batch(&mut self, input: usize, batch: Batch, now: Now) -> Result<(), LaneProblem> {
-        self.count_in(&batch);
         match &mut self.work {
             NodeWork::Operator(task) => {
                 let (outputs, routing) = (&mut self.outputs, &self.routing);
                 let mut emit =
                     |output: usize, batch| route(&mut outputs[output], routing, batch, now);
-                task.process(input, batch, now, &self.counters, &mut emit)?;
+                let left = task.process(input, batch, now, &self.counters, &mut emit)?;
+                self.pending.extend(left.into_iter().map(|part| (input, part)));
                 task.expire(now);
                 task.count_state(&self.counters);
                 Ok(())

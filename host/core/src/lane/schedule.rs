@@ -43,7 +43,8 @@ impl Schedule {
         }
         for (index, level) in self.levels.iter_mut().enumerate() {
             if let Some(node) = level.choose(&mut callable) {
-                self.since_source = if index == sources { 0 } else { self.since_source + 1 };
+                self.since_source =
+                    if index == sources { 0 } else { self.since_source.saturating_add(1) };
                 return Some(node);
             }
         }

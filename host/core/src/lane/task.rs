@@ -13,7 +13,7 @@ use crate::failure::{Failure, FaultCode, GuestFault};
 use crate::ids::Now;
 use crate::limits::CALL_STATE_BYTES_MAX;
 use crate::operator::{BadRecord, OpenContext, OperatorInstance};
-use crate::state::TaskState;
+use crate::state::{Resolved, TaskState};
 
 /// Slots looked at for expired items after each call.
 const EXPIRE_SLOTS_PER_CALL: usize = 256;
@@ -36,6 +36,8 @@ pub(super) struct OperatorTask {
     context: OpenContext,
     frame: Box<CallFrame>,
     calls: u64,
+    /// The task's clock: processing time that never goes back.
+    clock_ms: i64,
     /// Due time of the next look for expired items, in wall milliseconds.
     expire_at_ms: Option<i64>,
 }
@@ -44,12 +46,14 @@ impl OperatorTask {
     pub(super) fn new(parts: OperatorParts) -> Self {
         let OperatorParts { instance, rules, state, context } = parts;
         let frame = Box::new(CallFrame::new(rules.clone(), state));
-        Self { instance, rules, context, frame, calls: 0, expire_at_ms: None }
+        Self { instance, rules, context, frame, calls: 0, clock_ms: 0, expire_at_ms: None }
     }
 
-    pub(super) fn open(&mut self, now: Now) -> Result<(), Failure> {
+    pub(super) fn open(&mut self, now: Now, counters: &TaskCounters) -> Result<(), Failure> {
         self.begin(Phase::Open, now);
-        self.instance.open(&mut self.frame, &self.context)
+        self.instance.open(&mut self.frame, &self.context)?;
+        self.publish(counters, &mut |_, _| {});
+        Ok(())
     }
 
     pub(super) fn close(
@@ -66,11 +70,14 @@ impl OperatorTask {
 
     fn begin(&mut self, phase: Phase, now: Now) {
         self.calls += 1;
-        self.frame.begin(phase, self.calls, now.wall_ms);
+        self.clock_ms = self.clock_ms.max(now.wall_ms);
+        self.frame.input = CallInput::default();
+        self.frame.begin(phase, self.calls, self.clock_ms);
     }
 
     /// Calls the operator on a batch of input `input`; on success its state is committed and its
-    /// output handed to `emit`.
+    /// output handed to `emit`. Answers the records that are left, in order of their turn from the
+    /// back, when one call may not read the state of them all.
     pub(super) fn process(
         &mut self,
         input: usize,
@@ -78,26 +85,15 @@ impl OperatorTask {
         now: Now,
         counters: &TaskCounters,
         emit: &mut dyn FnMut(usize, Batch),
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<Batch>, Failure> {
         if !self.rules.description.inputs[input].keyed {
-            self.frame.input = unkeyed_input(batch);
             self.begin(Phase::Process { keyed: false }, now);
-            return self.call(input, counters, emit);
+            self.frame.input = unkeyed_input(batch);
+            self.call(input, counters, emit)?;
+            return Ok(Vec::new());
         }
-        let RecordKeys::Of { dictionary, key_of } = &batch.keys else {
-            return Err(Failure::Host("a record without key reached a keyed input".to_owned()));
-        };
         self.begin(Phase::Process { keyed: true }, now);
-        let Some(state) = self.frame.state_mut() else {
-            return Err(Failure::Host("a keyed input has no state to resolve keys in".to_owned()));
-        };
-        let resolved = state.begin(dictionary, key_of, now.wall_ms)?;
-        if batch.len() > 1 && state.value_bytes().sum::<usize>() > CALL_STATE_BYTES_MAX {
-            state.abort();
-            let half = batch.len() / 2;
-            self.process(input, batch.slice(0, half), now, counters, emit)?;
-            return self.process(input, batch.slice(half, batch.len()), now, counters, emit);
-        }
+        let (batch, resolved, left) = self.resolve(batch)?;
         self.frame.input = CallInput {
             dictionary: Arc::new(resolved.dictionary),
             key_of: resolved.key_of,
@@ -110,7 +106,30 @@ impl OperatorTask {
         {
             state.abort();
         }
-        outcome
+        outcome.map(|()| left)
+    }
+
+    /// Begins a call of state on as many of the batch's first records as one call may read; answers
+    /// them, their keys, and the rest.
+    fn resolve(&mut self, mut batch: Batch) -> Result<(Batch, Resolved, Vec<Batch>), Failure> {
+        let clock_ms = self.clock_ms;
+        let mut left = Vec::new();
+        loop {
+            let RecordKeys::Of { dictionary, key_of } = &batch.keys else {
+                return Err(Failure::Host("a record without key reached a keyed input".to_owned()));
+            };
+            let Some(state) = self.frame.state_mut() else {
+                return Err(Failure::Host("a keyed input has no state for its keys".to_owned()));
+            };
+            let resolved = state.begin(dictionary, key_of, clock_ms)?;
+            if batch.len() == 1 || state.value_bytes().sum::<usize>() <= CALL_STATE_BYTES_MAX {
+                return Ok((batch, resolved, left));
+            }
+            state.abort();
+            let half = batch.len() / 2;
+            left.push(batch.slice(half, batch.len()));
+            batch = batch.slice(0, half);
+        }
     }
 
     fn call(
@@ -150,8 +169,9 @@ impl OperatorTask {
 
     /// Removes some expired items, if any are due.
     pub(super) fn expire(&mut self, now: Now) {
+        self.clock_ms = self.clock_ms.max(now.wall_ms);
         if let Some(state) = self.frame.state_mut() {
-            self.expire_at_ms = state.expire(now.wall_ms, EXPIRE_SLOTS_PER_CALL);
+            self.expire_at_ms = state.expire(self.clock_ms, EXPIRE_SLOTS_PER_CALL);
         }
     }
 

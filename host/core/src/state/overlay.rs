@@ -4,7 +4,7 @@
 //! writes" and the order of writes; knows nothing of the backend's insides. Invariant: nothing here
 //! outlives a call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ExpiresAt, SlotRef, StateBackend};
 use crate::column::{BytesColumn, Layout, OptionalColumn};
@@ -44,8 +44,10 @@ pub(super) struct Overlay {
     pub(super) values: ValueWrites,
     pub(super) lists: BTreeMap<u32, ListWrites>,
     pub(super) maps: BTreeMap<u32, MapWrites>,
-    /// Slots (and map keys) whose items get a new life because they were read.
-    pub(super) read: Vec<(u32, Option<Box<[u8]>>)>,
+    /// Lists that get a new life because they were read.
+    pub(super) read_lists: BTreeSet<u32>,
+    /// Map entries that get a new life because they were read.
+    pub(super) read_entries: Vec<(u32, Box<[u8]>)>,
     /// All slots of the call were read.
     pub(super) read_all: bool,
 }
@@ -142,8 +144,11 @@ impl Overlay {
         if self.read_all {
             slots.iter().for_each(|slot| backend.refresh(state, *slot, None, now_ms, expires_at));
         }
-        for (slot, key) in &self.read {
-            backend.refresh(state, slots[*slot as usize], key.as_deref(), now_ms, expires_at);
+        for slot in &self.read_lists {
+            backend.refresh(state, slots[*slot as usize], None, now_ms, expires_at);
+        }
+        for (slot, key) in &self.read_entries {
+            backend.refresh(state, slots[*slot as usize], Some(key), now_ms, expires_at);
         }
     }
 
@@ -152,7 +157,8 @@ impl Overlay {
         self.values.clear();
         self.lists.clear();
         self.maps.clear();
-        self.read.clear();
+        self.read_lists.clear();
+        self.read_entries.clear();
         self.read_all = false;
     }
 }

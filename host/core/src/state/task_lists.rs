@@ -37,7 +37,7 @@ impl TaskState {
         let (index, layout) = self.check(state, StateKind::List)?;
         self.check_slots("list-read", &[slot])?;
         if self.renews_on_read(index) {
-            self.overlays[index].read.push((slot, None));
+            self.overlays[index].read_lists.insert(slot);
         }
         let mut page = BytesColumn::default();
         let mut take = |item: &[u8]| {

@@ -53,8 +53,9 @@ impl TaskState {
                 let message = format!("map-read: over {} bytes", self.limits.host_call_bytes);
                 return fault(FaultCode::HostCallLimit, message);
             }
-            if renews {
-                self.overlays[index].read.push((*slot, Some(key.into())));
+            if renews && out.is_present(at) {
+                self.charge(key.len() + ENTRY_OVERHEAD_BYTES)?;
+                self.overlays[index].read_entries.push((*slot, key.into()));
             }
         }
         Ok(out)
@@ -136,8 +137,9 @@ impl TaskState {
             open = open && value.as_ref().is_none_or(|value| take(key, value));
         }
         if self.renews_on_read(index) {
-            let keys = page.keys.iter().map(|key| (slot, Some(key.into())));
-            self.overlays[index].read.extend(keys);
+            self.charge(page.keys.data.len() + page.keys.len() * ENTRY_OVERHEAD_BYTES)?;
+            let keys = page.keys.iter().map(|key| (slot, key.into()));
+            self.overlays[index].read_entries.extend(keys);
         }
         if let Layout::Fixed(_) = layout {
             page.values.ends.clear();

@@ -176,6 +176,7 @@ impl TaskState {
             );
             return fault(FaultCode::WrongStateKind, message);
         }
+        self.check_item(description.width.unwrap_or(0) as usize)?;
         Ok((state as usize, Layout::of(description.width)))
     }
 

@@ -21,9 +21,8 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
     let path = &arguments.file;
     let bytes = read(path).map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
     // Compiled anew each time: the time is one of the answers.
-    let settings = EngineSettings { sandboxes: 1, ..EngineSettings::default() };
-    let sandboxes =
-        Sandboxes::new(&settings, None).map_err(|error| Failure::Host(error.to_string()))?;
+    let sandboxes = Sandboxes::new(&EngineSettings::default(), None)
+        .map_err(|error| Failure::Host(error.to_string()))?;
     match (sandboxes.admit(&bytes), arguments.format) {
         (Ok(component), OutputFormat::Text) => {
             console::print(&text(path, &Facts::new(&component)))?

@@ -53,7 +53,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<StdListener, ConnectorError> {
             _ => "use another address",
         };
         let message = format!("cannot listen on {address}: {error}; {advice}");
-        ConnectorError::new(ConnectorFault::MissingInput, message)
+        ConnectorError::new(ConnectorFault::CannotCreate, message)
     })
 }
 
@@ -302,7 +302,7 @@ mod tests {
         let listener = bind(any_port()).unwrap();
         let address = listener.local_addr().unwrap();
         let error = bind(address).unwrap_err();
-        assert_eq!(error.fault, ConnectorFault::MissingInput);
+        assert_eq!(error.fault, ConnectorFault::CannotCreate);
         assert!(error.message.contains(&address.to_string()), "{error}");
         assert!(error.message.contains("use another port"), "{error}");
     }

@@ -2,7 +2,7 @@
 //!
 //! Order: job directory locked -> outputs created (in progress, invisible) -> lanes run -> every sink
 //! settled (its files durable) -> every sink published -> the job's outcome recorded. A failure
-//! anywhere before publishing leaves no output behind.
+//! before the last sink is published leaves no output behind.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
@@ -48,8 +48,12 @@ impl Job {
                 return Err(error);
             }
         };
-        for (index, sink) in sinks.iter_mut().enumerate() {
-            sink.commit().map_err(|error| self.sink_error(index, error))?;
+        for index in 0..sinks.len() {
+            if let Err(error) = sinks[index].commit() {
+                // Those before it are taken back: the outputs of a job appear as a whole.
+                sinks.iter_mut().for_each(Sink::abandon);
+                return Err(self.sink_error(index, error));
+            }
         }
         let stopped = self.shared.requests.drain.load(SeqCst);
         let outcome = if stopped { Outcome::Stopped } else { Outcome::Finished };

@@ -22,6 +22,8 @@ pub struct OutputDirectory {
     path: PathBuf,
     names: OutputNames,
     lock: Option<File>,
+    /// Files that this run has published.
+    published: Vec<PathBuf>,
 }
 
 impl OutputDirectory {
@@ -34,7 +36,7 @@ impl OutputDirectory {
     pub fn prepare(path: &Path, names: OutputNames, fresh: bool) -> Result<Self, FileError> {
         create_all(path)?;
         let lock = Some(lock(&path.join(names.lock()))?);
-        let directory = Self { path: path.to_owned(), names, lock };
+        let directory = Self { path: path.to_owned(), names, lock, published: Vec::new() };
         directory.probe()?;
         let (published, unfinished) = directory.earlier()?;
         if let (Some(example), false) = (published.first(), fresh) {
@@ -95,41 +97,46 @@ impl OutputDirectory {
     }
 
     /// Gives finished files their final names, in the given order of (lane, number), and makes that
-    /// durable. All of them or, when one cannot be published, none.
+    /// durable. All of them or, when one cannot be published, none. The lock is held until the
+    /// directory is dropped, so that until then all of it can be taken back.
     ///
     /// # Errors
     /// A file cannot be published, or it is not sure that the names outlast a loss of power.
     pub fn publish(&mut self, finished: &[(usize, u64)]) -> Result<Vec<PathBuf>, FileError> {
-        let mut published = Vec::with_capacity(finished.len());
         for &(lane, number) in finished {
             let from = self.path.join(self.names.in_progress(lane, number));
             let to = self.path.join(self.names.published(lane, number));
             if let Err(error) = fs::hard_link(&from, &to) {
                 // The links so far are this call's own; their files still have their other name.
-                published.iter().for_each(|link: &PathBuf| drop(fs::remove_file(link)));
+                self.retract();
                 return Err(FileError::Publish { path: to, source: Arc::new(error) });
             }
-            published.push(to);
+            self.published.push(to);
         }
         for &(lane, number) in finished {
             // A name that stays is only a second one for a published file; the next run removes it.
             fs::remove_file(self.path.join(self.names.in_progress(lane, number))).ok();
         }
         sync(&self.path)?;
-        self.unlock();
-        Ok(published)
+        Ok(self.published.clone())
     }
 
-    /// Removes the unfinished files. What cannot be removed stays and is removed by the next run.
+    /// Removes the unfinished files, and those that this run has published: another sink of the job
+    /// has failed. What cannot be removed stays and is removed by the next run.
     pub fn discard(&mut self) {
         if self.lock.is_none() {
             return;
         }
+        self.retract();
         let unfinished = self.earlier().map(|(_, unfinished)| unfinished).unwrap_or_default();
         for name in unfinished {
             remove(&self.path.join(name)).ok();
         }
         self.unlock();
+    }
+
+    fn retract(&mut self) {
+        self.published.drain(..).for_each(|file| drop(fs::remove_file(file)));
     }
 
     fn unlock(&mut self) {
@@ -260,6 +267,22 @@ mod tests {
         assert_eq!(fs::read_to_string(&foreign).unwrap(), "foreign");
         directory.discard();
         assert_eq!(listing(root.path()), ["part-job-out-1-0.txt"]);
+    }
+
+    #[test]
+    fn what_was_published_can_be_taken_back_until_the_directory_is_dropped() {
+        let root = tempfile::tempdir().unwrap();
+        for is_kept in [false, true] {
+            let mut directory = OutputDirectory::prepare(root.path(), names(), false).unwrap();
+            fs::write(root.path().join(".tm-job-out-0-0"), "new").unwrap();
+            let files = directory.publish(&[(0, 0)]).unwrap();
+            assert_eq!(files, [root.path().join("part-job-out-0-0.txt")]);
+            if !is_kept {
+                directory.discard();
+            }
+            drop(directory);
+            assert_eq!(listing(root.path()).len(), usize::from(is_kept));
+        }
     }
 
     #[test]

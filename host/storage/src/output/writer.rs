@@ -338,6 +338,7 @@ mod tests {
             }
             let finished: Vec<_> = output.finished().collect();
             let files = directory.publish(&finished).unwrap();
+            drop(directory);
             assert!(files.len() > 2, "{packing}: {files:?}");
             assert_eq!(fs::read_dir(root.path()).unwrap().count(), files.len());
             let found: Vec<u8> = files.iter().flat_map(|path| unpack(path)).collect();

@@ -16,6 +16,11 @@ use crate::state::{ExpiresAt, NEVER};
 const CHUNK_BYTES: usize = 64 * KIB;
 /// What a heap item costs beside its bytes: its pointer and the allocator's share.
 const ITEM_OVERHEAD_BYTES: u64 = 32;
+/// What a list or map costs beside its items: the holder, its first chunk or node.
+const HOLDER_BYTES: u64 = 400;
+/// Widest fixed-width value that lies in a dense column; a wider one lies on the heap, so that a slot
+/// without it takes no room.
+const DENSE_WIDTH_MAX: u32 = 64;
 
 /// The items of one state in one key group.
 pub(super) struct StateColumn {
@@ -51,6 +56,7 @@ struct Chunk {
 #[derive(Default)]
 pub(super) struct Map {
     entries: BTreeMap<Box<[u8]>, MapItem>,
+    bytes: u64,
 }
 
 /// The value of a map entry and its expiry.
@@ -60,10 +66,10 @@ impl StateColumn {
     pub(super) fn new(description: &StateDescription) -> Self {
         let layout = Layout::of(description.width);
         let items = match (description.kind, layout) {
-            (StateKind::Value, Layout::Fixed(_)) => {
+            (StateKind::Value, Layout::Fixed(width)) if width <= DENSE_WIDTH_MAX => {
                 Items::FixedValues { present: Vec::new(), data: Vec::new() }
             }
-            (StateKind::Value, Layout::Variable) => Items::Values(Vec::new()),
+            (StateKind::Value, _) => Items::Values(Vec::new()),
             (StateKind::List, _) => Items::Lists(Vec::new()),
             (StateKind::Map, _) => Items::Maps(Vec::new()),
         };
@@ -78,10 +84,21 @@ impl StateColumn {
         self.bytes
     }
 
-    /// Makes room so that `slot` is in range.
+    /// Bytes that the dense part of the column takes for each slot, whether it holds something or not.
+    pub(super) fn slot_bytes(&self) -> u64 {
+        let dense = match &self.items {
+            Items::FixedValues { .. } => fixed_width(self.layout) + 1,
+            Items::Values(_) => size_of::<Option<Box<[u8]>>>(),
+            Items::Lists(_) | Items::Maps(_) => size_of::<Option<Box<List>>>(),
+        };
+        (dense + if self.has_ttl { size_of::<ExpiresAt>() } else { 0 }) as u64
+    }
+
+    /// Makes room so that `slot` can be written. Reading needs no room: what was never written takes
+    /// none.
     #[inline]
-    pub(super) fn reach(&mut self, slot: u32) {
-        let slots = slot as usize + 1;
+    fn reach(&mut self, slot: usize) {
+        let slots = slot + 1;
         match &mut self.items {
             Items::FixedValues { present, data } => {
                 let width = fixed_width(self.layout);
@@ -104,29 +121,33 @@ impl StateColumn {
     #[inline]
     pub(super) fn holds(&self, slot: usize) -> bool {
         match &self.items {
-            Items::FixedValues { present, .. } => present[slot / 64] & (1 << (slot % 64)) != 0,
-            Items::Values(items) => items[slot].is_some(),
-            Items::Lists(items) => items[slot].is_some(),
-            Items::Maps(items) => items[slot].is_some(),
+            Items::FixedValues { present, .. } => {
+                present.get(slot / 64).is_some_and(|bits| bits & (1 << (slot % 64)) != 0)
+            }
+            Items::Values(items) => items.get(slot).is_some_and(Option::is_some),
+            Items::Lists(items) => items.get(slot).is_some_and(Option::is_some),
+            Items::Maps(items) => items.get(slot).is_some_and(Option::is_some),
         }
     }
 
     fn expiry(&self, slot: usize) -> ExpiresAt {
-        if self.has_ttl { self.expires[slot] } else { NEVER }
+        self.expires.get(slot).copied().unwrap_or(NEVER)
     }
 
     /// Bytes of the value at `slot`; 0 for lists and maps, which are read in pages.
     pub(super) fn value_bytes(&self, slot: usize) -> usize {
         match &self.items {
             Items::FixedValues { .. } => fixed_width(self.layout),
-            Items::Values(items) => items[slot].as_ref().map_or(0, |item| item.len()),
+            Items::Values(items) => {
+                items.get(slot).and_then(Option::as_ref).map_or(0, |item| item.len())
+            }
             Items::Lists(_) | Items::Maps(_) => 0,
         }
     }
 
     #[inline]
     pub(super) fn value(&self, slot: usize, now_ms: i64) -> Option<&[u8]> {
-        if self.has_ttl && self.expires[slot] <= now_ms {
+        if self.has_ttl && self.expiry(slot) <= now_ms {
             return None;
         }
         match &self.items {
@@ -134,7 +155,7 @@ impl StateColumn {
                 let width = fixed_width(self.layout);
                 self.holds(slot).then(|| &data[slot * width..(slot + 1) * width])
             }
-            Items::Values(items) => items[slot].as_deref(),
+            Items::Values(items) => items.get(slot)?.as_deref(),
             Items::Lists(_) | Items::Maps(_) => unreachable!("the kind was checked"),
         }
     }
@@ -144,13 +165,12 @@ impl StateColumn {
         let Some(item) = item else {
             return self.clear(slot);
         };
-        let held = self.holds(slot);
+        self.reach(slot);
         match &mut self.items {
             Items::FixedValues { present, data } => {
                 let width = fixed_width(self.layout);
                 present[slot / 64] |= 1 << (slot % 64);
                 data[slot * width..(slot + 1) * width].copy_from_slice(item);
-                self.bytes += if held { 0 } else { width as u64 };
             }
             Items::Values(items) => {
                 let old = items[slot].replace(item.into());
@@ -166,42 +186,46 @@ impl StateColumn {
 
     /// Removes all that the slot holds.
     pub(super) fn clear(&mut self, slot: usize) {
-        let held = self.holds(slot);
+        if !self.holds(slot) {
+            return;
+        }
         let freed = match &mut self.items {
             Items::FixedValues { present, .. } => {
                 present[slot / 64] &= !(1 << (slot % 64));
-                if held { fixed_width(self.layout) as u64 } else { 0 }
+                0
             }
             Items::Values(items) => {
                 items[slot].take().map_or(0, |item| item.len() as u64 + ITEM_OVERHEAD_BYTES)
             }
-            Items::Lists(items) => items[slot].take().map_or(0, |list| list.bytes()),
-            Items::Maps(items) => items[slot].take().map_or(0, |map| map.bytes()),
+            Items::Lists(items) => items[slot].take().map_or(0, |list| list.bytes + HOLDER_BYTES),
+            Items::Maps(items) => items[slot].take().map_or(0, |map| map.bytes + HOLDER_BYTES),
         };
         self.bytes -= freed;
     }
 
     pub(super) fn list(&self, slot: usize) -> Option<&List> {
         match &self.items {
-            Items::Lists(items) => items[slot].as_deref(),
+            Items::Lists(items) => items.get(slot)?.as_deref(),
             _ => unreachable!("the kind was checked"),
         }
     }
 
     pub(super) fn append_list(&mut self, slot: usize, items: &BytesColumn, expires_at: ExpiresAt) {
-        let Items::Lists(lists) = &mut self.items else { unreachable!("the kind was checked") };
         if items.is_empty() {
             return;
         }
+        self.reach(slot);
+        let Items::Lists(lists) = &mut self.items else { unreachable!("the kind was checked") };
+        self.bytes += if lists[slot].is_none() { HOLDER_BYTES } else { 0 };
         let list = lists[slot].get_or_insert_default();
-        let before = list.bytes();
+        let before = list.bytes;
         list.append(items, if self.has_ttl { expires_at } else { NEVER });
-        self.bytes = self.bytes - before + list.bytes();
+        self.bytes = self.bytes - before + list.bytes;
     }
 
     pub(super) fn map(&self, slot: usize) -> Option<&Map> {
         match &self.items {
-            Items::Maps(items) => items[slot].as_deref(),
+            Items::Maps(items) => items.get(slot)?.as_deref(),
             _ => unreachable!("the kind was checked"),
         }
     }
@@ -213,23 +237,19 @@ impl StateColumn {
         value: Option<&[u8]>,
         expires_at: ExpiresAt,
     ) {
+        if value.is_none() && !self.holds(slot) {
+            return;
+        }
+        self.reach(slot);
         let expires_at = if self.has_ttl { expires_at } else { NEVER };
         let Items::Maps(maps) = &mut self.items else { unreachable!("the kind was checked") };
-        match value {
-            Some(value) => {
-                let map = maps[slot].get_or_insert_default();
-                self.bytes += entry_bytes(key, value);
-                let old = map.entries.insert(key.into(), (value.into(), expires_at));
-                self.bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old));
-            }
-            None => {
-                let Some(map) = &mut maps[slot] else { return };
-                let old = map.entries.remove(key);
-                self.bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old));
-                if map.entries.is_empty() {
-                    maps[slot] = None;
-                }
-            }
+        self.bytes += if maps[slot].is_none() { HOLDER_BYTES } else { 0 };
+        let map = maps[slot].get_or_insert_default();
+        let before = map.bytes;
+        map.write(key, value, expires_at);
+        self.bytes = self.bytes - before + map.bytes;
+        if map.entries.is_empty() {
+            self.clear(slot);
         }
     }
 
@@ -247,13 +267,17 @@ impl StateColumn {
             }
         };
         match (&mut self.items, key) {
-            (Items::FixedValues { .. } | Items::Values(_), _) => renew(&mut self.expires[slot]),
+            (Items::FixedValues { .. } | Items::Values(_), _) => {
+                self.expires.get_mut(slot).into_iter().for_each(renew);
+            }
             (Items::Lists(items), _) => {
-                let chunks = items[slot].iter_mut().flat_map(|list| &mut list.chunks);
+                let chunks =
+                    items.get_mut(slot).into_iter().flatten().flat_map(|list| &mut list.chunks);
                 chunks.flat_map(|chunk| &mut chunk.expires).for_each(renew);
             }
             (Items::Maps(items), Some(key)) => {
-                if let Some(entry) = items[slot].as_mut().and_then(|map| map.entries.get_mut(key)) {
+                let map = items.get_mut(slot).and_then(Option::as_mut);
+                if let Some(entry) = map.and_then(|map| map.entries.get_mut(key)) {
                     renew(&mut entry.1);
                 }
             }
@@ -263,7 +287,7 @@ impl StateColumn {
 
     /// Removes what has expired at the slot; answers the earliest expiry of what is left.
     pub(super) fn expire(&mut self, slot: usize, now_ms: i64) -> ExpiresAt {
-        if !self.has_ttl || slot >= self.expires.len() || !self.holds(slot) {
+        if !self.has_ttl || !self.holds(slot) {
             return NEVER;
         }
         let next = match &mut self.items {
@@ -272,19 +296,19 @@ impl StateColumn {
                 let Some(list) = &mut items[slot] else {
                     return NEVER;
                 };
-                let before = list.bytes();
+                let before = list.bytes;
                 let next = list.expire(now_ms);
-                self.bytes = self.bytes - before + list.bytes();
+                self.bytes = self.bytes - before + list.bytes;
                 next
             }
             Items::Maps(items) => {
                 let Some(map) = &mut items[slot] else {
                     return NEVER;
                 };
-                let before = map.bytes();
-                map.entries.retain(|_, (_, expires)| *expires > now_ms);
-                self.bytes = self.bytes - before + map.bytes();
-                map.entries.values().map(|(_, expires)| *expires).min().unwrap_or(now_ms)
+                let before = map.bytes;
+                let next = map.expire(now_ms);
+                self.bytes = self.bytes - before + map.bytes;
+                next
             }
         };
         if next <= now_ms {
@@ -307,10 +331,6 @@ fn entry_bytes(key: &[u8], value: &[u8]) -> u64 {
 }
 
 impl List {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     fn append(&mut self, items: &BytesColumn, expires_at: ExpiresAt) {
         for item in items.iter() {
             let full = self.chunks.back().is_none_or(|chunk| {
@@ -383,8 +403,28 @@ impl List {
 }
 
 impl Map {
-    fn bytes(&self) -> u64 {
-        self.entries.iter().map(|(key, (value, _))| entry_bytes(key, value)).sum()
+    fn write(&mut self, key: &[u8], value: Option<&[u8]>, expires_at: ExpiresAt) {
+        let old = match value {
+            Some(value) => {
+                self.bytes += entry_bytes(key, value);
+                self.entries.insert(key.into(), (value.into(), expires_at))
+            }
+            None => self.entries.remove(key),
+        };
+        self.bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old));
+    }
+
+    /// Drops expired entries; answers the earliest expiry left, or `now_ms` when nothing is left.
+    fn expire(&mut self, now_ms: i64) -> ExpiresAt {
+        let bytes = &mut self.bytes;
+        self.entries.retain(|key, (value, expires)| {
+            let live = *expires > now_ms;
+            if !live {
+                *bytes -= entry_bytes(key, value);
+            }
+            live
+        });
+        self.entries.values().map(|(_, expires)| *expires).min().unwrap_or(now_ms)
     }
 
     pub(super) fn get(&self, key: &[u8], now_ms: i64) -> Option<&[u8]> {

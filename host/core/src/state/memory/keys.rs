@@ -11,7 +11,6 @@ const INLINE_BYTES: usize = 22;
 const ENTRY_OVERHEAD_BYTES: u64 =
     (size_of::<Entry>() + size_of::<u32>() * 2 + size_of::<u16>()) as u64;
 
-#[derive(Default)]
 pub(super) struct KeyTable {
     index: HashTable<u32>,
     entries: Vec<Entry>,
@@ -20,6 +19,8 @@ pub(super) struct KeyTable {
     free: Vec<u32>,
     held: u64,
     heap_bytes: u64,
+    /// Bytes of a slot in the dense columns of all states.
+    slot_bytes: u64,
 }
 
 struct Entry {
@@ -70,6 +71,19 @@ impl Key {
 }
 
 impl KeyTable {
+    /// An empty table whose slots take `slot_bytes` in the columns beside it.
+    pub(super) fn new(slot_bytes: u64) -> Self {
+        Self {
+            index: HashTable::new(),
+            entries: Vec::new(),
+            holding: Vec::new(),
+            free: Vec::new(),
+            held: 0,
+            heap_bytes: 0,
+            slot_bytes,
+        }
+    }
+
     /// The slot of a key, made if need be, and its index in the call: `fresh` when this is its first
     /// appearance in `call`, else the index that it got then.
     #[inline]
@@ -159,9 +173,10 @@ impl KeyTable {
         self.held
     }
 
-    /// Bytes of keys and table.
+    /// Bytes of keys, table and the slots of the keys in dense columns.
     pub(super) fn bytes(&self) -> u64 {
-        (self.entries.len() - self.free.len()) as u64 * ENTRY_OVERHEAD_BYTES + self.heap_bytes
+        let keys = (self.entries.len() - self.free.len()) as u64;
+        keys * (ENTRY_OVERHEAD_BYTES + self.slot_bytes) + self.heap_bytes
     }
 }
 
@@ -176,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_second_index_in_one_call_meets_the_first() {
-        let mut keys = KeyTable::default();
+        let mut keys = KeyTable::new(8);
         assert_eq!(keys.resolve(1, b"a", 1, 0), (0, 0));
         assert_eq!(keys.resolve(1, b"b", 1, 1), (1, 1));
         assert_eq!(keys.resolve(1, b"a", 1, 2), (0, 0));
@@ -186,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_bare_slot_is_freed_once_and_used_again() {
-        let mut keys = KeyTable::default();
+        let mut keys = KeyTable::new(8);
         let long = vec![7; 100];
         assert_eq!(keys.resolve(9, &long, 1, 0), (0, 0));
         keys.free_if_bare(0);

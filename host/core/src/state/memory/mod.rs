@@ -62,8 +62,9 @@ impl MemoryBackend {
         let mut tables = Vec::new();
         for group in owned {
             table_of[group.0 as usize] = tables.len() as u32;
-            let states = states.iter().map(StateColumn::new).collect();
-            tables.push(GroupTable { keys: KeyTable::default(), states });
+            let states: Vec<StateColumn> = states.iter().map(StateColumn::new).collect();
+            let slot_bytes = states.iter().map(StateColumn::slot_bytes).sum();
+            tables.push(GroupTable { keys: KeyTable::new(slot_bytes), states });
         }
         let sweep = Sweep {
             table: 0,
@@ -131,7 +132,6 @@ impl StateBackend for MemoryBackend {
             let fresh = slots.len() as u32;
             let (slot, index) = table.keys.resolve(hash, bytes, call, fresh);
             if index == fresh {
-                table.states.iter_mut().for_each(|state| state.reach(slot));
                 slots.push(SlotRef { group, slot });
                 distinct.keys.push(bytes);
                 distinct.hashes.push(hash);

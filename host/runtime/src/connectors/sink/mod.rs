@@ -158,8 +158,8 @@ impl Sink {
         Ok(())
     }
 
-    /// The job has failed: removes what is unfinished. Waits for I/O threads that are at work on
-    /// it.
+    /// The job has failed: removes what is unfinished, and what this sink has published. Waits for I/O
+    /// threads that are at work on it.
     pub fn abandon(&mut self) {
         if let Kind::File { directory, outputs, .. } = &mut self.kind {
             outputs.drain(..).for_each(|output| output.cancel());
