@@ -5,6 +5,8 @@
 //! every operator has at least one edge; an edge into a keyed input is keyed; a sink has an edge.
 
 mod build;
+#[cfg(test)]
+mod tests;
 
 pub use build::{
     EdgeSpec, GraphError, GraphProblem, GraphSpec, NodeSpec, NodeSpecKind, nearest_name,

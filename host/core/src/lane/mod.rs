@@ -13,6 +13,8 @@ mod outbox;
 mod queue;
 mod schedule;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
