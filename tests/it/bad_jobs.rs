@@ -89,10 +89,19 @@ fn an_unknown_setting_gets_the_nearest_name() {
 
 #[test]
 fn a_value_of_the_wrong_kind_or_size_says_what_may_stand_there() {
-    refused(&["parallelism = \"two\"\n", SOURCE], &["parallelism", "\"two\""]);
+    refused(
+        &["parallelism = \"two\"\n", SOURCE],
+        &["parallelism: expected a whole number", "\"two\""],
+    );
     refused(&["parallelism = 0\n", SOURCE], &["parallelism: 0 is outside 1 to 256"]);
-    refused(&["queue-bytes = \"1MB5\"\n", SOURCE], &["queue-bytes", "1MB5"]);
-    refused(&["state-timeout = \"soon\"\n", SOURCE], &["state-timeout", "soon"]);
+    refused(
+        &["queue-bytes = \"1MB5\"\n", SOURCE],
+        &["queue-bytes: expected a size such as \"64MiB\"", "1MB5"],
+    );
+    refused(
+        &["state-timeout = \"soon\"\n", SOURCE],
+        &["state-timeout: expected a duration such as", "soon"],
+    );
     refused(&[SOURCE, SPLIT, "limits = { memory = \"1GiB\" }\n"], &["above the host's limit of"]);
     refused(&["parallelism = 2\nkey-groups = 1\n", SOURCE], &["key-groups = 2"]);
 }
@@ -102,18 +111,21 @@ fn a_cycle_names_its_nodes() {
     let split = SPLIT.replace("\"lines\"", "[\"lines\", \"count\"]");
     refused(
         &[SOURCE, &split, COUNT, SINK],
-        &["cycle", "split", "count", "let one of them read from somewhere else"],
+        &["the graph has a cycle: count -> split -> count", "read from somewhere else"],
     );
 }
 
 #[test]
 fn an_unknown_node_or_output_gets_the_nearest_name() {
     let count = COUNT.replace("\"split\"", "\"splt\"");
-    refused(&[SOURCE, SPLIT, &count, SINK], &["splt", "split", "from = \"splt\""]);
+    refused(
+        &[SOURCE, SPLIT, &count, SINK],
+        &["nothing is called \"splt\"; did you mean \"split\"?"],
+    );
     let count = COUNT.replace("\"split\"", "\"split.wrds\"");
-    refused(&[SOURCE, SPLIT, &count, SINK], &["wrds", "words"]);
+    refused(&[SOURCE, SPLIT, &count, SINK], &["\"split\" has no output \"wrds\"; it has words"]);
     let count = COUNT.replace("from = \"split\"", "inputs.wurds = \"split\"");
-    refused(&[SOURCE, SPLIT, &count, SINK], &["wurds", "words"]);
+    refused(&[SOURCE, SPLIT, &count, SINK], &["it has no input \"wurds\"; it has words"]);
 }
 
 #[test]
@@ -122,19 +134,27 @@ fn a_graph_without_sources_or_edges_says_what_to_add() {
     let sink = SINK.replace("from = \"count\"", "");
     refused(&[SOURCE, SPLIT, COUNT, &sink], &["add `from = \"NODE\"`"]);
     let sink = SINK.replace("\"count\"", "\"out\"");
-    refused(&[SOURCE, SPLIT, COUNT, &sink], &["out"]);
+    refused(
+        &[SOURCE, SPLIT, COUNT, &sink],
+        &["\"out\" is a sink", "read from the node that feeds"],
+    );
 }
 
 #[test]
 fn records_without_keys_do_not_go_into_a_keyed_input() {
     let count = COUNT.replace("\"split\"", "\"lines\"");
-    refused(&[SOURCE, &count, SINK], &["lines", "count", "key", "from = \"lines\""]);
+    refused(
+        &[SOURCE, &count, SINK],
+        &["\"lines\" gives its records no key", "set the source's `key`"],
+    );
 }
 
 #[test]
 fn names_that_are_taken_or_cannot_be_used_are_refused() {
-    refused(&[SOURCE, &SPLIT.replace("operators.split", "operators.lines")], &["lines"]);
-    refused(&[SOURCE, &SPLIT.replace("operators.split", "operators.\"../x\"")], &["../x"]);
+    let split = SPLIT.replace("operators.split", "operators.lines");
+    refused(&[SOURCE, &split], &["two nodes are called \"lines\"", "the other one", "rename one"]);
+    let split = SPLIT.replace("operators.split", "operators.\"../x\"");
+    refused(&[SOURCE, &split], &["\"../x\" cannot name a node", "1 to 128 of a-z"]);
     for name in ["..", "Bad", "a/b", ""] {
         let place = place(&[SOURCE, SPLIT, COUNT, SINK]);
         let set = format!("name={name:?}");
@@ -159,8 +179,8 @@ fn an_override_that_is_wrong_shows_the_command_line() {
         ("=2", "KEY=VALUE"),
         ("paralelism=2", "did you mean `parallelism`?"),
         ("parallelism=two", "--set"),
-        ("name.first=a", "name"),
-        ("sinks.out.nothing=1", "nothing"),
+        ("name.first=a", "`name` is a value and has no settings below it"),
+        ("sinks.out.nothing=1", "there is no setting `nothing` here"),
     ] {
         place.run().set(set).end().refuses(78, &[says, set]);
         place.has_no_output();

@@ -4,11 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Place, cargo, root, target};
+use crate::harness::{Command as Tidemill, Place, cargo, root, target};
 
-/// Cargo in a new operator, with its dependencies at the versions of this checkout.
-///
-/// What it builds is kept from one run of the tests to the next.
+/// Cargo in a new operator. What it builds is kept from one run of the tests to the next.
 fn build(folder: &Path, words: &str) {
     let mut command = Command::new(cargo().get_program());
     command.current_dir(folder).args(words.split(' ')).env("CARGO_NET_OFFLINE", "true");
@@ -21,24 +19,33 @@ fn build(folder: &Path, words: &str) {
     assert!(!said.contains("warning:"), "cargo {words}:\n{said}");
 }
 
-#[test]
-fn a_new_operator_is_tested_built_and_run() {
-    let place = Place::new();
-    let ended = place.tidemill("new --lang rust page-visits").end().expect(0);
-    assert_eq!(ended.text(), "");
-    ended.says(&["Created the operator page-visits", "cargo test", "tidemill run job.toml"]);
-    let folder = place.path("page-visits");
-    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("both are there");
-    build(&folder, "test --quiet");
-    build(&folder, "build --quiet --release --target wasm32-wasip2");
+/// Copies the component to where the job file looks for it when cargo builds as usual.
+fn place_component(folder: &Path) {
     let built = target().join("it-new/wasm32-wasip2/release/page_visits.wasm");
     let released = folder.join("target/wasm32-wasip2/release");
     fs::create_dir_all(&released).expect("folders are made");
     fs::copy(built, released.join("page_visits.wasm")).expect("it was built");
-    let ended = place.tidemill("run page-visits/job.toml").end().expect(0);
+}
+
+#[test]
+fn a_new_operator_is_tested_built_and_run() {
+    // Always at the same place, so that cargo finds again what it has built.
+    let above = target().join("it-new/place");
+    fs::remove_dir_all(&above).ok();
+    fs::create_dir_all(&above).expect("folders are made");
+    let ended = Tidemill::tidemill(&above).words("new --lang rust page-visits").end().expect(0);
+    assert_eq!(ended.text(), "");
+    ended.says(&["Created the operator page-visits", "cargo test", "tidemill run job.toml"]);
+    let folder = above.join("page-visits");
+    // Its dependencies at the versions of this checkout, which are there without a network.
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("both are there");
+    build(&folder, "test --quiet");
+    build(&folder, "build --quiet --release --target wasm32-wasip2");
+    place_component(&folder);
+    let ended = Tidemill::tidemill(&folder).words("run job.toml").end().expect(0);
     let expected = ["ada\t1", "grace\t1", "ada\t2", "ada\t3", "grace\t2", "alan\t1"];
     assert_eq!(ended.lines(), expected);
-    let job = place.tidemill("explain page-visits/job.toml").end().expect(0).text();
+    let job = Tidemill::tidemill(&folder).words("explain job.toml").end().expect(0).text();
     assert!(job.contains("page-visits 0.1.0"), "{job}");
 }
 

@@ -188,6 +188,23 @@ fn when_the_reader_of_stdout_has_seen_enough_the_job_ends_without_fuss() {
 }
 
 #[test]
+fn a_full_device_behind_stdout_is_an_error() {
+    let place = Place::with_job(FROM_STDIN);
+    let run = place.run().input("a line\n").stdout_to("/dev/full");
+    run.end().refuses(74, &["out: cannot write to standard output", "No space left"]);
+    let explain = place.tidemill("explain job.toml").stdout_to("/dev/full");
+    explain.end().refuses(74, &["cannot write to standard output", "disk full"]);
+}
+
+#[test]
+fn a_job_goes_on_when_nobody_reads_what_it_says() {
+    let place = Place::with_job(ENDLESS);
+    let run = place.run().set("sources.in.events=1000").words("-vv --metrics 127.0.0.1:0");
+    assert_eq!(run.end_unheard().expect(0).lines().len(), 1000);
+    place.run().set("nothing=1").end_unheard().expect(78);
+}
+
+#[test]
 fn results_for_a_reader_that_has_gone_are_no_failure() {
     for words in ["schema", "completions bash", "explain job.toml"] {
         let place = Place::with_job(FROM_STDIN);

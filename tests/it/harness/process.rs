@@ -1,6 +1,7 @@
 //! Processes of the binary: started, watched while they run, and looked at when they have ended.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Command {
     command: std::process::Command,
     input: Option<Vec<u8>>,
+    stdout: Option<File>,
 }
 
 impl Command {
@@ -29,7 +31,7 @@ impl Command {
         command.current_dir(folder);
         command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
         command.env_remove("TIDEMILL_LOG").env_remove("RUST_BACKTRACE");
-        Self { command, input: None }
+        Self { command, input: None, stdout: None }
     }
 
     /// Appends arguments, parted by spaces.
@@ -55,6 +57,21 @@ impl Command {
         self
     }
 
+    /// Where its standard output goes, instead of to the test.
+    pub(crate) fn stdout_to(mut self, path: &str) -> Self {
+        self.stdout = Some(File::options().write(true).open(path).expect("it can be written to"));
+        self
+    }
+
+    /// Runs it to its end, with nobody to read what it says on stderr.
+    pub(crate) fn end_unheard(mut self) -> Ended {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the binary can be started");
+        drop(child.stderr.take());
+        let stdout = Tap::new(child.stdout.take().expect("stdout is piped"));
+        Running { child, stdout, stderr: Tap::new(io::empty()) }.end()
+    }
+
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ended {
         let input = self.input.take().unwrap_or_default();
@@ -73,9 +90,10 @@ impl Command {
 
     /// Starts it, its standard input open.
     pub(crate) fn start(mut self) -> Running {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdout = self.stdout.take().map_or_else(Stdio::piped, Stdio::from);
+        self.command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary can be started");
-        let stdout = Tap::new(child.stdout.take().expect("stdout is piped"));
+        let stdout = child.stdout.take().map_or_else(|| Tap::new(io::empty()), Tap::new);
         let stderr = Tap::new(child.stderr.take().expect("stderr is piped"));
         Running { child, stdout, stderr }
     }
