@@ -103,19 +103,6 @@ impl JobDir {
         write().map_err(|source| self.failed(OUTCOME, source))
     }
 
-    /// Forgets how earlier runs ended.
-    ///
-    /// # Errors
-    /// When the record cannot be removed.
-    pub fn forget_outcome(&self) -> Result<(), JobDirError> {
-        match self.dir.remove_file(OUTCOME) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed(OUTCOME, error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn failed(&self, name: &str, source: io::Error) -> JobDirError {
         JobDirError::Io { path: self.path.join(name), source }
     }
@@ -136,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_is_kept_until_it_is_forgotten() {
+    fn an_outcome_is_kept_until_the_next_one() {
         let data = tempfile::tempdir().unwrap();
         let dir = JobDir::open(data.path(), "tide").unwrap();
         assert_eq!(dir.outcome().unwrap(), None);
@@ -144,9 +131,8 @@ mod tests {
         drop(dir);
         let dir = JobDir::open(data.path(), "tide").unwrap();
         assert_eq!(dir.outcome().unwrap().as_deref(), Some("finished"));
-        dir.forget_outcome().unwrap();
-        dir.forget_outcome().unwrap();
-        assert_eq!(dir.outcome().unwrap(), None);
+        dir.record_outcome("was stopped").unwrap();
+        assert_eq!(dir.outcome().unwrap().as_deref(), Some("was stopped"));
     }
 
     #[test]

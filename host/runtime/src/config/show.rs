@@ -20,12 +20,20 @@ pub struct Shown {
     pub settings: Vec<(&'static str, String)>,
 }
 
+/// One pattern as it is, several as the list that a job file takes.
+fn show_patterns(patterns: &[String]) -> String {
+    match patterns {
+        [one] => one.clone(),
+        several => format!("{several:?}"),
+    }
+}
+
 impl SourceSettings {
     /// This source in the words of a job file.
     pub fn show(&self) -> Shown {
         let (connector, settings) = match self {
             Self::File(file) => {
-                let mut settings = vec![("path", file.patterns.join(", "))];
+                let mut settings = vec![("path", show_patterns(&file.patterns))];
                 settings.extend(format_and_key(file.format, file.key.as_deref()));
                 settings.push(("split-size", format_size(file.split_bytes)));
                 ("file", settings)

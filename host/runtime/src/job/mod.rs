@@ -31,7 +31,7 @@ use report::TaskInfo;
 pub struct RunOptions {
     /// The data directory; the job's own directory lies in it.
     pub data_dir: PathBuf,
-    /// Forget earlier runs, and remove the output files that they published.
+    /// Begin anew whatever earlier runs did, and replace the output files that they published.
     pub fresh: bool,
 }
 
@@ -146,14 +146,12 @@ fn open_job_dir(plan: &JobPlan, options: &RunOptions) -> Result<JobDir, JobError
         refuse(error.to_string(), help)
     };
     let dir = JobDir::open(&options.data_dir, &plan.name).map_err(failed)?;
-    if options.fresh {
-        dir.forget_outcome().map_err(failed)?;
-    }
     match dir.outcome().map_err(failed)? {
         None => Ok(dir),
+        Some(_) if options.fresh => Ok(dir),
         Some(outcome) => Err(refuse(
             format!("this job has been run before and {}", outcome.trim()),
-            "run it again from the start with --fresh, which removes the files that it published",
+            "run it again from the start with --fresh, which replaces the files that it published",
         )),
     }
 }

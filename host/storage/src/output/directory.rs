@@ -22,6 +22,8 @@ pub struct OutputDirectory {
     path: PathBuf,
     names: OutputNames,
     lock: Option<File>,
+    /// Files that an earlier run has published and this one replaces.
+    replaced: Vec<String>,
     /// Files that this run has published.
     published: Vec<PathBuf>,
 }
@@ -29,23 +31,25 @@ pub struct OutputDirectory {
 impl OutputDirectory {
     /// Creates the directory if it is missing, takes its lock, and makes sure that files can be
     /// created and published in it. Unfinished files of an earlier run are removed. Published files
-    /// of an earlier run are an error unless `fresh`; then they are removed as well.
+    /// of an earlier run are an error unless `fresh`; then they stay until this run publishes.
     ///
     /// # Errors
     /// Any of this fails.
     pub fn prepare(path: &Path, names: OutputNames, fresh: bool) -> Result<Self, FileError> {
         create_all(path)?;
         let lock = Some(lock(&path.join(names.lock()))?);
-        let directory = Self { path: path.to_owned(), names, lock, published: Vec::new() };
+        let (replaced, published) = (Vec::new(), Vec::new());
+        let mut directory = Self { path: path.to_owned(), names, lock, replaced, published };
         directory.probe()?;
         let (published, unfinished) = directory.earlier()?;
         if let (Some(example), false) = (published.first(), fresh) {
             let (count, example) = (published.len(), example.clone());
             return Err(FileError::Earlier { path: path.to_owned(), count, example });
         }
-        for name in published.iter().chain(&unfinished) {
+        for name in &unfinished {
             remove(&path.join(name))?;
         }
+        directory.replaced = published;
         Ok(directory)
     }
 
@@ -97,12 +101,15 @@ impl OutputDirectory {
     }
 
     /// Gives finished files their final names, in the given order of (lane, number), and makes that
-    /// durable. All of them or, when one cannot be published, none. The lock is held until the
+    /// durable. What they replace is removed first, so that a reader never finds old and new together. All of them or, when one cannot be published, none. The lock is held until the
     /// directory is dropped, so that until then all of it can be taken back.
     ///
     /// # Errors
     /// A file cannot be published, or it is not sure that the names outlast a loss of power.
     pub fn publish(&mut self, finished: &[(usize, u64)]) -> Result<Vec<PathBuf>, FileError> {
+        for name in self.replaced.drain(..) {
+            remove(&self.path.join(name))?;
+        }
         for &(lane, number) in finished {
             let from = self.path.join(self.names.in_progress(lane, number));
             let to = self.path.join(self.names.published(lane, number));
@@ -240,7 +247,10 @@ mod tests {
         }
         let error = OutputDirectory::prepare(path, names(), false).unwrap_err();
         assert!(matches!(error, FileError::Earlier { count: 1, .. }), "{error}");
-        drop(OutputDirectory::prepare(path, names(), true).unwrap());
+        let mut fresh = OutputDirectory::prepare(path, names(), true).unwrap();
+        assert!(path.join("part-job-out-0-0.txt").exists(), "it stays until there is a new one");
+        fresh.publish(&[]).unwrap();
+        drop(fresh);
         assert_eq!(listing(path), ["mine", "part-job-out-2-0-0.txt"]);
     }
 

@@ -174,7 +174,9 @@ mod tests {
         let error = Sink::create("job", "out", &settings, false).err().unwrap();
         assert_eq!(error.fault, ConnectorFault::CannotCreate);
         assert!(error.message.contains("part-job-out-0-0.ndjson"), "{error}");
-        Sink::create("job", "out", &settings, true).unwrap();
+        let mut fresh = Sink::create("job", "out", &settings, true).unwrap();
+        fresh.commit().unwrap();
+        drop(fresh);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 

@@ -75,7 +75,8 @@ pub struct Sink {
 
 impl Sink {
     /// Prepares sink `name` of `job`. For files this creates the directory and removes what an
-    /// earlier run left unfinished. What it published is refused, or removed if `fresh`.
+    /// earlier run left unfinished. What it published is refused, or replaced by
+    /// `commit` if `fresh`.
     ///
     /// # Errors
     /// The settings do not fit together, or the place to write to cannot be had.
