@@ -107,7 +107,7 @@ pub(super) struct JobArguments {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) job: JobArguments,
-    /// Forget an earlier run of this job and begin anew
+    /// Begin anew whatever earlier runs did; what they published is replaced when this run ends well
     #[arg(long)]
     pub(super) fresh: bool,
     /// How the report at the end is written: text to stderr; JSON to stdout, or to stderr when a
