@@ -32,7 +32,7 @@ impl TaskState {
     /// List state: items of one slot from index `start` on, one page.
     ///
     /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot.
+    /// A [`GuestFault`](crate::failure::GuestFault) for an unknown state or slot.
     pub fn list_read(&mut self, state: u32, slot: u32, start: u64) -> Checked<BytesColumn> {
         let (index, layout) = self.check(state, StateKind::List)?;
         self.check_slots("list-read", &[slot])?;

@@ -25,7 +25,7 @@ impl TaskState {
     /// Map state: entry `keys[i]` of `slots[i]`.
     ///
     /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot, or when the answer passes the limit of one host
+    /// A [`GuestFault`](crate::failure::GuestFault) for an unknown state or slot, or when the answer passes the limit of one host
     /// call.
     pub fn map_read(
         &mut self,
@@ -87,7 +87,7 @@ impl TaskState {
     /// Map state: entries with `start <= key < end` in ascending order, one page.
     ///
     /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot.
+    /// A [`GuestFault`](crate::failure::GuestFault) for an unknown state or slot.
     pub fn map_scan(
         &mut self,
         state: u32,
@@ -150,7 +150,7 @@ impl TaskState {
     /// Map state: removes all entries of one slot.
     ///
     /// # Errors
-    /// A [`GuestFault`] for an unknown state or slot.
+    /// A [`GuestFault`](crate::failure::GuestFault) for an unknown state or slot.
     pub fn map_clear(&mut self, state: u32, slot: u32) -> Checked<()> {
         let (index, _) = self.check(state, StateKind::Map)?;
         self.check_slots("map-clear", &[slot])?;
