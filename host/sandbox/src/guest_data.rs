@@ -84,11 +84,7 @@ impl ResourceLimiter for MemoryLimiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let more = desired.saturating_sub(current);
-        let fits = more <= self.memory_left;
-        if fits {
-            self.memory_left -= more;
-        }
+        let fits = take(&mut self.memory_left, desired.saturating_sub(current));
         self.refused |= !fits;
         Ok(fits)
     }
@@ -102,12 +98,7 @@ impl ResourceLimiter for MemoryLimiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let more = desired.saturating_sub(current);
-        let fits = more <= self.table_left;
-        if fits {
-            self.table_left -= more;
-        }
-        Ok(fits)
+        Ok(take(&mut self.table_left, desired.saturating_sub(current)))
     }
 
     fn instances(&self) -> usize {
@@ -121,6 +112,13 @@ impl ResourceLimiter for MemoryLimiter {
     fn tables(&self) -> usize {
         INSTANCES_MAX
     }
+}
+
+/// Takes `amount` out of what is left, if it is there.
+fn take(left: &mut usize, amount: usize) -> bool {
+    let rest = left.checked_sub(amount);
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
 }
 
 /// A call's allowance of its own CPU time. Waiting does not count: time is the thread's own.

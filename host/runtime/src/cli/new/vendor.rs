@@ -1,6 +1,6 @@
 //! The SDK and the host's interface, as files that stand on their own.
 //!
-//! Until the SDK is on crates.io, each new operator brings a copy along. Its manifest lies in our
+//! Until the SDK is published, each new operator brings a copy along. Its manifest lies in our
 //! workspace and leans on it; here every `workspace = true` is replaced by what it stands for.
 
 use std::path::{Path, PathBuf};
