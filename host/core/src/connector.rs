@@ -4,8 +4,10 @@
 //! and call their waker when that changes. Files, sockets and threads are behind these traits, in
 //! other crates; here are only the promises.
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::Batch;
-use crate::ids::Now;
+use crate::ids::{CheckpointId, Now};
 
 /// Wakes a parked lane. May be called from any thread, any number of times.
 pub trait Wake: Send + Sync {
@@ -33,16 +35,27 @@ pub enum SourcePoll {
     Ended,
 }
 
+/// Where in a partition the next record is that was not handed out yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// A byte offset for files, an event number for generators, the sequence number of the next logged
+    /// batch for streams.
+    pub offset: u64,
+    /// What else the connector needs to find the place again and to notice that the input is another
+    /// one; only the connector knows what it means.
+    #[serde(with = "serde_bytes")]
+    pub detail: Vec<u8>,
+    /// Nothing is left.
+    pub ended: bool,
+}
+
 /// How far a partition has been read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionPosition {
     /// Stable id of the partition within its source.
     pub partition: String,
-    /// Position of the next record not yet handed out: a byte offset for files, an event number for
-    /// generators, a line count for streams.
-    pub position: u64,
-    /// How much is left in the same unit, when it is known.
-    pub remaining: Option<u64>,
+    /// Where its next record is.
+    pub position: Position,
 }
 
 /// The partitions of one source that one lane reads.
@@ -56,11 +69,43 @@ pub trait SourceReader: Send {
     /// Whether `poll` would answer something other than `Pending`.
     fn is_ready(&mut self) -> bool;
 
-    /// Asks the source to end at the next record boundary, as for a stop by signal.
+    /// Asks the source to hand out no more: the job stops, and goes on later from its positions. The
+    /// next poll answers `Pending` or `Ended`.
     fn stop(&mut self);
 
-    /// How far each partition has been read.
+    /// The position of every partition, as of the last batch that `poll` answered. A reader that is made
+    /// from these positions answers exactly what is left.
     fn positions(&self) -> Vec<PartitionPosition>;
+
+    /// How much is left to read, in the unit of the positions, when it is known.
+    fn remaining(&self) -> Option<u64>;
+}
+
+/// A file that a sink has written under its in-progress name and made durable, and that is published by a
+/// commit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PreparedFile {
+    /// Its name now, in the sink's directory.
+    pub in_progress: String,
+    /// Its name once it is committed.
+    pub published: String,
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 digest of its content.
+    pub digest: [u8; 32],
+}
+
+/// What one lane's part of a sink has to say about everything before a barrier.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The barrier's checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Files written since the barrier before, durable under their in-progress names.
+    pub files: Vec<PreparedFile>,
+    /// State of the writer (counts, sums), handed back to a writer that is made from this checkpoint;
+    /// only the connector knows what it means.
+    #[serde(with = "serde_bytes")]
+    pub state: Vec<u8>,
 }
 
 /// One lane's part of a sink.
@@ -74,18 +119,19 @@ pub trait SinkWriter: Send {
     /// The batch cannot be formatted, or an earlier one could not be written.
     fn write(&mut self, batch: Batch) -> Result<(), ConnectorError>;
 
-    /// All input has ended: writes out what is held. Called once.
+    /// A barrier: what was written so far belongs to `checkpoint` or an earlier one, what follows does
+    /// not. Needs no room and waits for nothing; writing may go on at once.
     ///
     /// # Errors
     /// As `write`.
-    fn end(&mut self) -> Result<(), ConnectorError>;
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError>;
 
-    /// After `end`: whether everything is safe where it belongs. When not, the waker is called once
-    /// it is.
+    /// The oldest barrier for which everything before it is where a crash cannot take it away, once;
+    /// barriers come in the order of `prepare`. The waker is called when there is one.
     ///
     /// # Errors
     /// Something could not be written.
-    fn is_settled(&mut self) -> Result<bool, ConnectorError>;
+    fn prepared(&mut self) -> Result<Option<Prepared>, ConnectorError>;
 }
 
 /// Whose fault a connector's failure is; decides the exit code.

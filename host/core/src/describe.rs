@@ -3,6 +3,8 @@
 //! The guest's words (a `describe` call) become these types once, at admission; everything behind it
 //! may rely on unique names, known kinds and bounded counts.
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
 
 /// An operator's own description.
@@ -43,7 +45,7 @@ pub struct OutputDescription {
 }
 
 /// The shape of a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StateKind {
     /// One item per key.
     Value,
@@ -65,7 +67,7 @@ impl StateKind {
 }
 
 /// When the time to live of an item starts anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TtlUpdate {
     /// When it is written.
     OnCreateAndWrite,
@@ -74,7 +76,7 @@ pub enum TtlUpdate {
 }
 
 /// Time to live of the items of a state, in processing time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ttl {
     /// Life of an item in milliseconds, above 0.
     pub milliseconds: u64,
@@ -83,7 +85,7 @@ pub struct Ttl {
 }
 
 /// One state of an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDescription {
     /// Unique among the operator's states.
     pub name: String,

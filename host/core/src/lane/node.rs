@@ -145,9 +145,7 @@ impl NodeTask {
             (NodeWork::Source(reader), _) => has_room && reader.is_ready(),
             (NodeWork::Operator(_), _) => has_room && has_message,
             (NodeWork::Sink(writer), NodePhase::Running) => has_message && writer.has_room(),
-            (NodeWork::Sink(writer), NodePhase::Settling) => {
-                !matches!(writer.is_settled(), Ok(false))
-            }
+            (NodeWork::Sink(_), NodePhase::Settling) => true,
         }
     }
 
@@ -159,8 +157,7 @@ impl NodeTask {
                 let poll = reader.poll(self.routing.target, now)?;
                 let polls = self.counters.calls.load(std::sync::atomic::Ordering::Relaxed);
                 if polls % REMAINING_EVERY_POLLS == 1 || matches!(poll, SourcePoll::Ended) {
-                    let left = reader.positions().iter().map(|p| p.remaining).sum();
-                    self.counters.set_remaining(left);
+                    self.counters.set_remaining(reader.remaining());
                 }
                 match poll {
                     SourcePoll::Batch(batch) => {
@@ -174,7 +171,7 @@ impl NodeTask {
                 Ok(())
             }
             NodeWork::Sink(writer) if self.phase == NodePhase::Settling => {
-                if writer.is_settled()? {
+                if writer.prepared()?.is_some() {
                     self.end();
                 }
                 Ok(())
@@ -246,7 +243,7 @@ impl NodeTask {
                 self.end();
             }
             NodeWork::Sink(writer) => {
-                writer.end()?;
+                writer.prepare(crate::ids::CheckpointId(u64::MAX))?;
                 self.phase = NodePhase::Settling;
             }
             NodeWork::Source(_) => {}
