@@ -56,6 +56,17 @@ impl Assignment {
         Self { owner, lanes }
     }
 
+    /// An assignment as it was recorded; `None` when it names a lane that there is not.
+    pub fn recorded(owner: Vec<u16>, lanes: usize) -> Option<Self> {
+        let fits = owner.iter().all(|lane| (*lane as usize) < lanes);
+        (fits && lanes > 0 && lanes <= owner.len()).then_some(Self { owner, lanes })
+    }
+
+    /// For each key group the lane that owns it.
+    pub fn owners(&self) -> &[u16] {
+        &self.owner
+    }
+
     /// The assignment after a change to `lanes` lanes: takes groups only from lanes above their new
     /// share (all groups of lanes that are gone), lowest score first.
     ///

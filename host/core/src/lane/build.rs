@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::alignment::{Alignment, BarrierMode};
 use super::node::{Inbox, NodePhase, NodeTask, NodeWork, OutEdge, Routing};
 use super::outbox::Outbox;
 use super::queue::{Queue, Wakers};
+use super::snapshot::{OperatorSnapshots, SinkSnapshots, TaskId};
+use super::task::OperatorTask;
 use super::{Lane, OperatorParts, Schedule};
+use crate::checkpoint::{Barrier, CheckpointListener};
 use crate::connector::{BatchTarget, SinkWriter, SourceReader, Wake};
 use crate::counters::TaskCounters;
 use crate::graph::{Edge, EdgeKind, Graph};
-use crate::ids::{EdgeId, LaneId, NodeId};
+use crate::ids::{CheckpointId, EdgeId, LaneId, NodeId};
 use crate::key_group::Assignment;
 
 /// What all lanes of a job share.
@@ -26,6 +30,10 @@ pub struct LaneSettings {
     pub linger_us: u64,
     /// Bound of each queue, in bytes.
     pub queue_bytes: usize,
+    /// How barriers hold back input.
+    pub barriers: BarrierMode,
+    /// The checkpoint that the job starts from.
+    pub restored: CheckpointId,
 }
 
 /// What one lane runs, by node.
@@ -37,6 +45,24 @@ pub struct LaneParts {
     pub operators: BTreeMap<NodeId, OperatorParts>,
     /// The lane's part of each sink.
     pub sinks: BTreeMap<NodeId, Box<dyn SinkWriter>>,
+    /// What the tasks of operators were at the checkpoint that the job starts from. Their keyed state is in
+    /// `operators` already.
+    pub restored: BTreeMap<NodeId, RestoredTask>,
+}
+
+/// What an operator's task was at the checkpoint that the job starts from.
+#[derive(Clone, Debug, Default)]
+pub struct RestoredTask {
+    /// `close` has run.
+    pub closed: bool,
+    /// The task's clock, in milliseconds since the Unix epoch.
+    pub clock_ms: i64,
+    /// Calls made so far.
+    pub calls: u64,
+    /// The checkpoint holds exactly this task's keyed state, so the next snapshot needs only what changes.
+    pub has_base: bool,
+    /// What the operator itself saved.
+    pub saved: Option<Vec<u8>>,
 }
 
 type Queues = BTreeMap<(EdgeId, LaneId, LaneId), Arc<Queue>>;
@@ -50,6 +76,7 @@ pub fn build_lanes(
     settings: &LaneSettings,
     parts: Vec<LaneParts>,
     wakers: &[Arc<dyn Wake>],
+    listener: &Arc<dyn CheckpointListener>,
 ) -> Vec<Lane> {
     let lanes = settings.assignment.lanes();
     assert_eq!((parts.len(), wakers.len()), (lanes, lanes), "one part and waker for each lane");
@@ -61,14 +88,32 @@ pub fn build_lanes(
     });
     let build = |(lane, mut parts)| {
         let depths: Vec<usize> = graph.nodes.iter().map(|node| node.depth).collect();
-        let node =
-            |index| node_task(graph, &queues, &routing, NodeId(index), LaneId(lane), &mut parts);
+        let node = |index| {
+            let id = TaskId { node: NodeId(index), lane: LaneId(lane) };
+            let (work, phase) = node_work(id, &mut parts);
+            let (inboxes, outputs) = edges(graph, &queues, id, lanes);
+            NodeTask {
+                id,
+                work,
+                inboxes,
+                outputs,
+                routing: routing.clone(),
+                counters: Arc::new(TaskCounters::default()),
+                pending: Vec::new(),
+                turn: 0,
+                phase,
+                alignment: Alignment::new(settings.barriers, settings.restored),
+                triggered: Barrier::default(),
+                listener: listener.clone(),
+            }
+        };
         Lane {
             id: LaneId(lane),
             nodes: (0..graph.nodes.len()).map(node).collect(),
             schedule: Schedule::new(&depths),
             linger_us: settings.linger_us,
             opened: false,
+            last_slice_us: 0,
         }
     };
     parts.into_iter().enumerate().map(build).collect()
@@ -98,47 +143,45 @@ fn queues(graph: &Graph, settings: &LaneSettings, wakers: &[Arc<dyn Wake>]) -> Q
     queues
 }
 
-fn node_task(
+fn node_work(id: TaskId, parts: &mut LaneParts) -> (NodeWork, NodePhase) {
+    let TaskId { node, lane } = id;
+    if let Some(reader) = parts.sources.remove(&node) {
+        return (NodeWork::Source(reader), NodePhase::Running);
+    }
+    if let Some(operator) = parts.operators.remove(&node) {
+        let mut task = OperatorTask::new(operator);
+        let restored = parts.restored.remove(&node).unwrap_or_default();
+        let phase = if restored.closed { NodePhase::Done } else { NodePhase::Running };
+        let snapshots = OperatorSnapshots::new(restored.has_base);
+        task.resume(restored);
+        return (NodeWork::Operator(Box::new(task), snapshots), phase);
+    }
+    let sink = parts.sinks.remove(&node);
+    let sink = sink.unwrap_or_else(|| panic!("node {} has no part on lane {lane}", node.0));
+    (NodeWork::Sink(sink, SinkSnapshots::default()), NodePhase::Running)
+}
+
+/// The inboxes of a task, and for each of its outputs the edges.
+fn edges(
     graph: &Graph,
     queues: &Queues,
-    routing: &Arc<Routing>,
-    node: NodeId,
-    lane: LaneId,
-    parts: &mut LaneParts,
-) -> NodeTask {
-    let work = if let Some(reader) = parts.sources.remove(&node) {
-        NodeWork::Source(reader)
-    } else if let Some(operator) = parts.operators.remove(&node) {
-        NodeWork::operator(operator)
-    } else {
-        let sink = parts.sinks.remove(&node);
-        NodeWork::Sink(sink.unwrap_or_else(|| panic!("node {} has no part on lane {lane}", node.0)))
-    };
+    id: TaskId,
+    lanes: usize,
+) -> (Vec<Inbox>, Vec<Vec<OutEdge>>) {
+    let TaskId { node, lane } = id;
     let inboxes = graph.edges_into(node).flat_map(|(id, edge)| {
         let to_here = move |(key, _): &(&(EdgeId, LaneId, LaneId), _)| key.0 == id && key.2 == lane;
-        queues.iter().filter(to_here).map(move |(_, queue)| Inbox {
-            queue: queue.clone(),
-            input: edge.input,
-            ended: false,
-        })
+        let inbox = move |(_, queue): (_, &Arc<Queue>)| Inbox::new(queue.clone(), edge.input);
+        queues.iter().filter(to_here).map(inbox)
     });
     let out_edge = |(id, edge): (EdgeId, &Edge)| OutEdge {
         kind: edge.kind,
-        outboxes: targets(edge, lane.0, routing.assignment.lanes())
+        outboxes: targets(edge, lane.0, lanes)
             .map(|to| Outbox::new(queues[&(id, lane, LaneId(to))].clone()))
             .collect(),
         turn: lane.0,
     };
     let outputs = (0..graph.outputs_of(node))
         .map(|output| graph.edges_from(node, output).map(out_edge).collect());
-    NodeTask {
-        work,
-        inboxes: inboxes.collect(),
-        outputs: outputs.collect(),
-        routing: routing.clone(),
-        counters: Arc::new(TaskCounters::default()),
-        pending: Vec::new(),
-        turn: 0,
-        phase: NodePhase::Running,
-    }
+    (inboxes.collect(), outputs.collect())
 }

@@ -7,41 +7,53 @@
 //! Invariants: a step never blocks; blocked is a node, never the lane; a node makes a step only when all
 //! its outboxes have room, so that it holds at most one call's output beyond its bounds.
 
+mod alignment;
+mod barriers;
 mod build;
 mod node;
 mod outbox;
 mod queue;
 mod schedule;
+mod snapshot;
 mod task;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use build::{LaneParts, LaneSettings, build_lanes};
+pub use alignment::BarrierMode;
+pub use build::{LaneParts, LaneSettings, RestoredTask, build_lanes};
 pub use queue::{Message, Queue, Wakers};
 pub use schedule::{SOURCE_EVERY_STEPS, Schedule};
 pub use task::OperatorParts;
 
+use crate::checkpoint::Barrier;
 use crate::connector::ConnectorError;
 use crate::counters::TaskCounters;
 use crate::failure::Failure;
-use crate::ids::{LaneId, NodeId, Now};
+use crate::ids::{CheckpointId, LaneId, NodeId, Now};
 
 use node::NodeTask;
+
+/// While there is other work, a slice of a snapshot is encoded at most once in so many microseconds, so
+/// that small calls are not each followed by a long slice.
+const SLICE_EVERY_US: u64 = 400;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
     /// Something was done by this node; step again.
     Progress(NodeId),
+    /// Something was done for a checkpoint by this node, and no input was processed; step again.
+    Snapshot(NodeId),
     /// Nothing can be done before the lane is woken or the time comes.
     Idle {
         /// When to step again even if nobody wakes the lane (the next expiry of state), in wall
         /// milliseconds since the Unix epoch.
         until_ms: Option<i64>,
     },
-    /// All tasks of the lane have ended.
+    /// All tasks of the lane have ended, and nothing can be done before the lane is woken: it still answers
+    /// barriers.
     Finished,
 }
 
@@ -75,6 +87,8 @@ pub struct Lane {
     schedule: Schedule,
     linger_us: u64,
     opened: bool,
+    /// When a slice of a snapshot was last encoded, in monotonic microseconds.
+    last_slice_us: u64,
 }
 
 impl Lane {
@@ -88,17 +102,32 @@ impl Lane {
         self.nodes.iter().map(NodeTask::counters)
     }
 
-    /// Asks the sources to end; the lane then drains and finishes.
+    /// Asks the sources to hand out no more: the job stops at its next checkpoint.
     pub fn stop_sources(&mut self) {
         self.nodes.iter_mut().for_each(NodeTask::stop_source);
     }
 
-    /// How far the sources of this lane have read, by node.
-    pub fn positions(&self) -> Vec<(NodeId, crate::connector::PartitionPosition)> {
-        let positions = |(index, node): (usize, &NodeTask)| {
-            node.positions().into_iter().map(move |position| (NodeId(index), position))
-        };
-        self.nodes.iter().enumerate().flat_map(positions).collect::<Vec<_>>()
+    /// The coordinator has triggered a checkpoint: sources send the barrier, and nodes that have ended
+    /// answer it.
+    ///
+    /// # Errors
+    /// The first failure of a node; the lane must not be stepped again.
+    pub fn trigger(&mut self, barrier: Barrier, now: Now) -> Result<(), LaneFailure> {
+        for index in 0..self.nodes.len() {
+            let triggered = self.nodes[index].trigger(barrier, now);
+            triggered.map_err(|problem| self.failure(index, problem))?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint is complete: what is held for it is let go.
+    pub fn completed(&mut self, checkpoint: CheckpointId) {
+        self.nodes.iter_mut().for_each(|node| node.completed(checkpoint));
+    }
+
+    /// A checkpoint was given up: what it took goes into the next.
+    pub fn aborted(&mut self, checkpoint: CheckpointId) {
+        self.nodes.iter_mut().for_each(|node| node.aborted(checkpoint));
     }
 
     /// Bytes in the lane's outboxes, for tests of the bounds.
@@ -117,8 +146,17 @@ impl Lane {
                 self.nodes[index].open(now).map_err(|problem| self.failure(index, problem))?;
             }
         }
-        for node in &mut self.nodes {
-            node.tend_outboxes(now, self.linger_us);
+        for index in 0..self.nodes.len() {
+            self.nodes[index].tend_outboxes(now, self.linger_us);
+            let collected = self.nodes[index].collect_prepared();
+            if collected.map_err(|problem| self.failure(index, problem))? {
+                return Ok(StepOutcome::Snapshot(NodeId(index)));
+            }
+        }
+        if now.monotonic_us.saturating_sub(self.last_slice_us) >= SLICE_EVERY_US
+            && let Some(node) = self.encode_slice(now)
+        {
+            return Ok(StepOutcome::Snapshot(node));
         }
         let nodes = &mut self.nodes;
         if let Some(index) = self.schedule.choose(|index| nodes[index].can_step()) {
@@ -126,7 +164,12 @@ impl Lane {
             stepped.map_err(|problem| self.failure(index, problem))?;
             return Ok(StepOutcome::Progress(NodeId(index)));
         }
-        // Nothing else to do: hand over what is held back for fuller batches, then look again.
+        Ok(self.rest(now))
+    }
+
+    /// What to do when no node can make a step.
+    fn rest(&mut self, now: Now) -> StepOutcome {
+        // Hand over what is held back for fuller batches, then look again.
         let mut handed_over = None;
         for (index, node) in self.nodes.iter_mut().enumerate() {
             if node.hand_over_all() {
@@ -134,13 +177,22 @@ impl Lane {
             }
         }
         if let Some(node) = handed_over {
-            return Ok(StepOutcome::Progress(node));
+            return StepOutcome::Progress(node);
+        }
+        if let Some(node) = self.encode_slice(now) {
+            return StepOutcome::Snapshot(node);
         }
         if self.nodes.iter().all(NodeTask::is_done) {
-            return Ok(StepOutcome::Finished);
+            return StepOutcome::Finished;
         }
         let next_ms = self.nodes.iter_mut().filter_map(|node| node.expire(now)).min();
-        Ok(StepOutcome::Idle { until_ms: next_ms })
+        StepOutcome::Idle { until_ms: next_ms }
+    }
+
+    fn encode_slice(&mut self, now: Now) -> Option<NodeId> {
+        let index = self.nodes.iter_mut().position(NodeTask::encode_slice)?;
+        self.last_slice_us = now.monotonic_us;
+        Some(NodeId(index))
     }
 
     fn failure(&self, index: usize, problem: LaneProblem) -> LaneFailure {

@@ -1,20 +1,23 @@
 //! One node on one lane: its queues, its outboxes and what it runs.
 //!
 //! Owns when a node can make a step, and what a step does to queues and outboxes. Knows nothing of the
-//! other nodes of the lane.
+//! other nodes of the lane. What it does for checkpoints is in [`super::barriers`].
 
 use std::sync::Arc;
 
 use super::LaneProblem;
+use super::alignment::Alignment;
 use super::outbox::Outbox;
 use super::queue::{Message, Queue};
-use super::task::{OperatorParts, OperatorTask};
+use super::snapshot::{OperatorSnapshots, SinkSnapshots, TaskId};
+use super::task::OperatorTask;
 use crate::batch::Batch;
-use crate::connector::{BatchTarget, PartitionPosition, SinkWriter, SourcePoll, SourceReader};
+use crate::checkpoint::{Barrier, CheckpointListener};
+use crate::connector::{BatchTarget, SinkWriter, SourcePoll, SourceReader};
 use crate::counters::TaskCounters;
 use crate::failure::Failure;
 use crate::graph::EdgeKind;
-use crate::ids::{LaneId, Now};
+use crate::ids::{CheckpointId, LaneId, Now};
 use crate::key_group::Assignment;
 
 /// A source is asked for its positions once in so many polls: there may be thousands of them.
@@ -22,14 +25,8 @@ const REMAINING_EVERY_POLLS: u64 = 64;
 
 pub(super) enum NodeWork {
     Source(Box<dyn SourceReader>),
-    Operator(Box<OperatorTask>),
-    Sink(Box<dyn SinkWriter>),
-}
-
-impl NodeWork {
-    pub(super) fn operator(parts: OperatorParts) -> Self {
-        Self::Operator(Box::new(OperatorTask::new(parts)))
-    }
+    Operator(Box<OperatorTask>, OperatorSnapshots),
+    Sink(Box<dyn SinkWriter>, SinkSnapshots),
 }
 
 /// The receiving end of a queue.
@@ -37,6 +34,14 @@ pub(super) struct Inbox {
     pub(super) queue: Arc<Queue>,
     pub(super) input: usize,
     pub(super) ended: bool,
+    /// The newest barrier that came out of the queue.
+    pub(super) delivered: CheckpointId,
+}
+
+impl Inbox {
+    pub(super) fn new(queue: Arc<Queue>, input: usize) -> Self {
+        Self { queue, input, ended: false, delivered: CheckpointId(0) }
+    }
 }
 
 /// One edge of an output, with an outbox for each lane that it leads to.
@@ -55,6 +60,7 @@ pub(super) struct Routing {
 }
 
 pub(super) struct NodeTask {
+    pub(super) id: TaskId,
     pub(super) work: NodeWork,
     pub(super) inboxes: Vec<Inbox>,
     /// For each output its edges.
@@ -67,15 +73,17 @@ pub(super) struct NodeTask {
     /// Whose turn it is among the inboxes.
     pub(super) turn: usize,
     pub(super) phase: NodePhase,
+    pub(super) alignment: Alignment,
+    /// The newest barrier that the coordinator has told the lane of.
+    pub(super) triggered: Barrier,
+    pub(super) listener: Arc<dyn CheckpointListener>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodePhase {
     /// Input may come.
     Running,
-    /// A sink that has been told the end and is writing out the rest.
-    Settling,
-    /// Ended; nothing will come out any more.
+    /// Ended; nothing will come out any more. It still answers the coordinator.
     Done,
 }
 
@@ -92,19 +100,12 @@ impl NodeTask {
         self.outputs.iter().flatten().flat_map(|edge| &edge.outboxes)
     }
 
-    fn outboxes_mut(&mut self) -> impl Iterator<Item = &mut Outbox> {
+    pub(super) fn outboxes_mut(&mut self) -> impl Iterator<Item = &mut Outbox> {
         self.outputs.iter_mut().flatten().flat_map(|edge| &mut edge.outboxes)
     }
 
     pub(super) fn outbox_bytes(&self) -> usize {
         self.outboxes().map(Outbox::bytes).sum()
-    }
-
-    pub(super) fn positions(&self) -> Vec<PartitionPosition> {
-        match &self.work {
-            NodeWork::Source(reader) => reader.positions(),
-            NodeWork::Operator(_) | NodeWork::Sink(_) => Vec::new(),
-        }
     }
 
     pub(super) fn stop_source(&mut self) {
@@ -113,10 +114,16 @@ impl NodeTask {
         }
     }
 
+    /// Prepares the node for its first step. One that had ended in the checkpoint that the job starts from
+    /// says so again: its queues are new.
     pub(super) fn open(&mut self, now: Now) -> Result<(), LaneProblem> {
-        match &mut self.work {
-            NodeWork::Operator(task) => Ok(task.open(now, &self.counters)?),
-            NodeWork::Source(_) | NodeWork::Sink(_) => Ok(()),
+        match (&mut self.work, self.phase) {
+            (_, NodePhase::Done) => {
+                self.outboxes_mut().for_each(|outbox| outbox.put_marker(Message::End));
+                Ok(())
+            }
+            (NodeWork::Operator(task, _), _) => Ok(task.open(now, &self.counters)?),
+            (NodeWork::Source(_) | NodeWork::Sink(..), _) => Ok(()),
         }
     }
 
@@ -138,14 +145,13 @@ impl NodeTask {
     /// Whether `step` would do something.
     pub(super) fn can_step(&mut self) -> bool {
         let has_room = self.outboxes().all(Outbox::has_room);
-        let has_message =
-            !self.pending.is_empty() || self.inboxes.iter().any(|inbox| !inbox.queue.is_empty());
+        let readable = |inbox: &Inbox| !self.alignment.blocks(inbox) && !inbox.queue.is_empty();
+        let has_message = !self.pending.is_empty() || self.inboxes.iter().any(readable);
         match (&mut self.work, self.phase) {
             (_, NodePhase::Done) => false,
             (NodeWork::Source(reader), _) => has_room && reader.is_ready(),
-            (NodeWork::Operator(_), _) => has_room && has_message,
-            (NodeWork::Sink(writer), NodePhase::Running) => has_message && writer.has_room(),
-            (NodeWork::Sink(_), NodePhase::Settling) => true,
+            (NodeWork::Operator(..), _) => has_room && has_message,
+            (NodeWork::Sink(writer, _), _) => has_message && writer.has_room(),
         }
     }
 
@@ -166,17 +172,11 @@ impl NodeTask {
                         route(&mut self.outputs[0], &self.routing, batch, now);
                     }
                     SourcePoll::Pending => {}
-                    SourcePoll::Ended => self.end(),
+                    SourcePoll::Ended => self.end(now)?,
                 }
                 Ok(())
             }
-            NodeWork::Sink(writer) if self.phase == NodePhase::Settling => {
-                if writer.prepared()?.is_some() {
-                    self.end();
-                }
-                Ok(())
-            }
-            NodeWork::Operator(_) | NodeWork::Sink(_) => self.take_message(now),
+            NodeWork::Operator(..) | NodeWork::Sink(..) => self.take_message(now),
         }
     }
 
@@ -192,6 +192,9 @@ impl NodeTask {
         let count = self.inboxes.len();
         for offset in 0..count {
             let at = (self.turn + offset) % count;
+            if self.alignment.blocks(&self.inboxes[at]) {
+                continue;
+            }
             let Some(message) = self.inboxes[at].queue.pop() else {
                 continue;
             };
@@ -201,8 +204,13 @@ impl NodeTask {
                     self.count_in(&batch);
                     self.take_batch(self.inboxes[at].input, batch, now)
                 }
+                Message::Barrier(barrier) => {
+                    self.alignment.deliver(&mut self.inboxes[at], barrier, now.monotonic_us);
+                    self.take_barrier_if_aligned(now)
+                }
                 Message::End => {
                     self.inboxes[at].ended = true;
+                    self.take_barrier_if_aligned(now)?;
                     self.end_if_all_inputs_have(now)
                 }
             };
@@ -212,7 +220,7 @@ impl NodeTask {
 
     fn take_batch(&mut self, input: usize, batch: Batch, now: Now) -> Result<(), LaneProblem> {
         match &mut self.work {
-            NodeWork::Operator(task) => {
+            NodeWork::Operator(task, _) => {
                 let (outputs, routing) = (&mut self.outputs, &self.routing);
                 let mut emit =
                     |output: usize, batch| route(&mut outputs[output], routing, batch, now);
@@ -222,7 +230,7 @@ impl NodeTask {
                 task.count_state(&self.counters);
                 Ok(())
             }
-            NodeWork::Sink(writer) => {
+            NodeWork::Sink(writer, _) => {
                 TaskCounters::add(&self.counters.records_out, batch.len() as u64);
                 Ok(writer.write(batch)?)
             }
@@ -234,37 +242,29 @@ impl NodeTask {
         if !self.inboxes.iter().all(|inbox| inbox.ended) {
             return Ok(());
         }
-        match &mut self.work {
-            NodeWork::Operator(task) => {
-                let (outputs, routing) = (&mut self.outputs, &self.routing);
-                let mut emit =
-                    |output: usize, batch| route(&mut outputs[output], routing, batch, now);
-                task.close(now, &self.counters, &mut emit)?;
-                self.end();
-            }
-            NodeWork::Sink(writer) => {
-                writer.prepare(crate::ids::CheckpointId(u64::MAX))?;
-                self.phase = NodePhase::Settling;
-            }
-            NodeWork::Source(_) => {}
+        if let NodeWork::Operator(task, _) = &mut self.work {
+            let (outputs, routing) = (&mut self.outputs, &self.routing);
+            let mut emit = |output: usize, batch| route(&mut outputs[output], routing, batch, now);
+            task.close(now, &self.counters, &mut emit)?;
         }
-        Ok(())
+        self.end(now)
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, now: Now) -> Result<(), LaneProblem> {
         self.phase = NodePhase::Done;
-        self.outboxes_mut().for_each(Outbox::put_end);
+        self.outboxes_mut().for_each(|outbox| outbox.put_marker(Message::End));
+        self.answer_if_triggered(now)
     }
 
     /// Removes expired state; answers when to come again, in wall milliseconds.
     pub(super) fn expire(&mut self, now: Now) -> Option<i64> {
         match &mut self.work {
-            NodeWork::Operator(task) if self.phase == NodePhase::Running => {
+            NodeWork::Operator(task, _) if self.phase == NodePhase::Running => {
                 task.expire(now);
                 task.count_state(&self.counters);
                 task.expire_at_ms()
             }
-            NodeWork::Operator(_) | NodeWork::Source(_) | NodeWork::Sink(_) => None,
+            NodeWork::Operator(..) | NodeWork::Source(_) | NodeWork::Sink(..) => None,
         }
     }
 }

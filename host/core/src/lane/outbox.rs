@@ -46,10 +46,10 @@ impl Outbox {
         self.hand_over();
     }
 
-    /// Appends the end of input behind everything else.
-    pub(super) fn put_end(&mut self) {
+    /// Appends a barrier or the end of input behind everything else, whether there is room or not.
+    pub(super) fn put_marker(&mut self, marker: Message) {
         self.close_building();
-        self.ready.push_back(Message::End);
+        self.ready.push_back(marker);
         self.hand_over();
     }
 
@@ -99,7 +99,7 @@ impl Outbox {
     pub(super) fn bytes(&self) -> usize {
         let ready = self.ready.iter().map(|message| match message {
             Message::Batch(batch) => batch.bytes(),
-            Message::End => 0,
+            Message::Barrier(_) | Message::End => 0,
         });
         self.building.data_bytes() + ready.sum::<usize>()
     }

@@ -1,7 +1,7 @@
 //! The FIFO queue of one (lane, edge, lane).
 //!
 //! Bounded in bytes, each queue by itself: a queue takes a batch whenever it is empty or below its
-//! bound; the end of input needs no room. So a queue never holds more than its bound plus one batch,
+//! bound; barriers and the end of input need no room. So a queue never holds more than its bound plus one batch,
 //! and a full queue never keeps a receiver from what it waits for.
 
 use std::collections::VecDeque;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::batch::Batch;
+use crate::checkpoint::Barrier;
 use crate::connector::Wake;
 
 /// What travels in band along an edge.
@@ -16,6 +17,8 @@ use crate::connector::Wake;
 pub enum Message {
     /// Records.
     Batch(Batch),
+    /// What came before belongs to a checkpoint, what follows does not.
+    Barrier(Barrier),
     /// Nothing will follow.
     End,
 }
@@ -133,10 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn the_end_needs_no_room() {
+    fn a_barrier_and_the_end_need_no_room() {
         let queue = Queue::new(1, None);
-        assert!(queue.push(batch(100)).is_ok() && queue.push(Message::End).is_ok());
-        assert_eq!(queue.len(), 2);
+        let barrier = Message::Barrier(Barrier::default());
+        assert!(queue.push(batch(100)).is_ok() && queue.push(barrier).is_ok());
+        assert!(queue.push(Message::End).is_ok());
+        assert_eq!(queue.len(), 3);
     }
 
     #[test]

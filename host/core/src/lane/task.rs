@@ -34,10 +34,10 @@ pub(super) struct OperatorTask {
     instance: Box<dyn OperatorInstance>,
     rules: Arc<CallRules>,
     context: OpenContext,
-    frame: Box<CallFrame>,
-    calls: u64,
+    pub(super) frame: Box<CallFrame>,
+    pub(super) calls: u64,
     /// The task's clock: processing time that never goes back.
-    clock_ms: i64,
+    pub(super) clock_ms: i64,
     /// Due time of the next look for expired items, in wall milliseconds.
     expire_at_ms: Option<i64>,
 }
@@ -47,6 +47,16 @@ impl OperatorTask {
         let OperatorParts { instance, rules, state, context } = parts;
         let frame = Box::new(CallFrame::new(rules.clone(), state));
         Self { instance, rules, context, frame, calls: 0, clock_ms: 0, expire_at_ms: None }
+    }
+
+    /// Goes on from a checkpoint.
+    pub(super) fn resume(&mut self, restored: super::RestoredTask) {
+        (self.clock_ms, self.calls) = (restored.clock_ms, restored.calls);
+    }
+
+    /// What the operator keeps in its own memory.
+    pub(super) fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        Ok(None)
     }
 
     pub(super) fn open(&mut self, now: Now, counters: &TaskCounters) -> Result<(), Failure> {

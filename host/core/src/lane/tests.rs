@@ -3,19 +3,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use super::{LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes};
+use super::{BarrierMode, LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes};
 use crate::batch::{Batch, Dictionary, RecordKeys};
 use crate::call::{CallFrame, CallRules, KeySource, OutputBatch};
+use crate::checkpoint::{CheckpointListener, SnapshotUpload, TaskAck, UploadTask};
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::connector::{
-    BatchTarget, ConnectorError, PartitionPosition, SinkWriter, SourcePoll, SourceReader, Wake,
+    BatchTarget, ConnectorError, PartitionPosition, Prepared, SinkWriter, SourcePoll, SourceReader,
+    Wake,
 };
 use crate::describe::{
     Description, InputDescription, OutputDescription, StateDescription, StateKind,
 };
 use crate::failure::Failure;
 use crate::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
-use crate::ids::{LaneId, NodeId, Now};
+use crate::ids::{CheckpointId, LaneId, NodeId, Now};
 use crate::key_group::Assignment;
 use crate::limits::{CALL_STATE_BYTES_MAX, Limits, MIB};
 use crate::operator::{BadRecord, OpenContext, OperatorInstance};
@@ -79,6 +81,10 @@ impl SourceReader for Rounds {
     fn positions(&self) -> Vec<PartitionPosition> {
         Vec::new()
     }
+
+    fn remaining(&self) -> Option<u64> {
+        Some(self.0 as u64)
+    }
 }
 
 struct Collect {
@@ -95,12 +101,24 @@ impl SinkWriter for Collect {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), ConnectorError> {
+    fn prepare(&mut self, _: CheckpointId) -> Result<(), ConnectorError> {
         Ok(())
     }
 
-    fn is_settled(&mut self) -> Result<bool, ConnectorError> {
-        Ok(true)
+    fn prepared(&mut self) -> Result<Option<Prepared>, ConnectorError> {
+        Ok(None)
+    }
+}
+
+struct NoCheckpoints;
+
+impl CheckpointListener for NoCheckpoints {
+    fn acknowledge(&self, _: TaskAck) {}
+
+    fn decline(&self, _: CheckpointId, _: NodeId, _: LaneId, _: String) {}
+
+    fn begin_upload(&self, _: UploadTask) -> Box<dyn SnapshotUpload> {
+        unreachable!("nothing is triggered")
     }
 }
 
@@ -166,8 +184,11 @@ fn a_batch_with_too_much_state_is_called_in_parts_one_a_step_in_order() {
         target: BatchTarget { records: 1, bytes: 1 },
         linger_us: 0,
         queue_bytes: 1,
+        barriers: BarrierMode::Aligned,
+        restored: CheckpointId(0),
     };
-    let mut lanes = build_lanes(&graph, &settings, vec![parts], &[Arc::new(NoWake)]);
+    let listener: Arc<dyn CheckpointListener> = Arc::new(NoCheckpoints);
+    let mut lanes = build_lanes(&graph, &settings, vec![parts], &[Arc::new(NoWake)], &listener);
     let most_calls_a_step = AtomicUsize::new(0);
     loop {
         let before = calls.lock().unwrap().len();

@@ -1,0 +1,214 @@
+//! Where checkpoints lie, and the order of writes that makes and drops them.
+//!
+//! Owns the names in a checkpoint directory and what is written there, over any [`Disk`]. Knows nothing
+//! of what a snapshot file holds. Order for a new checkpoint: snapshot files durable (the caller's) ->
+//! manifest written whole and durable under its name, which must be free -> sinks commit (the caller's)
+//! -> `committed` replaced. Order for dropping: manifests, oldest first -> directory synced -> files that no
+//! manifest names. So a manifest's files are there as long as it is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{
+    MANIFEST_BYTES_MAX, Manifest, ManifestError, manifest_name, parse_manifest_name,
+};
+use crate::disk::{Disk, DiskError, create_whole, read_whole, replace_whole};
+use crate::ids::{CheckpointId, Incarnation, LaneId, NodeId};
+
+/// The mark of the newest checkpoint whose sinks have all committed.
+const COMMITTED: &str = "committed";
+/// How the names of snapshot files begin.
+const STATE: &str = "state-";
+/// The end of a name that is not complete.
+const TEMPORARY: &str = ".tmp";
+
+/// The checkpoints of one job.
+#[derive(Clone)]
+pub struct CheckpointStore {
+    disk: Arc<dyn Disk>,
+}
+
+/// What could not be done with a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A manifest cannot be used.
+    #[error("{name}: {error}")]
+    Manifest {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: ManifestError,
+    },
+}
+
+/// The content of the mark.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    checkpoint: CheckpointId,
+    incarnation: Incarnation,
+}
+
+/// A manifest that is there, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoredManifest {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Who wrote it.
+    pub incarnation: Incarnation,
+}
+
+impl StoredManifest {
+    /// Its name in the directory.
+    pub fn name(&self) -> String {
+        manifest_name(self.checkpoint, self.incarnation)
+    }
+}
+
+impl CheckpointStore {
+    /// The checkpoints in the root of `disk`.
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        Self { disk }
+    }
+
+    /// The disk, for snapshot files.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The manifests that are there, oldest first.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn manifests(&self) -> Result<Vec<StoredManifest>, DiskError> {
+        let names = self.disk.list("")?;
+        let found = names.iter().filter_map(|name| parse_manifest_name(name));
+        let mut found: Vec<_> = found
+            .map(|(checkpoint, incarnation)| StoredManifest { checkpoint, incarnation })
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// It is gone, damaged, of a newer format, or says that it is another one than its name does.
+    pub fn load(&self, stored: &StoredManifest) -> Result<Manifest, StoreError> {
+        let name = stored.name();
+        let failed = |error| StoreError::Manifest { name: name.clone(), error };
+        let damaged = |what: &str| failed(ManifestError::Damaged(what.to_owned()));
+        let bytes = read_whole(&*self.disk, &name, MANIFEST_BYTES_MAX)?;
+        let bytes = bytes.ok_or_else(|| damaged("it is larger than any manifest"))?;
+        let manifest = Manifest::decode(&bytes).map_err(failed)?;
+        if (manifest.checkpoint, manifest.incarnation) != (stored.checkpoint, stored.incarnation) {
+            return Err(damaged("it is the manifest of another checkpoint"));
+        }
+        Ok(manifest)
+    }
+
+    /// Makes a checkpoint exist.
+    ///
+    /// # Errors
+    /// The disk fails: whether the manifest exists is not known then, and only a new start finds out.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let name = manifest_name(manifest.checkpoint, manifest.incarnation);
+        let bytes = manifest
+            .encode()
+            .map_err(|error| StoreError::Manifest { name: name.clone(), error })?;
+        Ok(create_whole(&*self.disk, &name, &bytes)?)
+    }
+
+    /// Records that the sinks have committed all that a manifest holds.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn mark_committed(
+        &self,
+        checkpoint: CheckpointId,
+        incarnation: Incarnation,
+    ) -> Result<(), StoreError> {
+        let name = COMMITTED.to_owned();
+        let bytes =
+            rmp_serde::to_vec_named(&Mark { checkpoint, incarnation }).map_err(|error| {
+                let error = ManifestError::Damaged(error.to_string());
+                StoreError::Manifest { name, error }
+            })?;
+        Ok(replace_whole(&*self.disk, COMMITTED, &bytes)?)
+    }
+
+    /// Whether the sinks are known to have committed all that a manifest holds. A mark that cannot be read
+    /// proves nothing: commits are made again, which changes nothing.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn is_committed(&self, stored: &StoredManifest) -> Result<bool, DiskError> {
+        let bytes = match read_whole(&*self.disk, COMMITTED, 1024) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(DiskError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mark = Mark { checkpoint: stored.checkpoint, incarnation: stored.incarnation };
+        Ok(rmp_serde::from_slice::<Mark>(&bytes).is_ok_and(|found| found == mark))
+    }
+
+    /// Drops all but the newest `retained` checkpoints, and files that none of those names. Not while a
+    /// checkpoint or a merge is in flight: their files have no manifest yet.
+    ///
+    /// # Errors
+    /// The disk fails, or a manifest that is kept cannot be read; nothing that it might name is removed.
+    pub fn drop_old(&self, retained: usize) -> Result<(), StoreError> {
+        let manifests = self.manifests()?;
+        let (old, kept) = manifests.split_at(manifests.len().saturating_sub(retained.max(1)));
+        let mut named = BTreeSet::new();
+        for stored in kept {
+            named.extend(self.load(stored)?.files().map(|file| file.name.clone()));
+        }
+        for stored in old {
+            self.disk.remove(&stored.name())?;
+        }
+        if !old.is_empty() {
+            self.disk.sync_dir("")?;
+        }
+        self.drop_unnamed(&named)
+    }
+
+    /// Removes every checkpoint, oldest first: until the last is gone, the newest is what a start finds.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn drop_all(&self) -> Result<(), StoreError> {
+        for stored in self.manifests()? {
+            self.disk.remove(&stored.name())?;
+        }
+        self.disk.remove(COMMITTED)?;
+        self.disk.sync_dir("")?;
+        self.drop_unnamed(&BTreeSet::new())
+    }
+
+    fn drop_unnamed(&self, named: &BTreeSet<String>) -> Result<(), StoreError> {
+        for name in self.disk.list("")? {
+            let is_ours = name.starts_with(STATE) || name.ends_with(TEMPORARY);
+            if is_ours && !named.contains(&name) {
+                self.disk.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a snapshot file.
+pub fn snapshot_name(
+    checkpoint: CheckpointId,
+    incarnation: Incarnation,
+    node: NodeId,
+    lane: LaneId,
+    is_base: bool,
+) -> String {
+    let kind = if is_base { "base" } else { "delta" };
+    format!("{STATE}{:020}-{:010}-{}-{lane}.{kind}", checkpoint.0, incarnation.0, node.0)
+}

@@ -1,0 +1,181 @@
+//! What a task does for a checkpoint: freeze at the barrier, encode in slices, answer.
+//!
+//! Owns the life of one task's snapshot from the barrier to its settlement. Knows nothing of queues or
+//! alignment. Invariants: at most one snapshot of an operator is being encoded; what an aborted checkpoint
+//! took is merged back, so the next one has it; a sink's prepared output is reported until a completed
+//! checkpoint holds it.
+
+use std::collections::VecDeque;
+
+use super::task::OperatorTask;
+use crate::checkpoint::{
+    AckContent, Barrier, CheckpointListener, OperatorAck, SnapshotUpload, TaskAck, UploadTask,
+};
+use crate::connector::{ConnectorError, Prepared, SinkWriter};
+use crate::failure::Failure;
+use crate::ids::{CheckpointId, LaneId, NodeId};
+use crate::state::EncodeBudget;
+
+/// What one slice of encoding may look at.
+const SLICE: EncodeBudget = EncodeBudget { entries: 4096, bytes: 64 * crate::limits::KIB };
+
+/// Which task it is, for its answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TaskId {
+    pub(super) node: NodeId,
+    pub(super) lane: LaneId,
+}
+
+/// The snapshots of one operator's task.
+pub(super) struct OperatorSnapshots {
+    /// A completed checkpoint holds all state as of then, so the next needs only what changed since.
+    has_base: bool,
+    /// The snapshot that is not known to be complete or aborted.
+    open: Option<OpenSnapshot>,
+}
+
+struct OpenSnapshot {
+    checkpoint: CheckpointId,
+    /// Until everything is encoded.
+    upload: Option<(Box<dyn SnapshotUpload>, OperatorAck)>,
+}
+
+impl OperatorSnapshots {
+    pub(super) fn new(has_base: bool) -> Self {
+        Self { has_base, open: None }
+    }
+
+    /// Takes the barrier: the state of now becomes the snapshot.
+    ///
+    /// # Errors
+    /// The operator keeps state in its own memory and could not save it.
+    pub(super) fn take(
+        &mut self,
+        task: &mut OperatorTask,
+        id: TaskId,
+        barrier: Barrier,
+        closed: bool,
+        alignment_us: u64,
+        listener: &dyn CheckpointListener,
+    ) -> Result<(), Failure> {
+        self.settle(task, barrier.completed);
+        self.abort(task);
+        let (TaskId { node, lane }, checkpoint) = (id, barrier.checkpoint);
+        let mut ack = OperatorAck {
+            closed,
+            clock_ms: task.clock_ms,
+            calls: task.calls,
+            is_base: !self.has_base,
+            file: None,
+            saved: task.save()?,
+        };
+        let Some(state) = task.frame.state_mut() else {
+            ack.is_base = true;
+            let content = AckContent::Operator(ack);
+            listener.acknowledge(TaskAck { checkpoint, node, lane, alignment_us, content });
+            return Ok(());
+        };
+        state.freeze(ack.is_base);
+        let upload = UploadTask { checkpoint, node, lane, is_base: ack.is_base, alignment_us };
+        let upload = Some((listener.begin_upload(upload), ack));
+        self.open = Some(OpenSnapshot { checkpoint, upload });
+        Ok(())
+    }
+
+    /// Encodes some of the open snapshot. Answers whether anything was done.
+    pub(super) fn encode_slice(&mut self, task: &mut OperatorTask) -> bool {
+        let (Some(open), Some(state)) = (&mut self.open, task.frame.state_mut()) else {
+            return false;
+        };
+        let Some((mut upload, ack)) = open.upload.take() else {
+            return false;
+        };
+        if !upload.has_room() {
+            open.upload = Some((upload, ack));
+            return false;
+        }
+        let step = state.encode(SLICE);
+        if !step.segments.is_empty() {
+            upload.put(step.segments);
+        }
+        if step.done {
+            upload.finish(ack);
+        } else {
+            open.upload = Some((upload, ack));
+        }
+        true
+    }
+
+    /// A checkpoint is complete: a snapshot of it, or of one that it follows, is settled.
+    pub(super) fn settle(&mut self, task: &mut OperatorTask, completed: CheckpointId) {
+        if self.open.as_ref().is_some_and(|open| open.checkpoint == completed) {
+            self.open = None;
+            self.has_base = true;
+            if let Some(state) = task.frame.state_mut() {
+                state.settle_snapshot(true);
+            }
+        }
+    }
+
+    /// Gives up the open snapshot if it is of `aborted` or an older checkpoint.
+    pub(super) fn abort_up_to(&mut self, task: &mut OperatorTask, aborted: CheckpointId) {
+        if self.open.as_ref().is_some_and(|open| open.checkpoint <= aborted) {
+            self.abort(task);
+        }
+    }
+
+    fn abort(&mut self, task: &mut OperatorTask) {
+        if self.open.take().is_some()
+            && let Some(state) = task.frame.state_mut()
+        {
+            state.settle_snapshot(false);
+        }
+    }
+}
+
+/// The transactions of one sink's task.
+#[derive(Default)]
+pub(super) struct SinkSnapshots {
+    /// Barriers whose output is not durable yet, in order, with their alignment in microseconds.
+    awaited: VecDeque<(CheckpointId, u64)>,
+    /// Prepared, and held by no completed checkpoint as far as is known.
+    prepared: Vec<Prepared>,
+}
+
+impl SinkSnapshots {
+    pub(super) fn take(
+        &mut self,
+        writer: &mut dyn SinkWriter,
+        barrier: Barrier,
+        alignment_us: u64,
+    ) -> Result<(), ConnectorError> {
+        self.settle(barrier.completed);
+        self.awaited.push_back((barrier.checkpoint, alignment_us));
+        writer.prepare(barrier.checkpoint)
+    }
+
+    /// Answers the barriers whose output has become durable. Answers whether there was any.
+    pub(super) fn collect(
+        &mut self,
+        writer: &mut dyn SinkWriter,
+        id: TaskId,
+        listener: &dyn CheckpointListener,
+    ) -> Result<bool, ConnectorError> {
+        let mut any = false;
+        while !self.awaited.is_empty()
+            && let Some(prepared) = writer.prepared()?
+            && let Some((checkpoint, alignment_us)) = self.awaited.pop_front()
+        {
+            any = true;
+            self.prepared.push(prepared);
+            let content = AckContent::Sink { prepared: self.prepared.clone() };
+            let TaskId { node, lane } = id;
+            listener.acknowledge(TaskAck { checkpoint, node, lane, alignment_us, content });
+        }
+        Ok(any)
+    }
+
+    pub(super) fn settle(&mut self, completed: CheckpointId) {
+        self.prepared.retain(|prepared| prepared.checkpoint > completed);
+    }
+}
