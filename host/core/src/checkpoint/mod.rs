@@ -2,10 +2,12 @@
 //!
 //! A barrier cuts the stream of every lane; each task answers with what it was at the barrier
 //! ([`TaskAck`]); when all have, the [`manifest`] is written, and only then does the checkpoint exist.
-//! [`coordinator`] decides all of it as a pure state machine; [`recovery`] decides what to start from;
+//! [`coordinator`] decides all of it as a pure state machine; [`ledger`] turns answers into a manifest;
+//! [`recovery`] decides what to start from;
 //! [`store`] is the order of writes on a disk.
 
 pub mod coordinator;
+pub mod ledger;
 pub mod manifest;
 pub mod recovery;
 pub mod store;

@@ -1,0 +1,350 @@
+//! From the answers of all tasks to a manifest, and the chains of snapshot files behind it.
+//!
+//! Owns what a manifest says beside the answers: who the job is, which node has which name, and which
+//! files a task's state is made of. Knows nothing of disks. Invariants: a chain is a base and the deltas
+//! of *completed* checkpoints after it, in order; a chain has at most [`DELTAS_MAX`] deltas, or as many
+//! bytes of deltas as of base, before a merge is due.
+
+use std::collections::BTreeMap;
+
+use super::AckContent;
+use super::coordinator::{Gathered, Purpose};
+use super::manifest::{
+    Manifest, OperatorSnapshot, SinkSnapshot, SinkTaskSnapshot, SnapshotFile, SourceSnapshot,
+    TaskSnapshot,
+};
+use crate::connector::Position;
+use crate::describe::StateDescription;
+use crate::ids::{LaneId, NodeId};
+
+/// Deltas of a chain at most, before it is merged into a new base.
+pub const DELTAS_MAX: usize = 8;
+
+/// What a node is to a manifest, by node.
+#[derive(Clone, Debug)]
+pub enum NodeRole {
+    /// A source.
+    Source {
+        /// Its name.
+        name: String,
+    },
+    /// An operator.
+    Operator {
+        /// Its name.
+        name: String,
+        /// Digest of its component, in hexadecimal.
+        component: String,
+        /// Its states.
+        states: Vec<StateDescription>,
+    },
+    /// A sink.
+    Sink {
+        /// Its name.
+        name: String,
+        /// The directory of its files; empty when it writes none.
+        directory: String,
+    },
+}
+
+/// A chain that should become one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeTask {
+    /// The operator.
+    pub node: NodeId,
+    /// The lane.
+    pub lane: LaneId,
+    /// The files, base first.
+    pub chain: Vec<SnapshotFile>,
+}
+
+/// The manifest of now, and what the next one is made from.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    newest: Manifest,
+    roles: Vec<NodeRole>,
+    /// Chains that were merged and are not in a manifest yet: what they replace, and the new base.
+    merged: BTreeMap<(NodeId, LaneId), (Vec<SnapshotFile>, SnapshotFile)>,
+}
+
+impl Ledger {
+    /// The ledger of an incarnation that starts from `newest`, whose chains fit the lanes of now.
+    pub fn new(newest: Manifest, roles: Vec<NodeRole>) -> Self {
+        Self { newest, roles, merged: BTreeMap::new() }
+    }
+
+    /// The newest complete checkpoint.
+    pub fn newest(&self) -> &Manifest {
+        &self.newest
+    }
+
+    /// The manifest of a checkpoint whose tasks have all answered. `created_ms` is the time of day.
+    pub fn compose(
+        &self,
+        gathered: &Gathered,
+        created_ms: i64,
+        wal_start: Option<u64>,
+    ) -> Manifest {
+        let mut manifest = Manifest {
+            checkpoint: gathered.checkpoint,
+            created_ms,
+            finished: gathered.purpose == Purpose::End,
+            wal_start,
+            sources: Vec::new(),
+            operators: Vec::new(),
+            sinks: Vec::new(),
+            ..self.newest.clone()
+        };
+        for (index, role) in self.roles.iter().enumerate() {
+            let node = NodeId(index);
+            let answers = gathered.tasks.range((node, LaneId(0))..(NodeId(index + 1), LaneId(0)));
+            let answers = answers.map(|((_, lane), content)| (*lane, content));
+            match role {
+                NodeRole::Source { name } => manifest.sources.push(self.source(name, answers)),
+                NodeRole::Operator { name, component, states } => {
+                    let task = |(lane, content)| self.task(node, lane, name, content);
+                    manifest.operators.push(OperatorSnapshot {
+                        name: name.clone(),
+                        component: component.clone(),
+                        states: states.clone(),
+                        tasks: answers.filter_map(task).collect(),
+                    });
+                }
+                NodeRole::Sink { name, directory } => manifest.sinks.push(SinkSnapshot {
+                    name: name.clone(),
+                    directory: directory.clone(),
+                    tasks: answers.filter_map(sink_task).collect(),
+                }),
+            }
+        }
+        manifest
+    }
+
+    /// The partitions in the order in which they were listed, each where its lane says it is.
+    fn source<'a>(
+        &self,
+        name: &str,
+        answers: impl Iterator<Item = (LaneId, &'a AckContent)>,
+    ) -> SourceSnapshot {
+        let mut positions: BTreeMap<&str, &Position> = BTreeMap::new();
+        for (_, content) in answers {
+            if let AckContent::Source { positions: said } = content {
+                positions.extend(said.iter().map(|p| (p.partition.as_str(), &p.position)));
+            }
+        }
+        let known = self.newest.sources.iter().find(|source| source.name == name);
+        let mut partitions = known.map(|source| source.partitions.clone()).unwrap_or_default();
+        for partition in &mut partitions {
+            if let Some(position) = positions.get(partition.partition.as_str()) {
+                partition.position = (*position).clone();
+            }
+        }
+        SourceSnapshot { name: name.to_owned(), partitions }
+    }
+
+    fn task(
+        &self,
+        node: NodeId,
+        lane: LaneId,
+        name: &str,
+        content: &AckContent,
+    ) -> Option<TaskSnapshot> {
+        let AckContent::Operator(ack) = content else {
+            return None;
+        };
+        let mut files = if ack.is_base { Vec::new() } else { self.chain(node, lane, name) };
+        files.extend(ack.file.clone());
+        Some(TaskSnapshot {
+            lane: lane.0 as u32,
+            closed: ack.closed,
+            clock_ms: ack.clock_ms,
+            calls: ack.calls,
+            files,
+            saved: ack.saved.clone(),
+        })
+    }
+
+    /// The files of a task's state as of the newest checkpoint, merged where a merge has been made.
+    fn chain(&self, node: NodeId, lane: LaneId, name: &str) -> Vec<SnapshotFile> {
+        let operator = self.newest.operators.iter().find(|operator| operator.name == name);
+        let mut tasks = operator.into_iter().flat_map(|operator| &operator.tasks);
+        let task = tasks.find(|task| task.lane as usize == lane.0);
+        let files = task.map(|task| task.files.clone()).unwrap_or_default();
+        match self.merged.get(&(node, lane)) {
+            Some((replaced, base)) if files.starts_with(replaced) => {
+                let rest = files[replaced.len()..].iter().cloned();
+                [base.clone()].into_iter().chain(rest).collect()
+            }
+            _ => files,
+        }
+    }
+
+    /// A manifest has become durable.
+    pub fn completed(&mut self, manifest: Manifest) {
+        self.newest = manifest;
+        let newest = &self.newest;
+        self.merged.retain(|_, (replaced, _)| {
+            newest.files().any(|file| replaced.first().is_some_and(|first| first == file))
+        });
+    }
+
+    /// A chain that should be merged now, the longest first.
+    pub fn due_merge(&self) -> Option<MergeTask> {
+        let tasks = self.roles.iter().enumerate().filter_map(|(index, role)| match role {
+            NodeRole::Operator { name, .. } => Some((NodeId(index), name)),
+            NodeRole::Source { .. } | NodeRole::Sink { .. } => None,
+        });
+        let lanes = self.newest.parallelism as usize;
+        let chains = tasks.flat_map(|(node, name)| {
+            (0..lanes).map(move |lane| (node, LaneId(lane), self.chain(node, LaneId(lane), name)))
+        });
+        let due = chains.filter(|(.., chain)| is_due(chain));
+        due.max_by_key(|(.., chain)| chain.len()).map(|(node, lane, chain)| MergeTask {
+            node,
+            lane,
+            chain,
+        })
+    }
+
+    /// A merge has been made, and its file is durable: the next manifest names it.
+    pub fn merged(&mut self, task: MergeTask, base: SnapshotFile) {
+        self.merged.insert((task.node, task.lane), (task.chain, base));
+    }
+}
+
+fn is_due(chain: &[SnapshotFile]) -> bool {
+    let Some((base, deltas)) = chain.split_first() else {
+        return false;
+    };
+    let bytes: u64 = deltas.iter().map(|delta| delta.bytes).sum();
+    deltas.len() > DELTAS_MAX || (!deltas.is_empty() && bytes >= base.bytes.max(MERGE_BYTES_MIN))
+}
+
+/// Chains of fewer bytes are merged only because of their length.
+const MERGE_BYTES_MIN: u64 = 1024 * 1024;
+
+fn sink_task((lane, content): (LaneId, &AckContent)) -> Option<SinkTaskSnapshot> {
+    let AckContent::Sink { prepared } = content else {
+        return None;
+    };
+    let state = prepared.last().map(|prepared| prepared.state.clone()).unwrap_or_default();
+    Some(SinkTaskSnapshot { lane: lane.0 as u32, prepared: prepared.clone(), state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::OperatorAck;
+    use crate::connector::PartitionPosition;
+    use crate::ids::{CheckpointId, Incarnation};
+
+    fn file(name: &str, bytes: u64, is_base: bool) -> SnapshotFile {
+        SnapshotFile { name: name.to_owned(), bytes, digest: [0; 32], is_base, entries: 1 }
+    }
+
+    fn partition(id: &str, offset: u64) -> PartitionPosition {
+        let position = Position { offset, ..Position::default() };
+        PartitionPosition { partition: id.to_owned(), position }
+    }
+
+    fn ledger() -> Ledger {
+        let manifest = Manifest {
+            job: "tide".to_owned(),
+            identity: "id".to_owned(),
+            checkpoint: CheckpointId(0),
+            incarnation: Incarnation(1),
+            created_ms: 0,
+            written_by: String::new(),
+            finished: false,
+            hash_seed: 1,
+            owners: vec![0; 4],
+            parallelism: 1,
+            plan: String::new(),
+            wal_start: None,
+            sources: vec![SourceSnapshot {
+                name: "in".to_owned(),
+                partitions: vec![partition("b", 0), partition("a", 0)],
+            }],
+            operators: Vec::new(),
+            sinks: Vec::new(),
+        };
+        let roles = vec![
+            NodeRole::Source { name: "in".to_owned() },
+            NodeRole::Operator {
+                name: "op".to_owned(),
+                component: "c".to_owned(),
+                states: Vec::new(),
+            },
+        ];
+        Ledger::new(manifest, roles)
+    }
+
+    fn gathered(checkpoint: u64, is_base: bool, file: Option<SnapshotFile>) -> Gathered {
+        let lane = LaneId(0);
+        let positions = vec![partition("a", checkpoint)];
+        let ack = OperatorAck { is_base, file, ..OperatorAck::default() };
+        let tasks = [
+            ((NodeId(0), lane), AckContent::Source { positions }),
+            ((NodeId(1), lane), AckContent::Operator(ack)),
+        ];
+        Gathered {
+            checkpoint: CheckpointId(checkpoint),
+            purpose: Purpose::Periodic,
+            tasks: tasks.into(),
+        }
+    }
+
+    fn names(manifest: &Manifest) -> Vec<&str> {
+        manifest.files().map(|file| file.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_chain_grows_by_completed_checkpoints_only() {
+        let mut ledger = ledger();
+        let first = ledger.compose(&gathered(1, true, Some(file("base", 9, true))), 0, None);
+        ledger.completed(first);
+        let given_up = ledger.compose(&gathered(2, false, Some(file("lost", 1, false))), 0, None);
+        assert_eq!(names(&given_up), ["base", "lost"]);
+        let third = ledger.compose(&gathered(3, false, Some(file("delta", 1, false))), 0, None);
+        assert_eq!(names(&third), ["base", "delta"]);
+        let nothing = ledger.compose(&gathered(3, false, None), 0, None);
+        assert_eq!(names(&nothing), ["base"]);
+        assert_eq!(third.sources[0].partitions, [partition("b", 0), partition("a", 3)]);
+    }
+
+    #[test]
+    fn a_merge_replaces_the_beginning_of_the_chain_that_it_was_made_from() {
+        let mut ledger = ledger();
+        let mut checkpoint = 1;
+        let mut add = |ledger: &mut Ledger, name: &str, is_base| {
+            let file = Some(file(name, 1, is_base));
+            let manifest = ledger.compose(&gathered(checkpoint, is_base, file), 0, None);
+            checkpoint += 1;
+            ledger.completed(manifest);
+        };
+        add(&mut ledger, "base", true);
+        for delta in 0..DELTAS_MAX {
+            add(&mut ledger, &delta.to_string(), false);
+            assert_eq!(ledger.due_merge(), None);
+        }
+        add(&mut ledger, "late", false);
+        let task = ledger.due_merge().unwrap();
+        assert_eq!(task.chain.len(), DELTAS_MAX + 2);
+        add(&mut ledger, "later", false);
+        ledger.merged(task, file("merged", 1, true));
+        assert_eq!(ledger.due_merge(), None);
+        add(&mut ledger, "last", false);
+        assert_eq!(names(ledger.newest()), ["merged", "later", "last"]);
+    }
+
+    #[test]
+    fn as_many_bytes_of_deltas_as_of_base_are_merged_too() {
+        let mut ledger = ledger();
+        let base = Some(file("base", 3 << 20, true));
+        ledger.completed(ledger.compose(&gathered(1, true, base), 0, None));
+        let delta = Some(file("one", 2 << 20, false));
+        ledger.completed(ledger.compose(&gathered(2, false, delta.clone()), 0, None));
+        assert_eq!(ledger.due_merge(), None);
+        ledger.completed(ledger.compose(&gathered(3, false, delta), 0, None));
+        assert!(ledger.due_merge().is_some());
+    }
+}
