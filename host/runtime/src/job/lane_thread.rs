@@ -1,17 +1,20 @@
-//! The thread that drives a lane: reads the clocks, steps, parks when idle.
+//! The thread that drives a lane: reads the clocks, steps, passes on what the coordinator says, parks
+//! when idle.
 //!
 //! Makes no decision of its own. A lane is parked without periodic wake-ups; it is woken by a batch,
-//! freed room, a connector, a request to stop, or the next expiry of state.
+//! freed room, a connector, the coordinator, a request to stop, or the next expiry of state.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tidemill_core::checkpoint::Barrier;
 use tidemill_core::connector::Wake;
 use tidemill_core::counters::TaskCounters;
-use tidemill_core::ids::Now;
+use tidemill_core::ids::{CheckpointId, Now};
 use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
 
@@ -30,79 +33,198 @@ impl Wake for LaneWaker {
     }
 }
 
-/// Requests to all lanes of a job.
+/// What the coordinator says to a lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Command {
+    StopSources,
+    Trigger(Barrier),
+    Completed(CheckpointId),
+    Aborted(CheckpointId),
+}
+
+/// What a lane is doing, for whoever watches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(super) enum LanePhase {
+    /// It makes steps: its progress must advance.
+    Running = 0,
+    /// It is parked: nothing can be done before it is woken.
+    Idle = 1,
+    /// Its thread has ended.
+    Gone = 2,
+}
+
+/// One lane's end of the supervisor.
 #[derive(Default)]
-pub(super) struct Requests {
-    /// Sources end, lanes drain.
-    pub(super) drain: AtomicBool,
+pub(super) struct LaneLine {
+    commands: Mutex<VecDeque<Command>>,
+    /// Readable without the lock, once a step.
+    has_commands: AtomicBool,
     /// Lanes leave at once; shared with the sandboxes, whose calls it interrupts.
     pub(super) abort: Arc<AtomicBool>,
+    pub(super) waker: Arc<LaneWaker>,
+    /// Steps made, shifted over the [`LanePhase`].
+    pulse: AtomicU64,
+    pub(super) pauses: Pauses,
+}
+
+/// How long input waited because of checkpoints: for each barrier the longest step that processed no
+/// input. In microseconds.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    /// Longest step since the barrier at hand was triggered.
+    longest_us: AtomicU64,
+    seen: Mutex<Vec<u64>>,
+}
+
+impl Pauses {
+    fn note(&self, took_us: u64) {
+        self.longest_us.fetch_max(took_us, Relaxed);
+    }
+
+    fn close(&self) {
+        let longest_us = self.longest_us.swap(0, Relaxed);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(longest_us);
+    }
+
+    /// Takes the pauses of the barriers that are done.
+    pub(super) fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl LaneLine {
+    /// Tells the lane something, and wakes it.
+    pub(super) fn tell(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        self.has_commands.store(true, SeqCst);
+        self.waker.wake();
+    }
+
+    fn take_commands(&self) -> VecDeque<Command> {
+        if !self.has_commands.swap(false, SeqCst) {
+            return VecDeque::new();
+        }
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the lane is doing, and a number that changes with every step.
+    pub(super) fn pulse(&self) -> (LanePhase, u64) {
+        let pulse = self.pulse.load(Relaxed);
+        let phase = match pulse & 3 {
+            0 => LanePhase::Running,
+            1 => LanePhase::Idle,
+            _ => LanePhase::Gone,
+        };
+        (phase, pulse >> 2)
+    }
+
+    fn beat(&self, phase: LanePhase, steps: u64) {
+        self.pulse.store(steps << 2 | phase as u64, Relaxed);
+    }
 }
 
 /// How a lane's thread ended.
 #[derive(Debug)]
 pub(super) enum LaneEnd {
-    /// All its tasks have ended.
-    Finished,
     /// It was told to leave.
-    Aborted,
+    Left,
     /// A task failed.
     Failed(LaneFailure),
     /// The host's own code panicked.
     Panicked(String),
 }
 
-/// Starts a lane. `ended` is called on its thread, with how it ended, as the last thing.
+/// What a lane's thread reports.
+pub(super) trait LaneReport: Send + 'static {
+    /// All tasks of the lane have ended; it still answers barriers.
+    fn ended(&self);
+
+    /// The thread is done; the last thing it does.
+    fn gone(&self, end: LaneEnd);
+}
+
+/// Starts a lane.
 pub(super) fn start(
     job: &str,
     lane: Lane,
-    waker: Arc<LaneWaker>,
-    requests: Arc<Requests>,
-    ended: impl FnOnce(usize, LaneEnd) + Send + 'static,
+    line: Arc<LaneLine>,
+    report: impl LaneReport,
 ) -> std::io::Result<JoinHandle<()>> {
     let name: String = format!("{}/{job}", lane.id()).chars().take(15).collect();
     let body = move || {
-        waker.thread.get_or_init(thread::current);
-        let id = lane.id().0;
-        let end = match catch_unwind(AssertUnwindSafe(|| drive(lane, &requests))) {
+        line.waker.thread.get_or_init(thread::current);
+        let end = match catch_unwind(AssertUnwindSafe(|| drive(lane, &line, &report))) {
             Ok(end) => end,
             Err(panic) => LaneEnd::Panicked(panic_message(&*panic)),
         };
-        ended(id, end);
+        line.beat(LanePhase::Gone, 0);
+        report.gone(end);
     };
     thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES).spawn(body)
 }
 
-fn drive(mut lane: Lane, requests: &Requests) -> LaneEnd {
+fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
     let start = Instant::now();
     let counters: Vec<Arc<TaskCounters>> = lane.counters().cloned().collect();
-    let mut draining = false;
+    let (mut has_ended, mut steps) = (false, 0);
     let mut now = read_clocks(start);
     loop {
-        if requests.abort.load(SeqCst) {
-            return LaneEnd::Aborted;
+        if line.abort.load(SeqCst) {
+            return LaneEnd::Left;
         }
-        if !draining && requests.drain.load(SeqCst) {
-            draining = true;
-            lane.stop_sources();
+        let mut outcome = follow_commands(&mut lane, line, now);
+        if outcome.is_ok() {
+            steps += 1;
+            line.beat(LanePhase::Running, steps);
+            outcome = lane.step(now);
         }
-        let outcome = match lane.step(now) {
-            Ok(outcome) => outcome,
-            Err(failure) => return LaneEnd::Failed(failure),
-        };
         let before = std::mem::replace(&mut now, read_clocks(start));
+        let took_us = now.monotonic_us - before.monotonic_us;
         match outcome {
-            StepOutcome::Progress(node) => {
-                let took_us = now.monotonic_us - before.monotonic_us;
+            Err(failure) => return LaneEnd::Failed(failure),
+            Ok(StepOutcome::Progress(node)) => {
                 TaskCounters::add(&counters[node.0].busy_us, took_us);
             }
-            StepOutcome::Idle { until_ms } => {
+            Ok(StepOutcome::Snapshot(_)) => line.pauses.note(took_us),
+            Ok(StepOutcome::Idle { until_ms }) => {
+                line.beat(LanePhase::Idle, steps);
                 park(until_ms, now);
                 now = read_clocks(start);
             }
-            StepOutcome::Finished => return LaneEnd::Finished,
+            Ok(StepOutcome::Finished) => {
+                if !std::mem::replace(&mut has_ended, true) {
+                    report.ended();
+                }
+                line.beat(LanePhase::Idle, steps);
+                thread::park();
+                now = read_clocks(start);
+            }
         }
     }
+}
+
+/// Does what the coordinator says. The steps of the lane tell the outcome; here only whether to go on.
+fn follow_commands(
+    lane: &mut Lane,
+    line: &LaneLine,
+    now: Now,
+) -> Result<StepOutcome, LaneFailure> {
+    for command in line.take_commands() {
+        match command {
+            Command::StopSources => lane.stop_sources(),
+            Command::Trigger(barrier) => lane.trigger(barrier, now)?,
+            Command::Completed(checkpoint) => {
+                lane.completed(checkpoint);
+                line.pauses.close();
+            }
+            Command::Aborted(checkpoint) => {
+                lane.aborted(checkpoint);
+                line.pauses.close();
+            }
+        }
+    }
+    Ok(StepOutcome::Finished)
 }
 
 fn park(until_ms: Option<i64>, now: Now) {
@@ -116,11 +238,16 @@ fn park(until_ms: Option<i64>, now: Now) {
 }
 
 fn read_clocks(start: Instant) -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
         monotonic_us: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+        wall_ms: wall_ms(),
     }
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub(super) fn wall_ms() -> i64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

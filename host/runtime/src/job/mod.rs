@@ -1,38 +1,71 @@
 //! A job from its plan to its report.
 //!
-//! `prepare` checks everything that can be checked without an effect on any output; `run` opens the
-//! outputs, starts the lanes, waits for all of them, and then publishes or abandons the outputs as a
-//! whole. Owns no protocol of its own: lanes are the core's, connectors and sandboxes theirs.
+//! `prepare` checks everything that can be checked without an effect; `run` goes from incarnation to
+//! incarnation: it decides what to start from, restores, runs lanes under a supervisor, and starts again
+//! when that may help. Owns no protocol of its own: barriers, coordination and recovery are the core's,
+//! connectors and sandboxes theirs.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `prepare` | from a plan to a job: components, graph |
+//! | `run` | the loop over incarnations |
+//! | `basis` | what an incarnation begins from: manifest against plan |
+//! | `assemble`, `restore` | the parts of lanes, their state |
+//! | `incarnation` | starting and joining the threads of one incarnation |
+//! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
+//! | `lane_thread`, `keeper`, `uploads` | the threads |
+//! | `statistics`, `report` | figures |
 
+mod assemble;
+mod basis;
+mod chance;
 mod engine;
+mod failpoint;
+mod heartbeat;
+mod incarnation;
+mod keeper;
 mod lane_thread;
+mod open;
 mod prepare;
 mod report;
+mod restore;
 mod run;
+mod statistics;
+mod supervisor;
+mod uploads;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidemill_core::connector::Wake;
+use tidemill_core::events::{JobEvent, JobEventKind};
 use tidemill_core::graph::Graph;
+use tidemill_core::ids::Incarnation;
 use tidemill_sandbox::Component;
-use tidemill_storage::data_dir::{JobDir, JobDirError};
+use tidemill_storage::data_dir::JobDir;
+use tidemill_storage::event_log::EventLog;
 
 pub use engine::Engine;
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
-use crate::connectors::Source;
-use lane_thread::{LaneWaker, Requests};
+use crate::connectors::{Sink, Source};
 use report::TaskInfo;
+use statistics::Statistics;
+use supervisor::Event;
 
 /// How a job is to be run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The data directory; the job's own directory lies in it.
     pub data_dir: PathBuf,
-    /// Begin anew whatever earlier runs did, and replace the output files that they published.
+    /// Begin anew whatever earlier runs did: their checkpoints and the output files that they published
+    /// are removed.
     pub fresh: bool,
+    /// State that the job no longer has a place for is given up.
+    pub allow_drop_state: bool,
 }
 
 /// A job that is ready to run.
@@ -43,14 +76,22 @@ pub struct Job {
     /// For each operator of the plan, its component.
     components: Vec<Component>,
     sources: Vec<Source>,
+    /// The sinks of the incarnation that runs.
+    sinks: Vec<Sink>,
     shared: Arc<Shared>,
 }
 
 /// What a job shares with its handles.
+#[derive(Default)]
 struct Shared {
-    requests: Arc<Requests>,
-    wakers: Vec<Arc<LaneWaker>>,
-    tasks: OnceLock<Vec<TaskInfo>>,
+    /// Somebody asked the job to stop.
+    stop: AtomicBool,
+    incarnation: AtomicU64,
+    supervisor: Mutex<Option<Sender<Event>>>,
+    tasks: Mutex<Arc<Vec<TaskInfo>>>,
+    sinks: Mutex<Vec<SinkReport>>,
+    events: Mutex<Option<EventLog>>,
+    statistics: Statistics,
 }
 
 /// Watches a job and stops it, from any thread.
@@ -104,54 +145,73 @@ impl Job {
     pub fn handle(&self) -> JobHandle {
         JobHandle { shared: self.shared.clone() }
     }
+
+    fn open_log(&self, dir: &JobDir) {
+        *lock(&self.shared.events) = Some(EventLog::new(dir.path()));
+    }
 }
 
 impl JobHandle {
     /// The figures of now.
     pub fn progress(&self) -> Progress {
-        self.shared.tasks.get().map(|tasks| Progress::of(tasks)).unwrap_or_default()
+        Progress::of(&lock(&self.shared.tasks).clone())
     }
 
-    /// Asks the sources to end. The job then drains, publishes its outputs and ends as
-    /// [`Outcome::Stopped`].
+    /// The figures of the job's durability.
+    pub fn durability(&self) -> Durability {
+        self.shared.statistics.read()
+    }
+
+    /// Asks the job to stop at a checkpoint and to end as [`Outcome::Stopped`]; the next run goes on
+    /// from there.
     pub fn stop(&self) {
-        self.shared.requests.drain.store(true, std::sync::atomic::Ordering::SeqCst);
-        self.shared.wake_all();
+        self.shared.stop.store(true, SeqCst);
+        if let Some(supervisor) = &*lock(&self.shared.supervisor) {
+            // One that is gone has stopped.
+            supervisor.send(Event::StopWanted).ok();
+        }
     }
 }
 
 impl Shared {
-    fn wake_all(&self) {
-        self.wakers.iter().for_each(|waker| waker.wake());
+    /// The incarnation that runs learns from here on what people want.
+    fn connect(&self, supervisor: Sender<Event>) {
+        *lock(&self.supervisor) = Some(supervisor.clone());
+        if self.stop.load(SeqCst) {
+            supervisor.send(Event::StopWanted).ok();
+        }
+    }
+
+    fn disconnect(&self) {
+        *lock(&self.supervisor) = None;
+    }
+
+    fn set_tasks(&self, tasks: Arc<Vec<TaskInfo>>) {
+        *lock(&self.tasks) = tasks;
+    }
+
+    fn set_sinks(&self, sinks: Vec<SinkReport>) {
+        *lock(&self.sinks) = sinks;
+    }
+
+    fn sink_reports(&self) -> Vec<SinkReport> {
+        lock(&self.sinks).clone()
+    }
+
+    fn write_event(&self, time_ms: i64, incarnation: Incarnation, kind: JobEventKind) {
+        let event = JobEvent { time_ms, incarnation, kind };
+        let written = serde_json::to_string(&event).map_err(|error| error.to_string());
+        let written = written.and_then(|line| match &mut *lock(&self.events) {
+            Some(log) => log.append(&line).map_err(|error| error.to_string()),
+            None => Ok(()),
+        });
+        if let Err(problem) = written {
+            tracing::warn!("An event is not in the job's log: {problem}");
+        }
     }
 }
 
-/// Opens the job's own directory and checks that it may be run.
-fn open_job_dir(plan: &JobPlan, options: &RunOptions) -> Result<JobDir, JobError> {
-    let path = options.data_dir.join(&plan.name);
-    let refuse = |problem: String, help: &str| JobError::DataDir {
-        path: path.clone(),
-        problem,
-        help: help.to_owned(),
-    };
-    let failed = |error: JobDirError| {
-        let help = match &error {
-            JobDirError::Locked(_) => {
-                "wait for the other process, or choose another directory with --data-dir"
-            }
-            JobDirError::Io { .. } => {
-                "check that the directory can be written, or choose another with --data-dir"
-            }
-        };
-        refuse(error.to_string(), help)
-    };
-    let dir = JobDir::open(&options.data_dir, &plan.name).map_err(failed)?;
-    match dir.outcome().map_err(failed)? {
-        None => Ok(dir),
-        Some(_) if options.fresh => Ok(dir),
-        Some(outcome) => Err(refuse(
-            format!("this job has been run before and {}", outcome.trim()),
-            "run it again from the start with --fresh, which replaces the files that it published",
-        )),
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No holder leaves anything half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,12 @@
 //! From a plan to a job that is ready to run: components admitted, graph validated, inputs listed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tidemill_core::describe::{Description, Ttl, TtlUpdate};
 use tidemill_core::graph::{GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
-use super::lane_thread::{LaneWaker, Requests};
 use super::{Engine, Job, JobError, RunOptions, Shared};
 use crate::config::{JobPlan, OperatorPlan};
 use crate::connectors::Source;
@@ -30,10 +29,8 @@ impl Job {
                 .map_err(|error| JobError::Connector { node: source.name.clone(), error })
         };
         let sources = plan.sources.iter().map(list).collect::<Result<_, _>>()?;
-        let wakers = (0..plan.parallelism).map(|_| Arc::new(LaneWaker::default())).collect();
-        let requests = Arc::new(Requests::default());
-        let shared = Arc::new(Shared { requests, wakers, tasks: OnceLock::new() });
-        Ok(Self { plan, options, graph, components, sources, shared })
+        let (sinks, shared) = (Vec::new(), Arc::new(Shared::default()));
+        Ok(Self { plan, options, graph, components, sources, sinks, shared })
     }
 }
 

@@ -10,8 +10,10 @@ use tidemill_core::counters::{CustomValue, TaskCounters};
 use tidemill_core::describe::MetricDescription;
 use tidemill_core::failure::Failure;
 use tidemill_core::graph::GraphError;
+use tidemill_core::ids::CheckpointId;
 use tidemill_sandbox::AdmissionError;
 
+use super::statistics::Durability;
 use crate::connectors::SinkSummary;
 
 /// Why a job could not be prepared, or failed.
@@ -68,6 +70,37 @@ pub enum JobError {
         /// What to do.
         help: String,
     },
+    /// The job file and the checkpoint that the job goes on from do not go together.
+    #[error("{problem}")]
+    Incompatible {
+        /// What differs.
+        problem: String,
+        /// What to do.
+        help: String,
+    },
+    /// What a checkpoint needs could not be read or written.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// Too many checkpoints failed one after the other.
+    #[error("{0}")]
+    TooManyFailedCheckpoints(String),
+    /// A stop came to no checkpoint in time. Nothing is lost: the next run goes on from the newest.
+    #[error("the job did not come to a checkpoint within {waited:?} and was stopped without one")]
+    StopTimeout {
+        /// How long the stop was given.
+        waited: std::time::Duration,
+        /// The checkpoint that the next run goes on from.
+        newest: CheckpointId,
+    },
+    /// A lane hangs in the host's own code. Its thread cannot be ended, so neither can the job in this
+    /// process.
+    #[error("host fault: lane {lane} has not made a step for {silent:?}")]
+    Stuck {
+        /// The lane.
+        lane: usize,
+        /// For how long.
+        silent: std::time::Duration,
+    },
     /// Our fault.
     #[error("host fault: {0}")]
     Host(String),
@@ -78,7 +111,8 @@ pub enum JobError {
 pub enum Outcome {
     /// All sources ended, and all their records are processed.
     Finished,
-    /// It was asked to stop; what had been read is processed.
+    /// It was asked to stop; what had been read is in its last checkpoint, and the next run goes on from
+    /// there.
     Stopped,
 }
 
@@ -133,14 +167,16 @@ pub struct Report {
     pub job: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// From the start of the lanes to the end of the last sink.
+    /// From the start of the run to its end.
     pub elapsed: Duration,
     /// The last figures.
     pub progress: Progress,
-    /// What each source has read.
+    /// What each source has read in this run.
     pub sources: Vec<SourceReport>,
-    /// What each sink has written.
+    /// What each sink has written, over all runs of the job.
     pub sinks: Vec<SinkReport>,
+    /// Checkpoints, pauses, restarts.
+    pub durability: Durability,
 }
 
 /// What a source has read.

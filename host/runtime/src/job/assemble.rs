@@ -1,0 +1,217 @@
+//! The parts that lanes are built from: readers, sandboxes, state, writers.
+//!
+//! Owns how a plan and a basis become the arguments of the core's lanes. Starts nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidemill_core::call::CallRules;
+use tidemill_core::connector::Wake;
+use tidemill_core::describe::Description;
+use tidemill_core::graph::{EdgeKind, NodeKind};
+use tidemill_core::ids::{LaneId, NodeId};
+use tidemill_core::lane::{LaneParts, LaneSettings, OperatorParts};
+use tidemill_core::limits::Limits;
+use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
+use tidemill_core::failure::Failure;
+use tidemill_core::state::TaskState;
+use tidemill_core::state::memory::MemoryBackend;
+use tidemill_sandbox::{Component, TaskIdentity};
+
+use super::basis::Basis;
+use super::keeper::Places;
+use super::lane_thread::LaneLine;
+use super::restore;
+use super::{Job, JobError};
+
+/// The tenant of a host that has only one.
+const DEFAULT_TENANT: &str = "default";
+
+/// Keyed state by task.
+pub(super) type States = BTreeMap<(NodeId, LaneId), Box<TaskState>>;
+
+/// What all lanes share.
+pub(super) fn lane_settings(job: &Job, basis: &Basis) -> LaneSettings {
+    LaneSettings {
+        assignment: basis.assignment.clone(),
+        hash_seed: basis.manifest.hash_seed,
+        target: job.plan.batch,
+        linger_us: job.plan.linger_us,
+        queue_bytes: job.plan.queue_bytes,
+        barriers: job.plan.checkpoints.mode,
+        restored: basis.manifest.checkpoint,
+    }
+}
+
+/// The keyed state of all tasks as of the basis. The tasks of a lane are restored by a thread of their own.
+pub(super) fn restore_states(job: &Job, basis: &Basis, places: &Places) -> Result<States, JobError> {
+    let one_lane = |lane: LaneId| -> Result<States, JobError> {
+        let mut states = States::new();
+        for (index, node) in job.graph.nodes.iter().enumerate() {
+            let NodeKind::Operator(description) = &node.kind else {
+                continue;
+            };
+            if !description.inputs.iter().any(|input| input.keyed) {
+                continue;
+            }
+            let limits = Arc::new(job.plan.operators[index - job.plan.sources.len()].limits.clone());
+            let mut state = empty_state(description, basis, lane, &limits);
+            let task = basis.tasks.get(&(NodeId(index), lane));
+            if let Some(task) = task {
+                restore::restore(&mut state, task, description, basis, lane, places)
+                    .map_err(|problem| JobError::Checkpoint(format!("{}: {problem}", node.name)))?;
+            }
+            state.track();
+            states.insert((NodeId(index), lane), state);
+        }
+        Ok(states)
+    };
+    let lanes = (0..job.plan.parallelism).map(LaneId);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = lanes
+            .map(|lane| {
+                let builder = std::thread::Builder::new().name(format!("restore-{lane}"));
+                builder.spawn_scoped(scope, move || one_lane(lane))
+            })
+            .collect();
+        let mut states = States::new();
+        for thread in threads {
+            let thread = thread.map_err(|error| JobError::Host(format!("no thread: {error}")))?;
+            let restored = thread.join();
+            let panicked = |_| JobError::Host("restoring state panicked".to_owned());
+            states.append(&mut restored.map_err(panicked)??);
+        }
+        Ok(states)
+    })
+}
+
+/// The parts of every lane.
+pub(super) fn lane_parts(
+    job: &mut Job,
+    basis: &Basis,
+    lines: &[Arc<LaneLine>],
+    mut states: States,
+) -> Result<Vec<LaneParts>, JobError> {
+    let mut parts = Vec::new();
+    for (lane, line) in lines.iter().enumerate() {
+        parts.push(parts_of_lane(job, basis, LaneId(lane), line, &mut states)?);
+    }
+    Ok(parts)
+}
+
+fn parts_of_lane(
+    job: &mut Job,
+    basis: &Basis,
+    lane: LaneId,
+    line: &Arc<LaneLine>,
+    states: &mut States,
+) -> Result<LaneParts, JobError> {
+    let waker = || line.waker.clone() as Arc<dyn Wake>;
+    let mut parts = LaneParts::default();
+    let mut nodes = (0..job.graph.nodes.len()).map(NodeId);
+    let connector = |name: &str, error| JobError::Connector { node: name.to_owned(), error };
+    for ((plan, source), node) in job.plan.sources.iter().zip(&job.sources).zip(&mut nodes) {
+        let reader = source.reader(lane.0, job.plan.parallelism, waker());
+        parts.sources.insert(node, reader.map_err(|error| connector(&plan.name, error))?);
+    }
+    for (index, node) in (0..job.plan.operators.len()).zip(&mut nodes) {
+        let state = states.remove(&(node, lane));
+        parts.operators.insert(node, operator_parts(job, basis, index, node, lane, line, state)?);
+        if let Some(restored) = basis.tasks.get(&(node, lane)) {
+            parts.restored.insert(node, restored.task.clone());
+        }
+    }
+    for ((plan, sink), node) in job.plan.sinks.iter().zip(&mut job.sinks).zip(&mut nodes) {
+        let none = Vec::new();
+        let writer_states = basis.writers.get(&(node, lane)).unwrap_or(&none);
+        let writer = sink.writer(lane.0, waker(), writer_states);
+        parts.sinks.insert(node, writer.map_err(|error| connector(&plan.name, error))?);
+    }
+    Ok(parts)
+}
+
+fn operator_parts(
+    job: &Job,
+    basis: &Basis,
+    index: usize,
+    node: NodeId,
+    lane: LaneId,
+    line: &LaneLine,
+    state: Option<Box<TaskState>>,
+) -> Result<OperatorParts, JobError> {
+    let plan = &job.plan.operators[index];
+    let NodeKind::Operator(description) = &job.graph.nodes[node.0].kind else {
+        return Err(JobError::Host("the graph and the plan disagree".to_owned()));
+    };
+    let description = Arc::new(description.clone());
+    let keyed_edge =
+        |output| job.graph.edges_from(node, output).any(|(_, edge)| edge.kind == EdgeKind::Keyed);
+    let incarnation = basis.manifest.incarnation;
+    let rules = Arc::new(CallRules {
+        output_needs_key: (0..description.outputs.len()).map(keyed_edge).collect(),
+        random_key: random_key(&basis.manifest.identity, &plan.name, lane.0, incarnation.0),
+        description,
+        limits: Arc::new(plan.limits.clone()),
+    });
+    let identity = TaskIdentity {
+        job: job.plan.name.clone(),
+        operator: plan.name.clone(),
+        task: lane.0 as u32,
+    };
+    let instances = Box::new(Instances {
+        component: job.components[index].clone(),
+        rules: rules.clone(),
+        identity,
+        environment: plan.config.clone(),
+        line: line.abort.clone(),
+    });
+    let context = OpenContext {
+        tenant: DEFAULT_TENANT.to_owned(),
+        job: job.plan.name.clone(),
+        operator_id: plan.name.clone(),
+        task: lane.0 as u32,
+        parallelism: job.plan.parallelism as u32,
+        incarnation: incarnation.0,
+        config: plan.config.clone(),
+    };
+    Ok(OperatorParts { instances, rules, state, context, poison: plan.poison })
+}
+
+/// Makes the sandboxes of one task.
+struct Instances {
+    component: Component,
+    rules: Arc<CallRules>,
+    identity: TaskIdentity,
+    environment: Vec<(String, String)>,
+    line: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl InstanceFactory for Instances {
+    fn instantiate(&mut self) -> Result<Box<dyn OperatorInstance>, Failure> {
+        let Self { component, rules, identity, environment, line } = self;
+        component.instantiate(rules.clone(), identity, environment, line.clone())
+    }
+
+    fn has_snapshot(&self) -> bool {
+        self.component.has_snapshot()
+    }
+}
+
+/// The keyed state of one task: any operator with a keyed input has it, if only to resolve keys.
+fn empty_state(
+    description: &Description,
+    basis: &Basis,
+    lane: LaneId,
+    limits: &Arc<Limits>,
+) -> Box<TaskState> {
+    let owned = basis.assignment.owned_by(lane);
+    let backend = MemoryBackend::new(&description.states, basis.assignment.groups(), owned);
+    let states = description.states.clone().into();
+    Box::new(TaskState::new(Box::new(backend), states, limits.clone()))
+}
+
+/// The key of a task's random generator.
+fn random_key(identity: &str, operator: &str, task: usize, incarnation: u64) -> [u8; 32] {
+    let name = format!("{identity}\0{operator}\0{task}\0{incarnation}");
+    blake3::derive_key("tidemill 0.1 operator random", name.as_bytes())
+}

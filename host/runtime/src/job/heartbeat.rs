@@ -1,0 +1,67 @@
+//! Which lane is stuck in the host's own code.
+//!
+//! Owns the judgement; reads no lane and no clock by itself. A lane that is parked waits for somebody else and
+//! is healthy, however long it does. One that runs must make a step now and then: a call of a guest is
+//! interrupted by the sandbox's own limit long before, so what outlasts the timeout is a defect of ours, and the
+//! job fails in this process rather than hang.
+
+use std::time::{Duration, Instant};
+
+use super::lane_thread::LanePhase;
+
+/// The newest sign of life of each lane.
+pub(super) struct Heartbeats {
+    timeout: Duration,
+    lanes: Vec<Option<(u64, Instant)>>,
+}
+
+impl Heartbeats {
+    pub(super) fn new(lanes: usize, timeout: Duration) -> Self {
+        Self { timeout, lanes: vec![None; lanes] }
+    }
+
+    /// Takes in what the lanes do now; answers the first that has been silent for too long, and how long.
+    pub(super) fn stuck(
+        &mut self,
+        pulses: impl Iterator<Item = (LanePhase, u64)>,
+        now: Instant,
+    ) -> Option<(usize, Duration)> {
+        for (lane, (phase, steps)) in pulses.enumerate() {
+            let Some(last) = self.lanes.get_mut(lane) else {
+                continue;
+            };
+            match (phase, &last) {
+                (LanePhase::Idle | LanePhase::Gone, _) => *last = None,
+                (LanePhase::Running, Some((before, since))) if *before == steps => {
+                    let silent = now.saturating_duration_since(*since);
+                    if silent >= self.timeout {
+                        return Some((lane, silent));
+                    }
+                }
+                (LanePhase::Running, _) => *last = Some((steps, now)),
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_runs_without_a_step_is_stuck_and_one_that_waits_is_not() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut heartbeats = Heartbeats::new(2, Duration::from_secs(5));
+        let mut look = |first, second, seconds| {
+            heartbeats.stuck([first, second].into_iter(), at(seconds)).map(|(lane, _)| lane)
+        };
+        use LanePhase::{Idle, Running};
+        assert_eq!(look((Running, 1), (Idle, 7), 0), None);
+        assert_eq!(look((Running, 2), (Idle, 7), 60), None);
+        assert_eq!(look((Running, 2), (Running, 7), 64), None);
+        assert_eq!(look((Idle, 2), (Running, 7), 65), None);
+        assert_eq!(look((Running, 3), (Running, 7), 69), Some(1));
+    }
+}

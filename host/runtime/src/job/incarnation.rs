@@ -1,0 +1,247 @@
+//! One incarnation of a job: lanes, keeper, uploads and supervisor, from their start to the last join.
+//!
+//! Owns the order of starting and joining. Invariant: when `run` returns, no thread of this incarnation is
+//! left and no I/O of its sinks is under way, so that nothing of it can have an effect later.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{self, Sender};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidemill_core::checkpoint::coordinator::{Coordinator, CoordinatorSettings, Fact};
+use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
+use tidemill_core::checkpoint::CheckpointListener;
+use tidemill_core::connector::Wake;
+use tidemill_core::events::JobEventKind;
+use tidemill_core::failure::Failure;
+use tidemill_core::ids::{CheckpointId, LaneId};
+use tidemill_core::lane::{Lane, LaneProblem, build_lanes};
+
+use super::assemble;
+use super::basis::{self, Basis};
+use super::keeper::{Keeper, Places};
+use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport};
+use super::report::TaskInfo;
+use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
+use super::uploads::Uploads;
+use super::{Job, JobError};
+use crate::connectors::{Sink, SinkStart};
+
+/// Runs the lanes from a basis until all of them are gone.
+pub(super) fn run(
+    job: &mut Job,
+    basis: Basis,
+    places: &Places,
+    is_first: bool,
+    since: Instant,
+) -> Result<Ended, JobError> {
+    let incarnation = basis.manifest.incarnation;
+    open_sinks(job, &basis)?;
+    if basis.is_new {
+        // Only now, so that a job whose outputs are refused has not come into being.
+        let written = places.checkpoints.write_manifest(&basis.manifest);
+        written.map_err(|error| JobError::Checkpoint(error.to_string()))?;
+    }
+    let outcome = run_lanes(job, basis, places, is_first, since);
+    // Joined before the next incarnation decides anything.
+    job.sinks.iter_mut().for_each(Sink::close);
+    tracing::debug!(%incarnation, "All lanes are gone.");
+    outcome
+}
+
+/// Opens the sinks for this incarnation, and removes what older ones left unfinished. Everything that the
+/// newest manifest names is committed by now.
+fn open_sinks(job: &mut Job, basis: &Basis) -> Result<(), JobError> {
+    let start = match basis.is_new {
+        true => SinkStart::New { fresh: job.options.fresh },
+        false => SinkStart::Resumed,
+    };
+    let next = CheckpointId(basis.manifest.checkpoint.0 + 1);
+    job.sinks.clear();
+    for plan in &job.plan.sinks {
+        let incarnation = basis.manifest.incarnation;
+        let (name, settings) = (&plan.name, &plan.settings);
+        let opened = Sink::open(&job.plan.name, name, settings, start, incarnation, next);
+        let node = || plan.name.clone();
+        job.sinks.push(opened.map_err(|error| JobError::Connector { node: node(), error })?);
+    }
+    Ok(())
+}
+
+fn run_lanes(
+    job: &mut Job,
+    basis: Basis,
+    places: &Places,
+    is_first: bool,
+    since: Instant,
+) -> Result<Ended, JobError> {
+    let (events, reports) = mpsc::channel();
+    let lines: Vec<Arc<LaneLine>> =
+        (0..job.plan.parallelism).map(|_| Arc::new(LaneLine::default())).collect();
+    let seed = assemble::snapshot_seed(job, &basis);
+    let uploads = Uploads::start(places.checkpoints.disk().clone(), seed, events.clone())
+        .map_err(|error| JobError::Host(format!("no thread for snapshots: {error}")))?;
+    let lanes = lanes(job, &basis, places, &lines, &uploads)?;
+    let tasks = Arc::new(lanes.iter().flat_map(|lane| task_infos(job, lane)).collect::<Vec<_>>());
+    job.shared.set_tasks(tasks.clone());
+    let keeper = Keeper::start(places.clone(), events.clone())
+        .map_err(|error| JobError::Host(format!("no thread for checkpoints: {error}")))?;
+    job.shared.connect(events.clone());
+    let restored = basis.manifest.checkpoint;
+    job.shared.statistics.restored(restored, since.elapsed(), is_first);
+    log_start(job, &basis, since);
+
+    let began = Instant::now();
+    let threads = start_threads(job, lanes, &lines, &events)?;
+    let ledger = Ledger::new(basis.manifest, basis::roles(job));
+    let merger = |task: MergeTask, events: Sender<Event>| uploads.merge(task, events);
+    let incarnation = ledger.newest().incarnation;
+    let log = |kind: JobEventKind| job.log(incarnation, kind);
+    let lane_error = |lane: usize, end: LaneEnd| job.lane_error(lane, end);
+    let supervisor = Supervisor {
+        settings: SupervisorSettings {
+            retained: job.plan.checkpoints.retained,
+            stop_timeout: job.plan.timeouts.stop,
+            heartbeat_interval: job.plan.heartbeat.interval,
+            heartbeat_timeout: job.plan.heartbeat.timeout,
+        },
+        coordinator: coordinator(job, restored),
+        ledger,
+        lines: &lines,
+        tasks,
+        keeper: &keeper,
+        merger: &merger,
+        events,
+        log: &log,
+        statistics: &job.shared.statistics,
+        began,
+        lane_error: &lane_error,
+    };
+    let ended = supervisor.run(&reports);
+    job.shared.disconnect();
+    // The thread of a lane that is stuck cannot be joined; the job fails for good in this process.
+    let is_stuck = matches!(ended, Err(JobError::Stuck { .. }));
+    for thread in threads.into_iter().filter(|thread| !is_stuck || thread.is_finished()) {
+        // A panic was caught inside and reported.
+        thread.join().ok();
+    }
+    uploads.join();
+    keeper.join();
+    ended
+}
+
+fn coordinator(job: &Job, restored: CheckpointId) -> Coordinator {
+    let plan = &job.plan.checkpoints;
+    let settings = CoordinatorSettings {
+        interval_ms: plan.interval_ms,
+        min_pause_ms: plan.min_pause_ms,
+        timeout_ms: plan.timeout_ms,
+        tolerable_failures: plan.tolerable_failures,
+    };
+    Coordinator::new(settings, job.graph.nodes.len(), job.plan.parallelism, restored, 0)
+}
+
+fn log_start(job: &Job, basis: &Basis, since: Instant) {
+    let manifest = &basis.manifest;
+    let parallelism = manifest.parallelism;
+    job.log(manifest.incarnation, JobEventKind::JobStarted { parallelism });
+    if manifest.checkpoint.0 > 0 {
+        let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let checkpoint = manifest.checkpoint;
+        job.log(manifest.incarnation, JobEventKind::Recovered { checkpoint, took_ms });
+    }
+}
+
+fn lanes(
+    job: &mut Job,
+    basis: &Basis,
+    places: &Places,
+    lines: &[Arc<LaneLine>],
+    uploads: &Uploads,
+) -> Result<Vec<Lane>, JobError> {
+    let wakers: Vec<Arc<dyn Wake>> =
+        lines.iter().map(|line| line.waker.clone() as Arc<dyn Wake>).collect();
+    let states = assemble::restore_states(job, basis, places)?;
+    let parts = assemble::lane_parts(job, basis, lines, states)?;
+    let settings = assemble::lane_settings(job, basis);
+    let listener: Arc<dyn CheckpointListener> = Arc::new(uploads.listener());
+    Ok(build_lanes(&job.graph, &settings, parts, &wakers, &listener))
+}
+
+/// Reports of one lane's thread.
+struct Reporter {
+    lane: usize,
+    events: Sender<Event>,
+}
+
+impl LaneReport for Reporter {
+    fn ended(&self) {
+        // The supervisor outlives every lane.
+        self.events.send(Event::Fact(Fact::LaneEnded(LaneId(self.lane)))).ok();
+    }
+
+    fn gone(&self, end: LaneEnd) {
+        self.events.send(Event::LaneGone(self.lane, end)).ok();
+    }
+}
+
+fn start_threads(
+    job: &Job,
+    lanes: Vec<Lane>,
+    lines: &[Arc<LaneLine>],
+    events: &Sender<Event>,
+) -> Result<Vec<std::thread::JoinHandle<()>>, JobError> {
+    let mut threads = Vec::new();
+    for (lane, line) in lanes.into_iter().zip(lines) {
+        let report = Reporter { lane: lane.id().0, events: events.clone() };
+        match lane_thread::start(&job.plan.name, lane, line.clone(), report) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                // Those that run leave, and nothing has been processed for good.
+                for line in lines {
+                    line.abort.store(true, SeqCst);
+                    line.waker.wake();
+                }
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                return Err(JobError::Host(format!("no thread for a lane: {error}")));
+            }
+        }
+    }
+    Ok(threads)
+}
+
+fn task_infos(job: &Job, lane: &Lane) -> Vec<TaskInfo> {
+    use tidemill_core::graph::NodeKind;
+    let nodes = job.graph.nodes.iter().zip(lane.counters());
+    let info = |(node, counters): (&tidemill_core::graph::Node, _)| {
+        let (kind, metrics) = match &node.kind {
+            NodeKind::Source => ("source", Arc::default()),
+            NodeKind::Operator(described) => ("operator", described.metrics.clone().into()),
+            NodeKind::Sink => ("sink", Arc::default()),
+        };
+        let (node, lane) = (node.name.clone(), lane.id().0);
+        TaskInfo { node, kind, lane, metrics, counters: Arc::clone(counters) }
+    };
+    nodes.map(info).collect()
+}
+
+impl Job {
+    /// What the end of a lane means; `None` when it was told to leave.
+    fn lane_error(&self, lane: usize, end: LaneEnd) -> Option<JobError> {
+        let failed = match end {
+            LaneEnd::Left => return None,
+            LaneEnd::Panicked(message) => {
+                return Some(JobError::Host(format!("lane {lane}: {message}")));
+            }
+            LaneEnd::Failed(failed) => failed,
+        };
+        let node = self.graph.nodes[failed.node.0].name.clone();
+        Some(match failed.problem {
+            LaneProblem::Call(Failure::Host(message)) => {
+                JobError::Host(format!("{node} (lane {lane}): {message}"))
+            }
+            LaneProblem::Call(failure) => JobError::Operator { node, lane, failure },
+            LaneProblem::Connector(error) => JobError::Connector { node, error },
+        })
+    }
+}

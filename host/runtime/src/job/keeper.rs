@@ -1,0 +1,156 @@
+//! The thread that does what a checkpoint needs of a disk: manifests, commits, marks, dropping what is old.
+//!
+//! Owns no order of its own: the coordinator says what is next and is told when it is done. Operations of
+//! one job run one after the other here, so that the supervisor never waits for a disk. Invariants: a
+//! manifest that could not be written ends the incarnation, because nobody knows whether it exists; a
+//! commit that fails is tried again, with a warning, until it succeeds or the incarnation ends.
+
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tidemill_core::checkpoint::manifest::{Manifest, SinkSnapshot};
+use tidemill_core::checkpoint::recovery;
+use tidemill_core::checkpoint::store::{CheckpointStore, StoreError};
+use tidemill_core::connector::{ConnectorError, PreparedFile};
+use tidemill_core::disk::Disk;
+
+use super::failpoint::failpoint;
+use super::supervisor::Event;
+use crate::connectors::Sink;
+
+/// Between two tries of a commit.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the keeper is asked for.
+pub(super) enum Task {
+    /// Makes the manifest durable.
+    WriteManifest(Arc<Manifest>),
+    /// Has the sinks commit all that the manifest holds, and makes the mark durable.
+    Commit(Arc<Manifest>),
+    /// Drops old checkpoints.
+    DropOld { retained: usize },
+}
+
+/// The thread, and how to ask it.
+pub(super) struct Keeper {
+    tasks: Sender<Task>,
+    /// Dropped to end a commit that is tried again and again.
+    patience: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Where the job's durable things lie.
+#[derive(Clone)]
+pub(super) struct Places {
+    /// The job's own directory.
+    pub(super) job: Arc<dyn Disk>,
+    /// Its checkpoints.
+    pub(super) checkpoints: CheckpointStore,
+}
+
+impl Keeper {
+    /// Starts the thread; it answers by `events`.
+    pub(super) fn start(places: Places, events: Sender<Event>) -> std::io::Result<Self> {
+        let (tasks, asked) = mpsc::channel();
+        let (patience, end) = mpsc::channel();
+        let work = move || {
+            for task in asked {
+                if let Some(event) = serve(&places, &end, task) {
+                    // The supervisor outlives the keeper.
+                    events.send(event).ok();
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("tidemill-keeper".to_owned()).spawn(work)?;
+        Ok(Self { tasks, patience, thread })
+    }
+
+    pub(super) fn ask(&self, task: Task) {
+        // The thread ends only when this handle does.
+        self.tasks.send(task).ok();
+    }
+
+    /// Lets what is asked for come to its end, and waits for it. A commit that fails is not tried again:
+    /// the next incarnation finishes it.
+    pub(super) fn join(self) {
+        let Self { tasks, patience, thread } = self;
+        drop((tasks, patience));
+        // A panic of the keeper has ended the incarnation already: its channel is closed.
+        thread.join().ok();
+    }
+}
+
+fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
+    match task {
+        Task::WriteManifest(manifest) => Some(match write_manifest(places, &manifest) {
+            Ok(()) => Event::ManifestWritten(manifest),
+            Err(reason) => Event::KeeperFailed(reason),
+        }),
+        Task::Commit(manifest) => commit_until_done(places, end, &manifest),
+        Task::DropOld { retained } => {
+            failpoint("checkpoint.drop");
+            // What is not dropped now is dropped after the next checkpoint.
+            if let Err(error) = places.checkpoints.drop_old(retained) {
+                tracing::warn!("Old checkpoints were not removed: {error}.");
+            }
+            None
+        }
+    }
+}
+
+fn write_manifest(places: &Places, manifest: &Manifest) -> Result<(), String> {
+    let is_ours = recovery::is_newest(&*places.job, manifest.incarnation);
+    match is_ours {
+        Ok(true) => {}
+        Ok(false) => return Err("another host has begun to run this job".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    }
+    failpoint("manifest.before");
+    let written = places.checkpoints.write_manifest(manifest);
+    failpoint("manifest.after");
+    written.map_err(|error: StoreError| format!("the manifest of a checkpoint: {error}"))
+}
+
+fn commit_until_done(places: &Places, end: &Receiver<()>, manifest: &Manifest) -> Option<Event> {
+    loop {
+        match commit(places, manifest) {
+            Ok(()) => return Some(Event::Committed(manifest.checkpoint)),
+            Err(reason) => tracing::warn!(
+                "Checkpoint {} is complete, but not all of its output could be published: {reason}. \
+                 Trying again.",
+                manifest.checkpoint
+            ),
+        }
+        match end.recv_timeout(COMMIT_AGAIN) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+/// Publishes everything that a manifest holds, then makes the mark durable. Doing it again changes nothing.
+pub(super) fn commit(places: &Places, manifest: &Manifest) -> Result<(), String> {
+    failpoint("commit.before");
+    for sink in &manifest.sinks {
+        commit_sink(sink).map_err(|error| format!("{}: {error}", sink.name))?;
+    }
+    failpoint("commit.mark");
+    let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
+    marked.map_err(|error| error.to_string())
+}
+
+fn commit_sink(sink: &SinkSnapshot) -> Result<(), ConnectorError> {
+    let prepared = sink.tasks.iter().flat_map(|task| &task.prepared);
+    let files: Vec<PreparedFile> = prepared.flat_map(|p| p.files.iter().cloned()).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let warnings = Sink::commit_in(Path::new(&sink.directory), &files)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{}: {warning}", sink.name));
+    tracing::debug!(sink = sink.name, files = files.len(), took = ?began.elapsed(), "Committed.");
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Watches over one incarnation of a job: feeds the coordinator facts and the time, and performs its actions.
+//!
+//! Owns the one channel that everything reports to: lanes, the keeper, uploads, people. It never waits for a
+//! disk or a lane, so that it can always tell who is stuck. Decides nothing about checkpoints: that is the
+//! coordinator's. Invariants: actions are performed in order; after the first failure nothing new is begun;
+//! when the supervisor returns, all lanes are gone but those that are stuck for good.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use tidemill_core::checkpoint::coordinator::{Action, Completion, Coordinator, Fact, Purpose};
+use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
+use tidemill_core::checkpoint::manifest::{Manifest, SnapshotFile};
+use tidemill_core::events::JobEventKind;
+use tidemill_core::ids::CheckpointId;
+
+use super::JobError;
+use super::heartbeat::Heartbeats;
+use super::keeper::{Keeper, Task};
+use super::lane_thread::{Command, LaneEnd, LaneLine, wall_ms};
+use super::report::TaskInfo;
+use super::statistics::Statistics;
+
+/// Everything that reaches the supervisor.
+pub(super) enum Event {
+    /// Something for the coordinator.
+    Fact(Fact),
+    /// The thread of a lane is done.
+    LaneGone(usize, LaneEnd),
+    /// A manifest is durable.
+    ManifestWritten(Arc<Manifest>),
+    /// What it holds is committed.
+    Committed(CheckpointId),
+    /// A manifest could not be written.
+    KeeperFailed(String),
+    /// A chain of snapshot files has become one, or could not.
+    Merged(MergeTask, Result<SnapshotFile, String>),
+    /// Somebody asked the job to stop.
+    StopWanted,
+}
+
+/// How an incarnation ended, when nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All input is processed and committed.
+    Finished,
+    /// It stopped at a checkpoint.
+    Stopped,
+}
+
+/// Settings of a supervisor.
+pub(super) struct SupervisorSettings {
+    pub(super) retained: usize,
+    pub(super) stop_timeout: Duration,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) heartbeat_timeout: Duration,
+}
+
+/// The supervisor of one incarnation.
+pub(super) struct Supervisor<'a> {
+    pub(super) settings: SupervisorSettings,
+    pub(super) coordinator: Coordinator,
+    pub(super) ledger: Ledger,
+    pub(super) lines: &'a [Arc<LaneLine>],
+    pub(super) tasks: Arc<Vec<TaskInfo>>,
+    pub(super) keeper: &'a Keeper,
+    pub(super) merger: &'a dyn Fn(MergeTask, Sender<Event>),
+    pub(super) events: Sender<Event>,
+    pub(super) log: &'a dyn Fn(JobEventKind),
+    pub(super) statistics: &'a Statistics,
+    pub(super) began: Instant,
+    /// Makes the error of a lane that failed.
+    pub(super) lane_error: &'a dyn Fn(usize, LaneEnd) -> Option<JobError>,
+}
+
+/// What changes while the supervisor runs.
+#[derive(Default)]
+struct Course {
+    failure: Option<JobError>,
+    ended: Option<Ended>,
+    /// Lanes whose threads have not ended and are not stuck.
+    lanes: BTreeSet<usize>,
+    merging: bool,
+    /// Records read when the coordinator was last told that there are new ones.
+    read: u64,
+    stop_by: Option<Instant>,
+}
+
+impl Supervisor<'_> {
+    /// Runs until all lanes are gone, or stuck.
+    pub(super) fn run(mut self, reports: &Receiver<Event>) -> Result<Ended, JobError> {
+        let lanes = (0..self.lines.len()).collect();
+        let mut course = Course { lanes, ..Course::default() };
+        let mut heartbeats = Heartbeats::new(self.lines.len(), self.settings.heartbeat_timeout);
+        while !course.lanes.is_empty() {
+            let event = match reports.recv_timeout(self.patience(&course)) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let actions = match event {
+                Some(event) => self.take_in(event, &mut course),
+                None => Vec::new(),
+            };
+            self.perform(actions, &mut course);
+            self.watch(&mut heartbeats, &mut course);
+            if course.ended.is_none() && course.failure.is_none() {
+                self.note_activity(&mut course);
+                let actions = self.coordinator.tick(self.now_ms());
+                self.perform(actions, &mut course);
+            }
+        }
+        match (course.failure, course.ended) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(ended)) => Ok(ended),
+            (None, None) => Err(JobError::Host("all lanes left without a reason".to_owned())),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long nothing need be done if nothing happens.
+    fn patience(&self, course: &Course) -> Duration {
+        let deadline = self.coordinator.deadline_ms();
+        let checkpoint = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now_ms())));
+        let stop = course.stop_by.map(|at| at.saturating_duration_since(Instant::now()));
+        let heartbeat = self.settings.heartbeat_interval;
+        [checkpoint, stop].into_iter().flatten().fold(heartbeat, Duration::min)
+    }
+
+    fn take_in(&mut self, event: Event, course: &mut Course) -> Vec<Action> {
+        let now_ms = self.now_ms();
+        match event {
+            Event::Fact(fact) => return self.coordinator.learn(fact, now_ms),
+            Event::LaneGone(lane, end) => {
+                course.lanes.remove(&lane);
+                match (self.lane_error)(lane, end) {
+                    Some(error) => self.fail(error, course),
+                    // It was told to leave, or the job could not go on without it.
+                    None if course.ended.is_none() && course.failure.is_none() => {
+                        self.fail(JobError::Host(format!("lane {lane} left by itself")), course);
+                    }
+                    None => {}
+                }
+            }
+            Event::ManifestWritten(manifest) => {
+                let fact = Fact::ManifestWritten(manifest.checkpoint);
+                self.ledger.completed(Manifest::clone(&manifest));
+                return self.coordinator.learn(fact, now_ms);
+            }
+            Event::Committed(checkpoint) => {
+                return self.coordinator.learn(Fact::Committed(checkpoint), now_ms);
+            }
+            Event::KeeperFailed(reason) => self.fail(JobError::Checkpoint(reason), course),
+            Event::Merged(task, outcome) => {
+                course.merging = false;
+                match outcome {
+                    Ok(base) => self.ledger.merged(task, base),
+                    Err(reason) => tracing::warn!("Snapshot files were not merged: {reason}."),
+                }
+            }
+            Event::StopWanted => {
+                if course.stop_by.is_none() {
+                    course.stop_by = Some(Instant::now() + self.settings.stop_timeout);
+                    return self.coordinator.learn(Fact::StopWanted, now_ms);
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn perform(&mut self, actions: Vec<Action>, course: &mut Course) {
+        for action in actions {
+            if course.failure.is_some() {
+                return;
+            }
+            match action {
+                Action::StopSources => self.tell_all(Command::StopSources),
+                Action::Trigger(barrier) => self.tell_all(Command::Trigger(barrier)),
+                Action::WriteManifest(gathered) => {
+                    let manifest = self.ledger.compose(&gathered, wall_ms(), None);
+                    self.keeper.ask(Task::WriteManifest(Arc::new(manifest)));
+                }
+                Action::TellCompleted(checkpoint) => self.tell_all(Command::Completed(checkpoint)),
+                Action::Commit(_) => {
+                    let manifest = Arc::new(self.ledger.newest().clone());
+                    self.keeper.ask(Task::Commit(manifest));
+                }
+                Action::Finished(completion) => self.finished(&completion, course),
+                Action::Abort { checkpoint, reason, .. } => {
+                    self.tell_all(Command::Aborted(checkpoint));
+                    tracing::warn!("Checkpoint {checkpoint} was given up: {reason}.");
+                    self.statistics.aborted();
+                    (self.log)(JobEventKind::CheckpointAborted { checkpoint, reason });
+                }
+                Action::Fail { reason } => {
+                    self.fail(JobError::TooManyFailedCheckpoints(reason), course);
+                }
+            }
+        }
+    }
+
+    fn finished(&mut self, completion: &Completion, course: &mut Course) {
+        let full_bytes = self.ledger.newest().files().map(|file| file.bytes).sum();
+        let alignment_ms = completion.alignment_us / 1000;
+        self.statistics.completed(completion, full_bytes, self.lines);
+        (self.log)(JobEventKind::CheckpointCompleted {
+            checkpoint: completion.checkpoint,
+            duration_ms: completion.duration_ms,
+            full_bytes,
+            delta_bytes: completion.added_bytes,
+            alignment_ms,
+        });
+        match completion.purpose {
+            Purpose::End => course.ended = Some(Ended::Finished),
+            Purpose::Stop => course.ended = Some(Ended::Stopped),
+            Purpose::Periodic | Purpose::Pressure | Purpose::Savepoint => {}
+        }
+        if course.ended.is_some() {
+            return self.send_away();
+        }
+        if course.merging {
+            // Its file has no manifest yet, so nothing may be collected now.
+            return;
+        }
+        self.keeper.ask(Task::DropOld { retained: self.settings.retained });
+        if let Some(task) = self.ledger.due_merge() {
+            course.merging = true;
+            (self.merger)(task, self.events.clone());
+        }
+    }
+
+    /// Tells the coordinator when something was read since it was last told.
+    fn note_activity(&mut self, course: &mut Course) {
+        let sources = self.tasks.iter().filter(|task| task.kind == "source");
+        let read = sources.map(|task| task.counters.records_in.load(Relaxed)).sum();
+        if std::mem::replace(&mut course.read, read) != read {
+            let actions = self.coordinator.learn(Fact::Active, self.now_ms());
+            self.perform(actions, course);
+        }
+    }
+
+    fn watch(&mut self, heartbeats: &mut Heartbeats, course: &mut Course) {
+        if course.failure.is_some() || course.ended.is_some() {
+            return;
+        }
+        if course.stop_by.is_some_and(|stop_by| Instant::now() >= stop_by) {
+            let newest = self.ledger.newest().checkpoint;
+            let waited = self.settings.stop_timeout;
+            return self.fail(JobError::StopTimeout { waited, newest }, course);
+        }
+        let pulses = self.lines.iter().map(|line| line.pulse());
+        if let Some((lane, silent)) = heartbeats.stuck(pulses, Instant::now()) {
+            // Its thread cannot be ended, so nobody waits for it.
+            course.lanes.remove(&lane);
+            self.fail(JobError::Stuck { lane, silent }, course);
+        }
+    }
+
+    fn fail(&mut self, failure: JobError, course: &mut Course) {
+        // The first is the cause; what follows from sending the others away is not.
+        course.failure.get_or_insert(failure);
+        self.send_away();
+    }
+
+    fn send_away(&self) {
+        for line in self.lines {
+            line.abort.store(true, SeqCst);
+            tidemill_core::connector::Wake::wake(&*line.waker);
+        }
+    }
+
+    fn tell_all(&self, command: Command) {
+        self.lines.iter().for_each(|line| line.tell(command));
+    }
+}
