@@ -4,17 +4,18 @@
 //! types. Owns the checks on what may be called when and how much one call may emit. Knows nothing of
 //! Wasm, queues or threads.
 
+mod emit;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use crate::batch::{Batch, Dictionary, RecordKeys};
-use crate::column::{BytesColumn, Layout};
+use crate::batch::{Batch, Dictionary};
+use crate::column::BytesColumn;
 use crate::describe::Description;
 use crate::failure::{FaultCode, GuestFault};
 use crate::limits::{Limits, RANDOM_BYTES_MAX};
 use crate::state::TaskState;
-
-/// What one emit costs the host beside its columns.
-const EMIT_OVERHEAD_BYTES: usize = 256;
 
 /// What a call is for; decides which imports are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub enum Phase {
     },
     /// `close`.
     Close,
+    /// `save` or `restore` of an operator that keeps state in its own memory.
+    Snapshot,
+    /// `migrate`, which depends on nothing but its arguments: only the log is allowed.
+    Migrate,
 }
 
 /// Where the keys of emitted records come from.
@@ -95,6 +100,8 @@ pub struct CallFrame {
     metrics: Vec<(u32, f64)>,
     clock_ms: i64,
     call: u64,
+    /// Where the records of the call begin in the batch that the call was made for first.
+    first_record: u32,
     random_at: u64,
 }
 
@@ -119,14 +126,22 @@ impl CallFrame {
             metrics: Vec::new(),
             clock_ms: 0,
             call: 0,
+            first_record: 0,
             random_at: 0,
         }
     }
 
     /// Begins a call: what the frame held of an older one is gone. `call` numbers the calls of the task.
     pub fn begin(&mut self, phase: Phase, call: u64, clock_ms: i64) {
+        self.begin_part(phase, call, 0, clock_ms);
+    }
+
+    /// Begins a call on a part of the batch of call `call`, which failed as a whole; `first_record` is
+    /// where the part begins. It has the clock of the whole, and chance of its own.
+    pub fn begin_part(&mut self, phase: Phase, call: u64, first_record: u32, clock_ms: i64) {
         self.phase = phase;
         self.call = call;
+        self.first_record = first_record;
         self.clock_ms = self.clock_ms.max(clock_ms);
         self.forget();
     }
@@ -192,119 +207,25 @@ impl CallFrame {
                 FaultCode::NotAllowedHere,
                 "keyed state belongs to the key at hand, and this input is not keyed",
             ),
-            (Phase::Describe | Phase::Open | Phase::Close, _) => {
-                fault(FaultCode::NotAllowedHere, "keyed state may only be used inside `process`")
-            }
+            (
+                Phase::Describe | Phase::Open | Phase::Close | Phase::Snapshot | Phase::Migrate,
+                _,
+            ) => fault(FaultCode::NotAllowedHere, "keyed state may only be used inside `process`"),
         }
-    }
-
-    /// Import `output.emit`.
-    ///
-    /// # Errors
-    /// A [`GuestFault`] for a bad index or column, a missing key, or a limit passed.
-    pub fn emit(&mut self, output: u32, mut batch: OutputBatch) -> Checked<()> {
-        if !matches!(self.phase, Phase::Process { .. } | Phase::Close) {
-            return fault(
-                FaultCode::NotAllowedHere,
-                "emit is allowed in `process` and `close` only",
-            );
-        }
-        let index = output as usize;
-        let Some(description) = self.rules.description.outputs.get(index) else {
-            let count = self.rules.description.outputs.len();
-            let message = format!("emit to output {output} of {count} described outputs");
-            return fault(FaultCode::UnknownIndex, message);
-        };
-        let records =
-            batch.values.validate(Layout::of(description.value_width), "emitted values")?;
-        if records == 0 {
-            return Ok(());
-        }
-        if !batch.timestamps.is_empty() && batch.timestamps.len() != records {
-            let message = format!("{} timestamps for {records} records", batch.timestamps.len());
-            return fault(FaultCode::BadColumn, message);
-        }
-        if let Some(width) = description.value_width {
-            batch.values.spread(width);
-        }
-        self.check_size("value", batch.values.longest(), self.rules.limits.value_bytes)?;
-        let key_bytes = match &batch.keys {
-            KeySource::NewKeys(keys) => keys.bytes(),
-            // The input's keys are shared, not copied.
-            KeySource::None | KeySource::InputKeys => 0,
-        };
-        let columns = batch.values.bytes() + batch.timestamps.len() * 8 + batch.key_of.len() * 4;
-        self.charge(records, columns + key_bytes + EMIT_OVERHEAD_BYTES)?;
-        let keys = self.emitted_keys(index, records, batch.keys, batch.key_of)?;
-        let batch = Batch { keys, values: batch.values, timestamps: batch.timestamps };
-        self.emitted[index].push(batch);
-        Ok(())
-    }
-
-    fn emitted_keys(
-        &self,
-        output: usize,
-        records: usize,
-        source: KeySource,
-        key_of: Vec<u32>,
-    ) -> Checked<RecordKeys> {
-        let dictionary = match source {
-            KeySource::None if self.rules.output_needs_key[output] => {
-                let name = &self.rules.description.outputs[output].name;
-                let message =
-                    format!("output {name:?} feeds a keyed input, so its records need keys");
-                return fault(FaultCode::MissingKey, message);
-            }
-            KeySource::None => return Ok(RecordKeys::None),
-            KeySource::InputKeys => self.input.dictionary.clone(),
-            KeySource::NewKeys(keys) => {
-                keys.validate(Layout::Variable, "emitted keys")?;
-                self.check_size("key", keys.longest(), self.rules.limits.key_bytes)?;
-                Arc::new(Dictionary { keys, hashes: Vec::new() })
-            }
-        };
-        let keys = dictionary.keys.len();
-        let covered = if key_of.is_empty() { keys } else { key_of.len() };
-        if covered != records {
-            return fault(FaultCode::BadColumn, format!("{covered} keys for {records} records"));
-        }
-        let out_of_range = key_of.iter().fold(0, |max, key| max.max(*key)) as usize;
-        if !key_of.is_empty() && out_of_range >= keys {
-            return fault(FaultCode::BadColumn, format!("key index {out_of_range} of {keys} keys"));
-        }
-        Ok(RecordKeys::Of { dictionary, key_of })
-    }
-
-    fn check_size(&self, what: &str, longest: usize, limit: usize) -> Checked<()> {
-        if longest > limit {
-            let message =
-                format!("an emitted {what} of {longest} bytes; at most {limit} are allowed");
-            return fault(FaultCode::ItemTooLarge, message);
-        }
-        Ok(())
-    }
-
-    fn charge(&mut self, records: usize, bytes: usize) -> Checked<()> {
-        self.emitted_records += records;
-        self.emitted_bytes += bytes;
-        let limits = &self.rules.limits;
-        if self.emitted_records > limits.emit_records {
-            let message = format!("over {} records emitted in one call", limits.emit_records);
-            return fault(FaultCode::EmitLimit, message);
-        }
-        if self.emitted_bytes > limits.emit_bytes {
-            let message = format!("over {} bytes emitted in one call", limits.emit_bytes);
-            return fault(FaultCode::EmitLimit, message);
-        }
-        Ok(())
     }
 
     /// Import `metrics.put`.
     ///
     /// # Errors
-    /// A [`GuestFault`] for an unknown metric, in `describe`, or for too many in one call.
+    /// A [`GuestFault`] for an unknown metric, outside of `open`, `process` and `close`, or for too many
+    /// in one call.
     pub fn put_metric(&mut self, metric: u32, value: f64) -> Checked<()> {
-        self.check_described("metrics")?;
+        self.check_call("metrics")?;
+        if self.phase == Phase::Snapshot {
+            // Whether and when a checkpoint is taken must not show in an operator's figures.
+            let message = "metrics may not be used in `save` and `restore`";
+            return fault(FaultCode::NotAllowedHere, message);
+        }
         let count = self.rules.description.metrics.len();
         if metric as usize >= count {
             let message = format!("metric {metric} of {count} described metrics");
@@ -321,13 +242,13 @@ impl CallFrame {
     /// Import `clock.now`: milliseconds since the Unix epoch, the same for the whole call.
     ///
     /// # Errors
-    /// [`FaultCode::NotAllowedHere`] in `describe`.
+    /// [`FaultCode::NotAllowedHere`] in `describe` and `migrate`.
     pub fn clock(&self) -> Checked<i64> {
-        self.check_described("the clock")?;
+        self.check_call("the clock")?;
         Ok(self.clock_ms)
     }
 
-    /// The call's clock for WASI, which answers fixed values in `describe`.
+    /// The call's clock for WASI, which answers fixed values in `describe` and `migrate`.
     pub fn wasi_clock_ms(&self) -> i64 {
         self.clock_ms
     }
@@ -335,13 +256,14 @@ impl CallFrame {
     /// Import `random.bytes`.
     ///
     /// # Errors
-    /// [`FaultCode::NotAllowedHere`] in `describe`, [`FaultCode::HostCallLimit`] for too many at once.
+    /// [`FaultCode::NotAllowedHere`] in `describe` and `migrate`, [`FaultCode::HostCallLimit`] for too
+    /// many at once.
     pub fn random(&mut self, len: u32) -> Checked<Vec<u8>> {
-        self.check_described("random")?;
+        self.check_call("random")?;
         self.wasi_random(u64::from(len))
     }
 
-    /// The call's random bytes for WASI, which answers fixed values in `describe`.
+    /// The call's random bytes for WASI, which answers fixed values in `describe` and `migrate`.
     ///
     /// # Errors
     /// [`FaultCode::HostCallLimit`] for too many at once.
@@ -353,7 +275,7 @@ impl CallFrame {
         }
         let mut bytes = vec![0; len as usize];
         let mut hasher = blake3::Hasher::new_keyed(&self.rules.random_key);
-        hasher.update(&self.call.to_le_bytes());
+        hasher.update(&self.call.to_le_bytes()).update(&self.first_record.to_le_bytes());
         let mut stream = hasher.finalize_xof();
         stream.set_position(self.random_at);
         stream.fill(&mut bytes);
@@ -370,123 +292,20 @@ impl CallFrame {
             Phase::Describe => {
                 fault(FaultCode::NotAllowedHere, format!("{what} may not be used in `describe`"))
             }
-            Phase::Open | Phase::Process { .. } | Phase::Close => Ok(()),
+            Phase::Open
+            | Phase::Process { .. }
+            | Phase::Close
+            | Phase::Snapshot
+            | Phase::Migrate => Ok(()),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::describe::{InputDescription, OutputDescription};
-
-    fn frame(limits: Limits) -> CallFrame {
-        let output = |name: &str, value_width| OutputDescription { name: name.into(), value_width };
-        let description = Description {
-            inputs: vec![InputDescription { name: "in".into(), keyed: false, value_width: None }],
-            outputs: vec![output("keyed", None), output("fixed", Some(2))],
-            ..Description::default()
-        };
-        let rules = CallRules {
-            description: Arc::new(description),
-            output_needs_key: vec![true, false],
-            limits: Arc::new(limits),
-            random_key: [3; 32],
-        };
-        let mut frame = CallFrame::new(Arc::new(rules), None);
-        frame.begin(Phase::Process { keyed: false }, 1, 1000);
-        frame
-    }
-
-    fn column(items: &[&str]) -> BytesColumn {
-        let mut column = BytesColumn::default();
-        items.iter().for_each(|item| column.push(item.as_bytes()));
-        column
-    }
-
-    fn batch(keys: KeySource, key_of: &[u32], values: &[&str]) -> OutputBatch {
-        OutputBatch { keys, key_of: key_of.to_vec(), values: column(values), timestamps: vec![] }
-    }
-
-    fn refusal(outcome: Checked<()>) -> FaultCode {
-        outcome.expect_err("it must be refused").code
-    }
-
-    #[test]
-    fn emits_that_break_the_contract_are_refused_by_code() {
-        let mut frame = frame(Limits { key_bytes: 4, value_bytes: 8, ..Limits::default() });
-        let new_keys = |keys: &[&str]| KeySource::NewKeys(column(keys));
-        let mut emit = |output, batch| refusal(frame.emit(output, batch));
-        assert_eq!(emit(2, batch(KeySource::None, &[], &["v"])), FaultCode::UnknownIndex);
-        assert_eq!(emit(0, batch(KeySource::None, &[], &["v"])), FaultCode::MissingKey);
-        assert_eq!(emit(0, batch(new_keys(&["k"]), &[], &["v", "w"])), FaultCode::BadColumn);
-        assert_eq!(emit(0, batch(new_keys(&["k"]), &[1], &["v"])), FaultCode::BadColumn);
-        assert_eq!(emit(0, batch(KeySource::InputKeys, &[0], &["v"])), FaultCode::BadColumn);
-        assert_eq!(emit(0, batch(new_keys(&["long key"]), &[], &["v"])), FaultCode::ItemTooLarge);
-        assert_eq!(
-            emit(0, batch(new_keys(&["k"]), &[], &["a long value"])),
-            FaultCode::ItemTooLarge
-        );
-        assert_eq!(emit(1, batch(KeySource::None, &[], &["vv"])), FaultCode::BadColumn);
-        let mut untimely = batch(new_keys(&["k"]), &[], &["v"]);
-        untimely.timestamps = vec![1, 2];
-        assert_eq!(emit(0, untimely), FaultCode::BadColumn);
-    }
-
-    #[test]
-    fn emitting_under_the_keys_of_the_input_copies_and_charges_no_key() {
-        let mut frame = frame(Limits::default());
-        let mut dictionary = Dictionary::default();
-        (0..4096).for_each(|key: u32| dictionary.keys.push(&key.to_le_bytes()));
-        frame.input.dictionary = Arc::new(dictionary);
-        for key in 0..4096 {
-            frame.emit(0, batch(KeySource::InputKeys, &[key], &["v"])).unwrap();
+    /// Whether an import that depends on the call at hand is allowed.
+    fn check_call(&self, what: &str) -> Checked<()> {
+        if self.phase == Phase::Migrate {
+            let message = format!("{what} may not be used in `migrate`");
+            return fault(FaultCode::NotAllowedHere, message);
         }
-        assert_eq!(frame.take_emitted().count(), 4096);
-    }
-
-    #[test]
-    fn a_call_may_emit_so_much_and_no_more() {
-        let mut by_records = frame(Limits { emit_records: 2, ..Limits::default() });
-        let mut by_bytes = frame(Limits { emit_bytes: 1000, ..Limits::default() });
-        let three = || OutputBatch {
-            keys: KeySource::None,
-            key_of: vec![],
-            values: BytesColumn { data: vec![0; 6], ends: vec![] },
-            timestamps: vec![],
-        };
-        assert_eq!(refusal(by_records.emit(1, three())), FaultCode::EmitLimit);
-        let emits = (0..10).take_while(|_| by_bytes.emit(1, three()).is_ok()).count();
-        assert_eq!(emits, 3);
-        by_bytes.forget();
-        assert!(by_bytes.emit(1, three()).is_ok());
-    }
-
-    #[test]
-    fn random_bytes_are_the_same_when_a_call_is_made_again_and_others_in_the_next() {
-        let mut frame = frame(Limits::default());
-        let first = (frame.random(5).unwrap(), frame.random(5).unwrap());
-        assert_ne!(first.0, first.1);
-        frame.forget();
-        assert_eq!((frame.random(5).unwrap(), frame.random(5).unwrap()), first);
-        frame.begin(Phase::Process { keyed: false }, 2, 900);
-        assert_ne!(frame.random(5).unwrap(), first.0);
-        assert_eq!(frame.clock().unwrap(), 1000, "the clock never goes back");
-        assert_eq!(refusal(frame.random(RANDOM_BYTES_MAX + 1).map(drop)), FaultCode::HostCallLimit);
-    }
-
-    #[test]
-    fn each_import_has_its_place() {
-        let mut frame = frame(Limits::default());
-        assert_eq!(refusal(frame.state().map(drop)), FaultCode::NotAllowedHere);
-        frame.begin(Phase::Open, 2, 0);
-        assert_eq!(refusal(frame.state().map(drop)), FaultCode::NotAllowedHere);
-        let emitted = frame.emit(0, batch(KeySource::None, &[], &["v"]));
-        assert_eq!(refusal(emitted), FaultCode::NotAllowedHere);
-        assert_eq!(refusal(frame.put_metric(0, 1.0)), FaultCode::UnknownIndex);
-        frame.begin(Phase::Describe, 3, 0);
-        assert_eq!(refusal(frame.clock().map(drop)), FaultCode::NotAllowedHere);
-        assert_eq!(refusal(frame.random(1).map(drop)), FaultCode::NotAllowedHere);
-        assert_eq!(refusal(frame.check_described("the log")), FaultCode::NotAllowedHere);
+        self.check_described(what)
     }
 }

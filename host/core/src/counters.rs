@@ -25,6 +25,14 @@ pub struct TaskCounters {
     pub bytes_in: AtomicU64,
     /// Calls of the operator, polls of the source, writes to the sink.
     pub calls: AtomicU64,
+    /// Calls of the operator that were made again in a new sandbox.
+    pub retries: AtomicU64,
+    /// Batches that failed as a whole, and all of whose parts succeeded.
+    pub batch_splits: AtomicU64,
+    /// Records that were skipped or dead-lettered because they cannot be processed.
+    pub poison: AtomicU64,
+    /// Sandboxes made, the first one included.
+    pub instantiations: AtomicU64,
     /// Microseconds in steps of this task.
     pub busy_us: AtomicU64,
     /// Keys with state.

@@ -1,9 +1,12 @@
 //! What can go wrong in a call, kept apart by who is to blame.
 //!
-//! An operator's own `fatal`, a trap or limit of its sandbox, and a fault of the host never share a
-//! variant: the first two are the author's to mend, the last is ours and is blamed on nobody.
+//! An operator's own `fatal`, a trap or limit of its sandbox, a record that nobody can process, and a
+//! fault of the host never share a variant: the first three are the author's or the input's to mend, the
+//! last is ours and is blamed on nobody. Which faults are worth another try is said here, once for all.
 
 use std::fmt;
+
+use crate::poison::PoisonError;
 
 /// Why a host call or a call's output was refused. Stable names: users and scripts match on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,8 @@ pub enum FaultCode {
     Exit,
     /// The answer of `process` names records that are not in the batch.
     BadAnswer,
+    /// `save` answered more bytes than a snapshot in the operator's own memory may have.
+    SaveLimit,
     /// The job is being stopped; nobody is to blame.
     Stopped,
 }
@@ -67,9 +72,45 @@ impl FaultCode {
             Self::Trap => "TRAP",
             Self::Exit => "EXIT",
             Self::BadAnswer => "BAD_ANSWER",
+            Self::SaveLimit => "SAVE_LIMIT",
             Self::Stopped => "STOPPED",
         }
     }
+
+    /// What may help after a call that failed with this code.
+    pub fn remedy(self) -> Remedy {
+        match self {
+            Self::BadColumn
+            | Self::UnknownIndex
+            | Self::WrongStateKind
+            | Self::BadSlot
+            | Self::NotAllowedHere
+            | Self::MissingKey
+            | Self::ItemTooLarge
+            | Self::Trap
+            | Self::Exit
+            | Self::BadAnswer => Remedy::Repeat,
+            Self::EmitLimit
+            | Self::OverlayLimit
+            | Self::HostCallLimit
+            | Self::MemoryLimit
+            | Self::CpuLimit
+            | Self::StackLimit => Remedy::Halve,
+            // The quota is the task's, and what was saved is no record's doing.
+            Self::StateQuota | Self::SaveLimit | Self::Stopped => Remedy::None,
+        }
+    }
+}
+
+/// What may help after a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same call in a new sandbox; after that, fewer records.
+    Repeat,
+    /// Fewer records: the call was too much.
+    Halve,
+    /// Nothing: no record is to blame.
+    None,
 }
 
 impl fmt::Display for FaultCode {
@@ -101,13 +142,16 @@ pub enum Failure {
     /// The operator answered `fatal`: it cannot work. Its sandbox is healthy; the job fails.
     #[error("the operator gave up: {0}")]
     Fatal(String),
-    /// The operator could not process some records, and the job does not allow for that.
-    #[error("{records} of the batch's records could not be processed; the first: {reason}")]
-    Rejected {
-        /// How many.
-        records: usize,
-        /// The operator's words about the first.
-        reason: String,
+    /// A record that cannot be processed, and the job does not allow for it, or not for so many.
+    /// Terminal: another start would meet it again.
+    #[error(transparent)]
+    Poison(#[from] Box<PoisonError>),
+    /// An operator that keeps state in its own memory lost it with its sandbox. Only a restart from the
+    /// newest checkpoint brings it back.
+    #[error("the operator's state in its own memory was lost with its sandbox: {fault}")]
+    Lost {
+        /// What the sandbox died of.
+        fault: GuestFault,
     },
     /// The guest trapped or broke a limit. Its sandbox must be dropped.
     #[error(transparent)]

@@ -20,5 +20,6 @@ pub mod key_group;
 pub mod lane;
 pub mod limits;
 pub mod operator;
+pub mod poison;
 pub mod snapshot;
 pub mod state;

@@ -1,10 +1,12 @@
 //! The seam between a task and the code it runs.
 //!
-//! A task sees a sandbox (or, in benchmarks and tests, native code) only through [`OperatorInstance`].
-//! Everything that the code may do during a call, it does on the [`CallFrame`].
+//! A task sees a sandbox (or, in benchmarks and tests, native code) only through [`OperatorInstance`], and
+//! gets a new one, after the old one died, from an [`InstanceFactory`]. Everything that the code may do
+//! during a call, it does on the [`CallFrame`].
 
 use crate::call::CallFrame;
 use crate::failure::Failure;
+use crate::limits::MIB;
 
 /// What an operator learns when it is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,11 +36,30 @@ pub struct BadRecord {
     pub reason: String,
 }
 
+/// Bytes that an operator may save of the state in its own memory.
+pub const SAVED_BYTES_MAX: usize = 16 * MIB;
+
+/// Makes the instances of one task, one after the other.
+pub trait InstanceFactory: Send {
+    /// A new instance, not opened yet.
+    ///
+    /// # Errors
+    /// [`Failure::Guest`] when its start code traps or breaks a limit, [`Failure::Host`] when there is no
+    /// room for it.
+    fn instantiate(&mut self) -> Result<Box<dyn OperatorInstance>, Failure>;
+
+    /// Whether the operator keeps state in its own memory, so that an instance cannot be replaced, and
+    /// can save and restore it.
+    fn has_snapshot(&self) -> bool {
+        false
+    }
+}
+
 /// Runs one task's user code.
 ///
 /// Synchronous: called on the lane's thread, bounded by the instance's own limits. After any `Err` but
 /// [`Failure::Fatal`] the instance must be dropped. Effects are in the frame; the caller commits or
-/// aborts them.
+/// aborts them. The frame's input is as it was when a call returns, whatever it returns.
 pub trait OperatorInstance: Send {
     /// Called once, before anything else.
     ///
@@ -62,4 +83,22 @@ pub trait OperatorInstance: Send {
     /// # Errors
     /// See [`Failure`].
     fn close(&mut self, frame: &mut Box<CallFrame>) -> Result<(), Failure>;
+
+    /// All that the operator has to remember of its own memory.
+    ///
+    /// # Errors
+    /// See [`Failure`]; [`Failure::Host`] when the factory says that there is nothing to save.
+    fn save(&mut self, frame: &mut Box<CallFrame>) -> Result<Vec<u8>, Failure> {
+        let _ = frame;
+        Err(Failure::Host("the operator keeps no state in its own memory".to_owned()))
+    }
+
+    /// Takes back what `save` gave; called after `open`, before anything else.
+    ///
+    /// # Errors
+    /// As `save`.
+    fn restore(&mut self, frame: &mut Box<CallFrame>, saved: &[u8]) -> Result<(), Failure> {
+        let _ = (frame, saved);
+        Err(Failure::Host("the operator keeps no state in its own memory".to_owned()))
+    }
 }

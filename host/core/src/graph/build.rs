@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::problem::{GraphError, GraphProblem};
 use super::{Edge, EdgeKind, Graph, Node, NodeKind};
 use crate::describe::Description;
 use crate::ids::NodeId;
@@ -36,6 +37,9 @@ pub enum NodeSpecKind {
     Operator(Box<Description>),
     /// Writes records out.
     Sink,
+    /// Writes out the dead letters of the operators that `from` of its inputs names: a sink in every
+    /// other respect.
+    DeadLetters,
 }
 
 /// An edge as asked for.
@@ -43,113 +47,10 @@ pub enum NodeSpecKind {
 pub struct EdgeSpec {
     /// Input of the receiver by name; `None` means its only input.
     pub input: Option<String>,
-    /// `NODE` (its only output) or `NODE.OUTPUT`.
+    /// `NODE` (its only output) or `NODE.OUTPUT`; into a sink of dead letters the operator's `NODE`.
     pub from: String,
     /// Asked-for spread; `None` takes keyed for a keyed input and forward otherwise.
     pub kind: Option<EdgeKind>,
-}
-
-/// Why a graph is refused, and at which node and which of its input edges.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{node}: {problem}")]
-pub struct GraphError {
-    /// Name of the node.
-    pub node: String,
-    /// Index into the node's input edges, when one edge is to blame.
-    pub edge: Option<usize>,
-    /// What is wrong.
-    pub problem: GraphProblem,
-}
-
-/// What is wrong with a graph.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GraphProblem {
-    /// No node reads anything.
-    #[error("the job has no source")]
-    NoSource,
-    /// `from` names nothing.
-    #[error("nothing is called {name:?}{}", nearest.as_ref().map_or(String::new(), |n| format!("; did you mean {n:?}?")))]
-    UnknownNode {
-        /// The name.
-        name: String,
-        /// The closest existing name.
-        nearest: Option<String>,
-    },
-    /// `from` names a sink.
-    #[error("{0:?} is a sink and has no output")]
-    FromSink(String),
-    /// `from` names an output that does not exist.
-    #[error("{node:?} has no output {output:?}; it has {}", list(has))]
-    UnknownOutput {
-        /// Sending node.
-        node: String,
-        /// The output.
-        output: String,
-        /// What it has.
-        has: Vec<String>,
-    },
-    /// `from` names a node with several outputs (or none).
-    #[error("{node:?} has {} outputs: say which one, as in \"{node}.{}\"", has.len(), has.first().map_or("OUTPUT", |o| o))]
-    WhichOutput {
-        /// Sending node.
-        node: String,
-        /// What it has.
-        has: Vec<String>,
-    },
-    /// An input that the component does not have.
-    #[error("it has no input {input:?}; it has {}", list(has))]
-    UnknownInput {
-        /// The input.
-        input: String,
-        /// What it has.
-        has: Vec<String>,
-    },
-    /// `from` on a component with several inputs.
-    #[error("it has several inputs ({}): name each under `inputs`", list(has))]
-    WhichInput {
-        /// What it has.
-        has: Vec<String>,
-    },
-    /// An input that nothing is connected to.
-    #[error("nothing feeds its input {0:?}")]
-    UnconnectedInput(String),
-    /// A node without any input.
-    #[error("it has no input: say where its records come from with `from`")]
-    NoInput,
-    /// An edge into a keyed input that is not keyed.
-    #[error("its input {input:?} is keyed, so the edge must be keyed, not {kind}")]
-    NotKeyed {
-        /// The input.
-        input: String,
-        /// What was asked for.
-        kind: &'static str,
-    },
-    /// A keyed edge from records without keys.
-    #[error("{0:?} gives its records no key, but this edge needs one: set the source's `key`")]
-    KeylessSource(String),
-    /// Sender and receiver disagree on the size of a value.
-    #[error("{from:?} sends values of {}, but its input {input:?} takes values of {}", width(*sends), width(*takes))]
-    WidthMismatch {
-        /// Sending node and output.
-        from: String,
-        /// Receiving input.
-        input: String,
-        /// Width of the sender's values.
-        sends: Option<u32>,
-        /// Width that the receiver takes.
-        takes: Option<u32>,
-    },
-    /// The graph has a cycle through these nodes.
-    #[error("the graph has a cycle: {}", .0.join(" -> "))]
-    Cycle(Vec<String>),
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn width(width: Option<u32>) -> String {
-    width.map_or_else(|| "any size".to_owned(), |width| format!("{width} bytes"))
 }
 
 impl GraphSpec {
@@ -189,7 +90,7 @@ impl GraphSpec {
             kind: match &node.kind {
                 NodeSpecKind::Source { .. } => NodeKind::Source,
                 NodeSpecKind::Operator(description) => NodeKind::Operator((**description).clone()),
-                NodeSpecKind::Sink => NodeKind::Sink,
+                NodeSpecKind::Sink | NodeSpecKind::DeadLetters => NodeKind::Sink,
             },
             depth,
         });
@@ -202,6 +103,9 @@ impl GraphSpec {
         to: usize,
         spec: &EdgeSpec,
     ) -> Result<Edge, GraphProblem> {
+        if matches!(self.nodes[to].kind, NodeSpecKind::DeadLetters) {
+            return self.resolve_dead_letters(names, to, spec);
+        }
         let (from, output) = self.resolve_from(names, &spec.from)?;
         let input = self.resolve_input(to, spec.input.as_deref())?;
         let (keyed_input, input_name, takes) = match &self.nodes[to].kind {
@@ -232,6 +136,27 @@ impl GraphSpec {
         Ok(Edge { from: NodeId(from), output, to: NodeId(to), input, kind })
     }
 
+    /// An edge from the output behind those that the operator describes.
+    fn resolve_dead_letters(
+        &self,
+        names: &BTreeMap<&str, usize>,
+        to: usize,
+        spec: &EdgeSpec,
+    ) -> Result<Edge, GraphProblem> {
+        let Some(&from) = names.get(spec.from.as_str()) else {
+            return Err(unknown_node(names, &spec.from));
+        };
+        let NodeSpecKind::Operator(description) = &self.nodes[from].kind else {
+            return Err(GraphProblem::NoDeadLetters(spec.from.clone()));
+        };
+        let kind = spec.kind.unwrap_or(EdgeKind::Forward);
+        if kind == EdgeKind::Keyed {
+            return Err(GraphProblem::KeylessDeadLetters(spec.from.clone()));
+        }
+        let output = description.outputs.len();
+        Ok(Edge { from: NodeId(from), output, to: NodeId(to), input: 0, kind })
+    }
+
     /// Finds `NODE` or `NODE.OUTPUT`. A node name may itself hold dots; the whole name wins.
     fn resolve_from(
         &self,
@@ -243,15 +168,16 @@ impl GraphSpec {
             _ => (from, None),
         };
         let Some(&index) = names.get(node) else {
-            let nearest = nearest_name(node, names.keys().copied()).map(str::to_owned);
-            return Err(GraphProblem::UnknownNode { name: node.to_owned(), nearest });
+            return Err(unknown_node(names, node));
         };
         let has: Vec<String> = match &self.nodes[index].kind {
             NodeSpecKind::Source { .. } => vec!["out".to_owned()],
             NodeSpecKind::Operator(description) => {
                 description.outputs.iter().map(|output| output.name.clone()).collect()
             }
-            NodeSpecKind::Sink => return Err(GraphProblem::FromSink(node.to_owned())),
+            NodeSpecKind::Sink | NodeSpecKind::DeadLetters => {
+                return Err(GraphProblem::FromSink(node.to_owned()));
+            }
         };
         match output {
             None if has.len() == 1 => Ok((index, 0)),
@@ -288,7 +214,9 @@ impl GraphSpec {
         let fed = |input: usize| edges.iter().any(|e| e.to.0 == index && e.input == input);
         let problem = match &node.kind {
             NodeSpecKind::Source { .. } => None,
-            NodeSpecKind::Sink => (!fed(0)).then_some(GraphProblem::NoInput),
+            NodeSpecKind::Sink | NodeSpecKind::DeadLetters => {
+                (!fed(0)).then_some(GraphProblem::NoInput)
+            }
             NodeSpecKind::Operator(_) if node.inputs.is_empty() => Some(GraphProblem::NoInput),
             NodeSpecKind::Operator(description) => {
                 (0..description.inputs.len()).find(|input| !fed(*input)).map(|input| {
@@ -347,6 +275,11 @@ impl GraphSpec {
             path.push(upstream);
         }
     }
+}
+
+fn unknown_node(names: &BTreeMap<&str, usize>, name: &str) -> GraphProblem {
+    let nearest = nearest_name(name, names.keys().copied()).map(str::to_owned);
+    GraphProblem::UnknownNode { name: name.to_owned(), nearest }
 }
 
 /// The name among `names` that is close enough to `name` to be a slip of the fingers.

@@ -3,17 +3,21 @@
 //! [`GraphSpec`] is what a job file asks for; [`Graph`] is what passed validation. Everything that runs
 //! lanes takes a [`Graph`] and checks nothing again. Invariants of a [`Graph`]: acyclic; every input of
 //! every operator has at least one edge; an edge into a keyed input is keyed; a sink has an edge.
+//!
+//! An operator has one output more than it describes when something is fed by its dead letters: the records
+//! that it could not process, as lines of JSON without keys. The host emits there, the operator cannot.
 
 mod build;
+mod problem;
 #[cfg(test)]
 mod tests;
 
-pub use build::{
-    EdgeSpec, GraphError, GraphProblem, GraphSpec, NodeSpec, NodeSpecKind, nearest_name,
-};
+pub use build::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind, nearest_name};
+pub use problem::{GraphError, GraphProblem};
 
 use crate::describe::Description;
 use crate::ids::{EdgeId, NodeId};
+use crate::poison::DEAD_LETTERS;
 
 /// How records are spread over the lanes of the receiving node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +71,7 @@ pub struct Node {
 pub struct Edge {
     /// Sending node.
     pub from: NodeId,
-    /// Output of the sender (0 for a source).
+    /// Output of the sender (0 for a source); one behind the last described one for dead letters.
     pub output: usize,
     /// Receiving node.
     pub to: NodeId,
@@ -105,12 +109,29 @@ impl Graph {
             .map(|(index, edge)| (EdgeId(index), edge))
     }
 
-    /// Number of outputs of `node`.
+    /// Number of outputs of `node`, the one for dead letters included if there is one.
     pub fn outputs_of(&self, node: NodeId) -> usize {
         match &self.nodes[node.0].kind {
             NodeKind::Source => 1,
-            NodeKind::Operator(description) => description.outputs.len(),
+            NodeKind::Operator(description) => {
+                description.outputs.len() + usize::from(self.has_dead_letters(node))
+            }
             NodeKind::Sink => 0,
+        }
+    }
+
+    /// Whether something is fed by the dead letters of `node`.
+    pub fn has_dead_letters(&self, node: NodeId) -> bool {
+        let NodeKind::Operator(description) = &self.nodes[node.0].kind else { return false };
+        self.edges_from(node, description.outputs.len()).next().is_some()
+    }
+
+    /// The name of `output` of `node`, as people see it: `None` when it has no name of its own.
+    pub fn output_name(&self, node: NodeId, output: usize) -> Option<&str> {
+        let NodeKind::Operator(description) = &self.nodes[node.0].kind else { return None };
+        match description.outputs.get(output) {
+            Some(described) => Some(&described.name),
+            None => (output == description.outputs.len()).then_some(DEAD_LETTERS),
         }
     }
 }

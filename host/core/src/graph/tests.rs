@@ -110,3 +110,46 @@ fn a_cycle_is_refused_with_its_way() {
     let nodes = vec![source("s", true), operator("op", None, both("s", "op.x"))];
     assert_eq!(refusal(nodes).problem, GraphProblem::Cycle(vec!["op".into(), "op".into()]));
 }
+
+fn dead_letters(edges: Vec<EdgeSpec>) -> NodeSpec {
+    NodeSpec { name: "dead".into(), kind: NodeSpecKind::DeadLetters, inputs: edges }
+}
+
+#[test]
+fn dead_letters_leave_by_one_output_more_than_described() {
+    let one = operator("one", None, both("s", "s"));
+    let two = operator("two", None, both("one.x", "one.y"));
+    let nodes = vec![source("s", true), one, two, dead_letters(vec![from("one"), from("two")])];
+    let graph = GraphSpec { nodes }.validate().expect("a valid graph");
+    let dead = NodeId(3);
+    assert_eq!(graph.nodes[dead.0].kind, NodeKind::Sink);
+    let edges: Vec<_> = graph.edges_into(dead).map(|(_, e)| (e.from, e.output, e.kind)).collect();
+    let expected = [(NodeId(1), 2, EdgeKind::Forward), (NodeId(2), 2, EdgeKind::Forward)];
+    assert_eq!(edges, expected);
+    assert_eq!((graph.outputs_of(NodeId(1)), graph.has_dead_letters(NodeId(1))), (3, true));
+    assert_eq!(graph.output_name(NodeId(1), 0), Some("x"));
+    assert_eq!(graph.output_name(NodeId(1), 2), Some("dead-letters"));
+    assert_eq!((graph.output_name(NodeId(0), 0), graph.output_name(dead, 0)), (None, None));
+}
+
+#[test]
+fn an_operator_without_dead_letters_has_the_outputs_that_it_describes() {
+    let nodes =
+        vec![source("s", true), operator("op", None, both("s", "s")), sink("out", from("op.x"))];
+    let graph = GraphSpec { nodes }.validate().expect("a valid graph");
+    assert_eq!((graph.outputs_of(NodeId(1)), graph.has_dead_letters(NodeId(1))), (2, false));
+}
+
+#[test]
+fn only_operators_have_dead_letters_and_those_carry_no_key() {
+    let with = |edges| {
+        let op = operator("op", None, both("s", "s"));
+        refusal(vec![source("s", true), op, sink("out", from("op.x")), dead_letters(edges)]).problem
+    };
+    assert_eq!(with(vec![from("s")]), GraphProblem::NoDeadLetters("s".into()));
+    assert_eq!(with(vec![from("out")]), GraphProblem::NoDeadLetters("out".into()));
+    assert!(matches!(with(vec![from("op.x")]), GraphProblem::UnknownNode { .. }));
+    let keyed = EdgeSpec { input: None, from: "op".into(), kind: Some(EdgeKind::Keyed) };
+    assert_eq!(with(vec![keyed]), GraphProblem::KeylessDeadLetters("op".into()));
+    assert_eq!(with(vec![]), GraphProblem::NoInput);
+}

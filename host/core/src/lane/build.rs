@@ -45,24 +45,18 @@ pub struct LaneParts {
     pub operators: BTreeMap<NodeId, OperatorParts>,
     /// The lane's part of each sink.
     pub sinks: BTreeMap<NodeId, Box<dyn SinkWriter>>,
-    /// What the tasks of operators were at the checkpoint that the job starts from. Their keyed state is in
+    /// Where the tasks of operators stood at the checkpoint that the job starts from. Their state is in
     /// `operators` already.
     pub restored: BTreeMap<NodeId, RestoredTask>,
 }
 
-/// What an operator's task was at the checkpoint that the job starts from.
-#[derive(Clone, Debug, Default)]
+/// Where the task of an operator stood at the checkpoint that the job starts from.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RestoredTask {
     /// `close` has run.
     pub closed: bool,
-    /// The task's clock, in milliseconds since the Unix epoch.
-    pub clock_ms: i64,
-    /// Calls made so far.
-    pub calls: u64,
     /// The checkpoint holds exactly this task's keyed state, so the next snapshot needs only what changes.
     pub has_base: bool,
-    /// What the operator itself saved.
-    pub saved: Option<Vec<u8>>,
 }
 
 type Queues = BTreeMap<(EdgeId, LaneId, LaneId), Arc<Queue>>;
@@ -149,11 +143,10 @@ fn node_work(id: TaskId, parts: &mut LaneParts) -> (NodeWork, NodePhase) {
         return (NodeWork::Source(reader), NodePhase::Running);
     }
     if let Some(operator) = parts.operators.remove(&node) {
-        let mut task = OperatorTask::new(operator);
+        let task = OperatorTask::new(operator);
         let restored = parts.restored.remove(&node).unwrap_or_default();
         let phase = if restored.closed { NodePhase::Done } else { NodePhase::Running };
         let snapshots = OperatorSnapshots::new(restored.has_base);
-        task.resume(restored);
         return (NodeWork::Operator(Box::new(task), snapshots), phase);
     }
     let sink = parts.sinks.remove(&node);

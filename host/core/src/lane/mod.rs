@@ -25,7 +25,7 @@ pub use alignment::BarrierMode;
 pub use build::{LaneParts, LaneSettings, RestoredTask, build_lanes};
 pub use queue::{Message, Queue, Wakers};
 pub use schedule::{SOURCE_EVERY_STEPS, Schedule};
-pub use task::OperatorParts;
+pub use task::{OperatorParts, TaskStart};
 
 use crate::checkpoint::Barrier;
 use crate::connector::ConnectorError;

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use super::{BarrierMode, LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes};
+use super::{
+    BarrierMode, LaneParts, LaneSettings, OperatorParts, StepOutcome, TaskStart, build_lanes,
+};
 use crate::batch::{Batch, Dictionary, RecordKeys};
 use crate::call::{CallFrame, CallRules, KeySource, OutputBatch};
 use crate::checkpoint::{CheckpointListener, SnapshotUpload, TaskAck, UploadTask};
@@ -20,7 +22,8 @@ use crate::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
 use crate::ids::{CheckpointId, LaneId, NodeId, Now};
 use crate::key_group::Assignment;
 use crate::limits::{CALL_STATE_BYTES_MAX, Limits, MIB};
-use crate::operator::{BadRecord, OpenContext, OperatorInstance};
+use crate::operator::{BadRecord, InstanceFactory, OpenContext, OperatorInstance};
+use crate::poison::PoisonRules;
 use crate::state::TaskState;
 use crate::state::memory::MemoryBackend;
 
@@ -50,6 +53,12 @@ impl OperatorInstance for Hoarder {
 
     fn close(&mut self, _: &mut Box<CallFrame>) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+impl InstanceFactory for Hoarder {
+    fn instantiate(&mut self) -> Result<Box<dyn OperatorInstance>, Failure> {
+        Ok(Box::new(Self { calls: self.calls.clone() }))
     }
 }
 
@@ -169,10 +178,12 @@ fn a_batch_with_too_much_state_is_called_in_parts_one_a_step_in_order() {
         random_key: [0; 32],
     });
     let operator = OperatorParts {
-        instance: Box::new(Hoarder { calls: calls.clone() }),
+        factory: Box::new(Hoarder { calls: calls.clone() }),
         rules,
         state: Some(Box::new(state)),
         context: OpenContext::default(),
+        poison: PoisonRules::default(),
+        start: TaskStart::default(),
     };
     let mut parts = LaneParts::default();
     parts.sources.insert(NodeId(0), Box::new(Rounds(2)));
