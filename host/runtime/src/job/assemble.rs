@@ -118,7 +118,7 @@ fn parts_of_lane(
         let state = states.remove(&(node, lane));
         parts.operators.insert(node, operator_parts(job, basis, index, node, lane, line, state)?);
         if let Some(restored) = basis.tasks.get(&(node, lane)) {
-            parts.restored.insert(node, restored.task.clone());
+            parts.restored.insert(node, restored.restored);
         }
     }
     for ((plan, sink), node) in job.plan.sinks.iter().zip(&mut job.sinks).zip(&mut nodes) {
@@ -158,7 +158,7 @@ fn operator_parts(
         operator: plan.name.clone(),
         task: lane.0 as u32,
     };
-    let instances = Box::new(Instances {
+    let factory = Box::new(Instances {
         component: job.components[index].clone(),
         rules: rules.clone(),
         identity,
@@ -174,7 +174,8 @@ fn operator_parts(
         incarnation: incarnation.0,
         config: plan.config.clone(),
     };
-    Ok(OperatorParts { instances, rules, state, context, poison: plan.poison })
+    let start = basis.tasks.get(&(node, lane)).map(|task| task.start.clone()).unwrap_or_default();
+    Ok(OperatorParts { factory, rules, state, context, poison: plan.poison, start })
 }
 
 /// Makes the sandboxes of one task.

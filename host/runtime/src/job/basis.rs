@@ -17,7 +17,7 @@ use tidemill_core::describe::StateDescription;
 use tidemill_core::graph::NodeKind;
 use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
 use tidemill_core::key_group::Assignment;
-use tidemill_core::lane::RestoredTask;
+use tidemill_core::lane::{RestoredTask, TaskStart};
 
 use super::chance;
 use super::{Job, JobError};
@@ -45,8 +45,10 @@ pub(super) struct TaskBasis {
     pub(super) chains: Vec<Vec<SnapshotFile>>,
     /// The states that they hold.
     pub(super) states: Vec<StateDescription>,
-    /// What else the task was.
-    pub(super) task: RestoredTask,
+    /// Its clock, its calls, what the operator itself saved.
+    pub(super) start: TaskStart,
+    /// Whether it had closed, and whether its chain is its own.
+    pub(super) restored: RestoredTask,
 }
 
 /// The roles of all nodes, in the order of the graph: sources, operators, sinks.
@@ -151,9 +153,10 @@ fn task_basis(
         let own = snapshot.tasks.iter().find(|task| task.lane as usize == lane.0);
         let own = own.ok_or_else(|| damaged("a task is missing in it"))?.clone();
         let TaskSnapshot { closed, clock_ms, calls, files, saved, .. } = own;
-        let task = RestoredTask { closed, clock_ms, calls, has_base: is_same, saved };
+        let start = TaskStart { clock_ms, calls, saved };
+        let restored = RestoredTask { closed, has_base: is_same };
         let chains = if files.is_empty() { Vec::new() } else { vec![files] };
-        return Ok(TaskBasis { chains, states, task });
+        return Ok(TaskBasis { chains, states, start, restored });
     }
     if snapshot.tasks.iter().any(|task| task.saved.is_some()) {
         return Err(JobError::Incompatible {
@@ -166,15 +169,16 @@ fn task_basis(
         });
     }
     // A key group may come from any task of then, so each task of now looks into all of their files.
-    let task = RestoredTask {
-        closed: snapshot.tasks.iter().all(|task| task.closed),
+    let start = TaskStart {
         clock_ms: snapshot.tasks.iter().map(|task| task.clock_ms).max().unwrap_or(0),
         calls: snapshot.tasks.iter().map(|task| task.calls).max().unwrap_or(0),
-        has_base: false,
         saved: None,
     };
+    let closed = snapshot.tasks.iter().all(|task| task.closed);
+    let restored = RestoredTask { closed, has_base: false };
     let chains = snapshot.tasks.iter().map(|task| task.files.clone());
-    Ok(TaskBasis { chains: chains.filter(|c| !c.is_empty()).collect(), states, task })
+    let chains = chains.filter(|chain| !chain.is_empty()).collect();
+    Ok(TaskBasis { chains, states, start, restored })
 }
 
 /// Writers of lanes that are gone are gone on with by others.
