@@ -162,22 +162,3 @@ pub trait StateBackend: Send {
     /// How much is held.
     fn usage(&self) -> StateUsage;
 }
-
-/// STUB
-#[derive(Clone, Copy)]
-pub struct EncodeBudget {
-    pub entries: usize,
-    pub bytes: usize,
-}
-/// STUB
-pub struct EncodeStep {
-    pub segments: Vec<crate::snapshot::Segment>,
-    pub done: bool,
-}
-impl TaskState {
-    pub fn freeze(&mut self, _full: bool) {}
-    pub fn encode(&mut self, _b: EncodeBudget) -> EncodeStep {
-        EncodeStep { segments: vec![], done: true }
-    }
-    pub fn settle_snapshot(&mut self, _c: bool) {}
-}

@@ -1,3 +1,0 @@
-//! STUB
-/// STUB
-pub struct Segment;
