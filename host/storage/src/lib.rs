@@ -9,6 +9,7 @@
 pub mod artefact_dir;
 pub mod data_dir;
 mod error;
+pub mod event_log;
 pub mod files;
 pub mod output;
 mod pool;

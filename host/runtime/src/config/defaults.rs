@@ -1,13 +1,17 @@
 //! Every default and bound of the job file, in one place.
 //!
 //! Limits of sandboxes are not here: their defaults are the host's own,
-//! [`Limits::default`](tidemill_core::limits::Limits).
+//! [`Limits::default`](tidemill_core::limits::Limits). Nor are the parameters of restart strategies,
+//! whose defaults are those of [`tidemill_core::restart`].
 
 use std::ops::RangeInclusive;
 
 use tidemill_core::limits;
 
-use super::raw::{CompressionWord, EncodingWord, FieldWord, InputFormat, OutputFormat, StreamWord};
+use super::raw::{
+    CheckpointingWord, CompressionWord, EncodingWord, FieldWord, InputFormat, OutputFormat,
+    PoisonWord, StreamWord, WalWord,
+};
 
 /// Lanes of a job.
 pub(super) const PARALLELISM: u64 = 1;
@@ -39,6 +43,39 @@ pub(super) const OUTPUT_FORMAT: OutputFormat = OutputFormat::Raw;
 pub(super) const VALUE_TYPE: FieldWord = FieldWord::Text;
 /// How written files are compressed.
 pub(super) const COMPRESSION: CompressionWord = CompressionWord::None;
+/// What checkpoints promise.
+pub(super) const CHECKPOINTING_MODE: CheckpointingWord = CheckpointingWord::ExactlyOnce;
+/// Microseconds from the start of a checkpoint to the start of the next.
+pub(super) const CHECKPOINT_INTERVAL_US: u64 = 10 * SECOND_US;
+/// Microseconds from the end of a checkpoint to the start of the next.
+pub(super) const MIN_PAUSE_US: u64 = 0;
+/// Microseconds that a checkpoint may take.
+pub(super) const CHECKPOINT_TIMEOUT_US: u64 = 60 * SECOND_US;
+/// Checkpoints in a row that may fail.
+pub(super) const TOLERABLE_FAILED_CHECKPOINTS: u64 = 3;
+/// Completed checkpoints that are kept.
+pub(super) const CHECKPOINTS_RETAINED: u64 = 3;
+/// Microseconds between two looks at the lanes.
+pub(super) const HEARTBEAT_INTERVAL_US: u64 = SECOND_US;
+/// Microseconds without advance that fail a job.
+pub(super) const HEARTBEAT_TIMEOUT_US: u64 = 5 * SECOND_US;
+/// Microseconds that a stop may take.
+pub(super) const STOP_TIMEOUT_US: u64 = 30 * SECOND_US;
+/// Microseconds that a restart waits for storage.
+pub(super) const STORAGE_TIMEOUT_US: u64 = 30 * SECOND_US;
+/// Which input is logged.
+pub(super) const WAL: WalWord = WalWord::Auto;
+/// Bytes of the input log.
+pub(super) const WAL_QUOTA_BYTES: u64 = 1024 * limits::MIB as u64;
+/// What happens to poison records.
+pub(super) const ON_POISON: PoisonWord = PoisonWord::Fail;
+/// Poison records per minute of an operator.
+pub(super) const POISON_LIMIT: u64 = 100;
+/// Where dead letters go, beside the job file.
+pub(super) const DEAD_LETTER_DIR: &str = "dead-letters";
+
+const SECOND_US: u64 = 1_000_000;
+const DAY_US: u64 = 24 * 3_600 * SECOND_US;
 
 /// Lanes of a job.
 pub(super) const PARALLELISM_BOUNDS: RangeInclusive<u64> = 1..=limits::PARALLELISM_MAX as u64;
@@ -62,6 +99,39 @@ pub(super) const SPLIT_BYTES_BOUNDS: RangeInclusive<u64> =
 pub(super) const PARTITIONS_BOUNDS: RangeInclusive<u64> = 1..=4096;
 /// Number of generated records.
 pub(super) const EVENTS_BOUNDS: RangeInclusive<u64> = 1..=i64::MAX as u64;
+/// Microseconds of the checkpoint interval. Below 10 ms a job would do little else.
+pub(super) const CHECKPOINT_INTERVAL_BOUNDS_US: RangeInclusive<u64> = 10_000..=DAY_US;
+/// Microseconds of the pause between checkpoints.
+pub(super) const MIN_PAUSE_BOUNDS_US: RangeInclusive<u64> = 0..=DAY_US;
+/// Microseconds of a checkpoint.
+pub(super) const CHECKPOINT_TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 1_000..=DAY_US;
+/// Checkpoints in a row that may fail.
+pub(super) const TOLERABLE_FAILED_CHECKPOINTS_BOUNDS: RangeInclusive<u64> = 0..=u32::MAX as u64;
+/// Completed checkpoints that are kept; without one there is nothing to go on from.
+pub(super) const CHECKPOINTS_RETAINED_BOUNDS: RangeInclusive<u64> = 1..=1_000;
+/// Microseconds between two looks at the lanes.
+pub(super) const HEARTBEAT_INTERVAL_BOUNDS_US: RangeInclusive<u64> = 10_000..=3_600 * SECOND_US;
+/// Microseconds without advance. Below 100 ms a busy machine would look like a stuck lane.
+pub(super) const HEARTBEAT_TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 100_000..=DAY_US;
+/// Microseconds of a stop, and of the wait for storage.
+pub(super) const TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 1_000..=DAY_US;
+/// Bytes of the input log.
+pub(super) const WAL_QUOTA_BOUNDS: RangeInclusive<u64> =
+    limits::MIB as u64..=16 * 1024 * 1024 * limits::MIB as u64;
+/// Poison records per minute. None at all is `on-poison = "fail"`.
+pub(super) const POISON_LIMIT_BOUNDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// Microseconds before a restart of `fixed-delay` or `failure-rate`.
+pub(super) const RESTART_DELAY_BOUNDS_US: RangeInclusive<u64> = 0..=DAY_US;
+/// Microseconds of a backoff. Flink's least.
+pub(super) const BACKOFF_BOUNDS_US: RangeInclusive<u64> = 1_000..=DAY_US;
+/// Microseconds over which failures are counted, or after which they are forgotten: up to a year.
+pub(super) const RESTART_WINDOW_BOUNDS_US: RangeInclusive<u64> = 1_000..=31_557_600 * SECOND_US;
+/// Growth of a backoff.
+pub(super) const BACKOFF_MULTIPLIER_BOUNDS: RangeInclusive<f64> = 1.0..=100.0;
+/// The part of chance in a backoff.
+pub(super) const JITTER_FACTOR_BOUNDS: RangeInclusive<f64> = 0.0..=1.0;
+/// Restarts of `fixed-delay`; none at all is `none`.
+pub(super) const RESTART_ATTEMPTS_BOUNDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 
 /// Bytes of a job's name; it becomes a directory.
 pub(super) const JOB_NAME_BYTES_MAX: usize = 63;

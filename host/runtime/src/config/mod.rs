@@ -27,7 +27,10 @@ mod text;
 mod tests;
 
 pub use error::ConfigError;
-pub use plan::{JobPlan, Locations, OperatorPlan, Part, SinkPlan, SourcePlan};
+pub use plan::{
+    CheckpointPlan, CheckpointingMode, HeartbeatPlan, JobPlan, Locations, OnPoison, OperatorPlan,
+    Part, PoisonPlan, SinkPlan, SourcePlan, TimeoutPlan, WalMode, WalPlan,
+};
 pub use problem::Problem;
 pub(crate) use scalar::{format_duration_us, format_size};
 pub use schema::job_schema;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use tidemill_core::connector::BatchTarget;
 use tidemill_core::graph::{EdgeSpec, GraphError};
 use tidemill_core::limits::Limits;
+use tidemill_core::restart::RestartStrategy;
 
 use super::error::ConfigError;
 use super::problem::{Problem, Rejection};
@@ -35,6 +36,18 @@ pub struct JobPlan {
     pub queue_bytes: usize,
     /// Milliseconds after which keyed state that is not written is removed.
     pub state_timeout_ms: Option<u64>,
+    /// When and how checkpoints are taken.
+    pub checkpoints: CheckpointPlan,
+    /// How it is noticed that a lane is stuck.
+    pub heartbeat: HeartbeatPlan,
+    /// How long the job waits for its own end.
+    pub timeouts: TimeoutPlan,
+    /// What is logged, and how much of it.
+    pub wal: WalPlan,
+    /// Whether and when the job is started again after a failure.
+    pub restart: RestartStrategy,
+    /// Absolute directory of the dead letters of all operators; `None` when no operator writes any.
+    pub dead_letter_dir: Option<PathBuf>,
     /// Sources, in the order of the file.
     pub sources: Vec<SourcePlan>,
     /// Operators, in the order of the file.
@@ -67,6 +80,8 @@ pub struct OperatorPlan {
     pub config: Vec<(String, String)>,
     /// Limits of its sandboxes.
     pub limits: Limits,
+    /// What happens to records that it cannot process.
+    pub poison: PoisonPlan,
 }
 
 /// A sink.
@@ -78,6 +93,91 @@ pub struct SinkPlan {
     pub inputs: Vec<EdgeSpec>,
     /// Where it writes.
     pub settings: SinkSettings,
+}
+
+/// When and how checkpoints are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointPlan {
+    /// What they promise.
+    pub mode: CheckpointingMode,
+    /// Milliseconds from the start of one to the start of the next.
+    pub interval_ms: u64,
+    /// Milliseconds from the end of one to the start of the next, at least; 0 for no such pause.
+    pub min_pause_ms: u64,
+    /// Milliseconds after which one is aborted.
+    pub timeout_ms: u64,
+    /// How many in a row may fail; with one more the job fails.
+    pub tolerable_failures: u32,
+    /// Completed ones that are kept, at least 1.
+    pub retained: usize,
+    /// Absolute directory that they lie in; `None` for the job's data directory.
+    pub directory: Option<PathBuf>,
+}
+
+/// How often the effects of a record are in state and output after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointingMode {
+    /// Once: channels wait at a barrier for the others.
+    ExactlyOnce,
+    /// Once or more: channels are never blocked, and the snapshot is taken at the last barrier.
+    AtLeastOnce,
+}
+
+/// How it is noticed that a lane is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatPlan {
+    /// Milliseconds between two looks at the lanes.
+    pub interval_ms: u64,
+    /// Milliseconds without advance that fail the job; more than `interval_ms`.
+    pub timeout_ms: u64,
+}
+
+/// How long the job waits for its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutPlan {
+    /// Milliseconds that a stop may take, its last checkpoint included.
+    pub stop_ms: u64,
+    /// Milliseconds that a restart waits for the storage operations of the incarnation before.
+    pub storage_ms: u64,
+}
+
+/// What is logged, and how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalPlan {
+    /// Which input.
+    pub mode: WalMode,
+    /// Bytes of the log at most.
+    pub quota_bytes: u64,
+}
+
+/// Which input is logged before it is processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalMode {
+    /// Of sources that cannot be read a second time: tcp and stdin.
+    Auto,
+    /// Of all sources.
+    Inputs,
+}
+
+/// What happens to records that an operator cannot process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoisonPlan {
+    /// What is done with one.
+    pub on_poison: OnPoison,
+    /// How many are skipped or dead-lettered in a minute; with one more the job fails. Always the same when
+    /// the first one fails the job, so that equal rules are equal plans.
+    pub limit_per_minute: u32,
+}
+
+/// What is done with a record that an operator cannot process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPoison {
+    /// The job fails, and is not restarted.
+    Fail,
+    /// It is left out and counted.
+    Skip,
+    /// It is written to the directory of dead letters.
+    DeadLetter,
 }
 
 /// Where each node of a plan was written. Cheap to clone; empty for a plan without a file.

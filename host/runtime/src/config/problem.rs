@@ -124,6 +124,32 @@ pub enum Problem {
         /// What to do.
         help: &'static str,
     },
+    /// Two settings of which one must be the larger.
+    #[error("`{name}` is {found}, but must be {rule} `{other}`, which is {other_value}")]
+    TooSmall {
+        /// The setting.
+        name: &'static str,
+        /// What was given or is its default.
+        found: String,
+        /// "more than" or "at least".
+        rule: &'static str,
+        /// The setting that it is compared with.
+        other: &'static str,
+        /// What that was given or is its default.
+        other_value: String,
+    },
+    /// A parameter of another restart strategy.
+    #[error("`{name}` is a parameter of {}, not of `{strategy}`", list(owners))]
+    ForeignParameter {
+        /// The parameter.
+        name: &'static str,
+        /// The strategies that have it.
+        owners: Vec<&'static str>,
+        /// The strategy asked for.
+        strategy: &'static str,
+        /// The parameters that this one has.
+        known: &'static [&'static str],
+    },
     /// A broken rule of the graph.
     #[error("{0}")]
     Graph(GraphProblem),
@@ -176,6 +202,15 @@ impl Problem {
             }
             Self::Pointless { help, .. } => Some((*help).to_owned()),
             Self::SetBelowValue(_) => Some("override the whole value instead".to_owned()),
+            Self::TooSmall { name, other, .. } => {
+                Some(format!("raise `{name}`, or lower `{other}`"))
+            }
+            Self::ForeignParameter { strategy, known: [], .. } => {
+                Some(format!("`{strategy}` has no parameters: remove it, or set another `type`"))
+            }
+            Self::ForeignParameter { strategy, known, .. } => {
+                Some(format!("`{strategy}` has {}; or set another `type`", list(known)))
+            }
             Self::Graph(problem) => graph_help(problem),
             Self::Syntax(_) | Self::BadSet(_) | Self::OutOfRange { .. } | Self::Other(_) => None,
         }

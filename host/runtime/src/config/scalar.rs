@@ -74,6 +74,10 @@ pub(super) struct Time(pub(super) Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Whole(pub(super) u64);
 
+/// A number that need not be whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ratio(pub(super) f64);
+
 /// A configuration value of an operator; operators see text only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConfigText(pub(super) String);
@@ -81,6 +85,7 @@ pub(super) struct ConfigText(pub(super) String);
 const SIZE: &str = "a size such as \"64MiB\", or a number of bytes";
 const TIME: &str = "a duration such as \"500ms\" or \"1h\", or a number of milliseconds";
 const WHOLE: &str = "a whole number, 0 or more";
+const RATIO: &str = "a number";
 const CONFIG_TEXT: &str = "a string, a number or a boolean";
 
 const SIZE_UNITS: [(&str, u64); 8] = [
@@ -203,6 +208,30 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RatioVisitor)
+    }
+}
+
+struct RatioVisitor;
+
+impl Visitor<'_> for RatioVisitor {
+    type Value = Ratio;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(RATIO)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Ratio, E> {
+        Ok(Ratio(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Ratio, E> {
+        Ok(Ratio(number))
+    }
+}
+
 impl<'de> Deserialize<'de> for ConfigText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ConfigTextVisitor)
@@ -263,6 +292,7 @@ scalar_schema!(Time, {
     "minimum": 0
 });
 scalar_schema!(Whole, { "description": "A whole number.", "type": "integer", "minimum": 0 });
+scalar_schema!(Ratio, { "description": "A number.", "type": "number" });
 scalar_schema!(ConfigText, {
     "description": "A configuration value; the operator receives it as text.",
     "type": ["string", "integer", "number", "boolean"]

@@ -6,12 +6,14 @@
 use std::ops::RangeInclusive;
 
 use schemars::generate::SchemaSettings;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::defaults;
 use super::raw::RawJob;
 use super::scalar::{format_duration_us, format_size};
 use tidemill_core::limits::{self, Limits};
+use tidemill_core::restart::{ExponentialDelay, FailureRate, FixedDelay, RestartStrategy};
 
 const JOB_NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
 const NODE_NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]*$";
@@ -34,10 +36,116 @@ pub fn job_schema() -> Value {
     size(&mut job["queue-bytes"], defaults::QUEUE_BYTES, defaults::QUEUE_BYTES_BOUNDS);
     time(&mut job["linger"], defaults::LINGER_US);
     job["state-backend"]["default"] = json!("memory");
+    durability(job);
     let definitions = &mut schema["$defs"];
     connectors(definitions);
+    restart_strategies(&mut definitions["RestartStrategy"]);
+    let operator = &mut definitions["Operator"]["properties"];
+    // No default: what an operator leaves out, it takes from the job.
+    range(&mut operator["poison-limit"], defaults::POISON_LIMIT_BOUNDS);
     limit_defaults(&mut definitions["Limits"]["properties"]);
     schema
+}
+
+fn durability(job: &mut Value) {
+    job["checkpointing-mode"]["default"] = json!(defaults::CHECKPOINTING_MODE);
+    job["wal"]["default"] = json!(defaults::WAL);
+    job["on-poison"]["default"] = json!(defaults::ON_POISON);
+    job["dead-letter-dir"]["default"] = json!(defaults::DEAD_LETTER_DIR);
+    job["restart-strategy"]["default"] = json!(RestartStrategy::default().name());
+    let times = [
+        (
+            "checkpoint-interval",
+            defaults::CHECKPOINT_INTERVAL_US,
+            defaults::CHECKPOINT_INTERVAL_BOUNDS_US,
+        ),
+        ("min-pause-between-checkpoints", defaults::MIN_PAUSE_US, defaults::MIN_PAUSE_BOUNDS_US),
+        (
+            "checkpoint-timeout",
+            defaults::CHECKPOINT_TIMEOUT_US,
+            defaults::CHECKPOINT_TIMEOUT_BOUNDS_US,
+        ),
+        (
+            "heartbeat-interval",
+            defaults::HEARTBEAT_INTERVAL_US,
+            defaults::HEARTBEAT_INTERVAL_BOUNDS_US,
+        ),
+        (
+            "heartbeat-timeout",
+            defaults::HEARTBEAT_TIMEOUT_US,
+            defaults::HEARTBEAT_TIMEOUT_BOUNDS_US,
+        ),
+        ("stop-timeout", defaults::STOP_TIMEOUT_US, defaults::TIMEOUT_BOUNDS_US),
+        ("storage-timeout", defaults::STORAGE_TIMEOUT_US, defaults::TIMEOUT_BOUNDS_US),
+    ];
+    for (name, default_us, bounds_us) in times {
+        time_within(&mut job[name], default_us, &bounds_us);
+    }
+    let numbers = [
+        (
+            "tolerable-failed-checkpoints",
+            defaults::TOLERABLE_FAILED_CHECKPOINTS,
+            defaults::TOLERABLE_FAILED_CHECKPOINTS_BOUNDS,
+        ),
+        (
+            "checkpoints-retained",
+            defaults::CHECKPOINTS_RETAINED,
+            defaults::CHECKPOINTS_RETAINED_BOUNDS,
+        ),
+        ("poison-limit", defaults::POISON_LIMIT, defaults::POISON_LIMIT_BOUNDS),
+    ];
+    for (name, default, bounds) in numbers {
+        number(&mut job[name], default, bounds);
+    }
+    size(&mut job["wal-quota"], defaults::WAL_QUOTA_BYTES, defaults::WAL_QUOTA_BOUNDS);
+}
+
+/// Defaults and bounds of the parameters of each strategy.
+fn restart_strategies(schema: &mut Value) {
+    let exponential = ExponentialDelay::default();
+    let (fixed, rate) = (FixedDelay::default(), FailureRate::default());
+    for table in schema["anyOf"][1]["oneOf"].as_array_mut().into_iter().flatten() {
+        let parameters = &mut table["properties"];
+        let strategy = parameters["type"]["const"].as_str().unwrap_or_default().to_owned();
+        let mut time = |name: &str, default_ms: u64, bounds_us: RangeInclusive<u64>| {
+            time_within(&mut parameters[name], default_ms * 1_000, &bounds_us);
+        };
+        match strategy.as_str() {
+            "exponential-delay" => {
+                let backoff = defaults::BACKOFF_BOUNDS_US;
+                time("initial-backoff", exponential.initial_backoff_ms, backoff.clone());
+                time("max-backoff", exponential.max_backoff_ms, backoff);
+                let threshold_ms = exponential.reset_backoff_threshold_ms;
+                time("reset-backoff-threshold", threshold_ms, defaults::RESTART_WINDOW_BOUNDS_US);
+                ratio(
+                    &mut parameters["backoff-multiplier"],
+                    exponential.backoff_multiplier,
+                    defaults::BACKOFF_MULTIPLIER_BOUNDS,
+                );
+                ratio(
+                    &mut parameters["jitter-factor"],
+                    exponential.jitter_factor,
+                    defaults::JITTER_FACTOR_BOUNDS,
+                );
+                let attempts = &mut parameters["attempts-before-reset-backoff"];
+                range(attempts, defaults::RESTART_ATTEMPTS_BOUNDS);
+            }
+            "fixed-delay" => {
+                time("delay", fixed.delay_ms, defaults::RESTART_DELAY_BOUNDS_US);
+                let attempts = &mut parameters["attempts"];
+                number(attempts, fixed.attempts.into(), defaults::RESTART_ATTEMPTS_BOUNDS);
+            }
+            "failure-rate" => {
+                time("delay", rate.delay_ms, defaults::RESTART_DELAY_BOUNDS_US);
+                let interval_ms = rate.failure_rate_interval_ms;
+                time("failure-rate-interval", interval_ms, defaults::RESTART_WINDOW_BOUNDS_US);
+                let failures = &mut parameters["max-failures-per-interval"];
+                let default = rate.max_failures_per_interval.into();
+                number(failures, default, defaults::RESTART_ATTEMPTS_BOUNDS);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn connectors(definitions: &mut Value) {
@@ -107,6 +215,15 @@ fn limit_defaults(settings: &mut Value) {
 
 fn number(schema: &mut Value, default: u64, bounds: RangeInclusive<u64>) {
     schema["default"] = json!(default);
+    range(schema, bounds);
+}
+
+fn ratio(schema: &mut Value, default: f64, bounds: RangeInclusive<f64>) {
+    schema["default"] = json!(default);
+    range(schema, bounds);
+}
+
+fn range<N: Serialize>(schema: &mut Value, bounds: RangeInclusive<N>) {
     schema["minimum"] = json!(bounds.start());
     schema["maximum"] = json!(bounds.end());
 }
@@ -117,6 +234,14 @@ fn size(schema: &mut Value, default: u64, bounds: RangeInclusive<u64>) {
     schema["default"] = json!(format_size(default));
     let description = schema["description"].as_str().unwrap_or_default();
     schema["description"] = json!(format!("{description} At most {}.", format_size(*bounds.end())));
+}
+
+/// Bounds in words, for no keyword of a schema compares durations.
+fn time_within(schema: &mut Value, default_us: u64, bounds_us: &RangeInclusive<u64>) {
+    time(schema, default_us);
+    let description = schema["description"].as_str().unwrap_or_default();
+    let [min, max] = [bounds_us.start(), bounds_us.end()].map(|bound| format_duration_us(*bound));
+    schema["description"] = json!(format!("{description} From {min} to {max}."));
 }
 
 fn time(schema: &mut Value, default_us: u64) {

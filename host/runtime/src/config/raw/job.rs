@@ -8,7 +8,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{RawEdges, RawSink, RawSource};
+use super::{
+    CheckpointingWord, PoisonWord, RawEdges, RawRestartStrategy, RawSink, RawSource, WalWord,
+};
 use crate::config::scalar::{At, ConfigText, Size, Time, Whole};
 
 /// A Tidemill job: sources, operators and sinks, and how to run them.
@@ -37,6 +39,41 @@ pub(in crate::config) struct RawJob {
     pub(in crate::config) linger: Option<At<Time>>,
     /// Bytes that one queue between two nodes holds before its sender waits.
     pub(in crate::config) queue_bytes: Option<At<Size>>,
+    /// How often the effects of a record are in state and output after a failure.
+    pub(in crate::config) checkpointing_mode: Option<At<CheckpointingWord>>,
+    /// Time from the start of one checkpoint to the start of the next.
+    pub(in crate::config) checkpoint_interval: Option<At<Time>>,
+    /// Time from the end of one checkpoint to the start of the next, at least.
+    pub(in crate::config) min_pause_between_checkpoints: Option<At<Time>>,
+    /// A checkpoint that takes longer is aborted.
+    pub(in crate::config) checkpoint_timeout: Option<At<Time>>,
+    /// Checkpoints in a row that may fail; with one more the job fails.
+    pub(in crate::config) tolerable_failed_checkpoints: Option<At<Whole>>,
+    /// Completed checkpoints that are kept.
+    pub(in crate::config) checkpoints_retained: Option<At<Whole>>,
+    /// Where checkpoints lie; in the job's data directory by default.
+    pub(in crate::config) checkpoint_dir: Option<At<String>>,
+    /// How often it is looked whether the job's lanes advance.
+    pub(in crate::config) heartbeat_interval: Option<At<Time>>,
+    /// A lane that works and does not advance for so long fails the job; longer than
+    /// `heartbeat-interval`.
+    pub(in crate::config) heartbeat_timeout: Option<At<Time>>,
+    /// How long a stop may take, its last checkpoint included.
+    pub(in crate::config) stop_timeout: Option<At<Time>>,
+    /// How long a restart waits for the storage operations of the run before.
+    pub(in crate::config) storage_timeout: Option<At<Time>>,
+    /// Which input is logged before it is processed.
+    pub(in crate::config) wal: Option<At<WalWord>>,
+    /// Bytes that the input log may use; intake stops when they are used up.
+    pub(in crate::config) wal_quota: Option<At<Size>>,
+    /// Whether and when the job is started again after a failure.
+    pub(in crate::config) restart_strategy: Option<At<RawRestartStrategy>>,
+    /// What happens to a record that an operator cannot process.
+    pub(in crate::config) on_poison: Option<At<PoisonWord>>,
+    /// Records per minute that one operator may skip or dead-letter; with one more the job fails.
+    pub(in crate::config) poison_limit: Option<At<Whole>>,
+    /// Directory of the dead letters; "dead-letters" beside the job file by default.
+    pub(in crate::config) dead_letter_dir: Option<At<String>>,
     /// Where records come from.
     #[serde(default)]
     pub(in crate::config) sources: Nodes<RawSource>,
@@ -73,6 +110,10 @@ pub(in crate::config) struct RawOperator {
     pub(in crate::config) config: Option<Nodes<At<ConfigText>>>,
     /// Limits below the host's.
     pub(in crate::config) limits: Option<RawLimits>,
+    /// As the job's setting, for this operator only.
+    pub(in crate::config) on_poison: Option<At<PoisonWord>>,
+    /// As the job's setting, for this operator only.
+    pub(in crate::config) poison_limit: Option<At<Whole>>,
 }
 
 /// Limits of one sandbox; they can only be lowered.

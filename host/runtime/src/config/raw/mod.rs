@@ -4,9 +4,13 @@
 //! for users. Knows no bounds and no defaults: those are in `defaults.rs`.
 
 mod connectors;
+mod durability;
 mod edges;
 mod job;
+mod restart;
 
 pub(super) use connectors::*;
+pub(super) use durability::*;
 pub(super) use edges::*;
 pub(super) use job::*;
+pub(super) use restart::*;

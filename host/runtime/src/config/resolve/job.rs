@@ -1,12 +1,14 @@
 //! The job's own settings, and the names of its nodes.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 
 use tidemill_core::connector::BatchTarget;
 use tidemill_core::limits;
 
 use super::bounds::within_or;
-use super::{connectors, operators};
+use super::restart::restart;
+use super::{connectors, durability, operators};
 use crate::config::defaults;
 use crate::config::load::Origin;
 use crate::config::plan::{JobPlan, Locations, NodeSpans};
@@ -17,7 +19,7 @@ use crate::config::text::{JobText, Span};
 
 /// Checks a whole job.
 pub(in crate::config) fn job(
-    raw: RawJob,
+    mut raw: RawJob,
     origin: Origin,
     text: JobText,
 ) -> Result<JobPlan, Rejection> {
@@ -25,7 +27,66 @@ pub(in crate::config) fn job(
     check_node_names(&raw)?;
     refuse_disk(raw.state_backend.as_ref())?;
     let (parallelism, key_groups) = lanes_and_key_groups(&raw)?;
-    let batch = BatchTarget {
+    let batch = batch(&raw)?;
+    let linger_us =
+        within_or("linger", raw.linger.as_ref(), defaults::LINGER_US, defaults::LINGER_BOUNDS_US)?;
+    let queue_bytes = within_or(
+        "queue-bytes",
+        raw.queue_bytes.as_ref(),
+        defaults::QUEUE_BYTES,
+        defaults::QUEUE_BYTES_BOUNDS,
+    )? as usize;
+    let state_timeout = raw.state_timeout.as_ref();
+    let state_timeout_us =
+        within_or("state-timeout", state_timeout, 0, defaults::STATE_TIMEOUT_BOUNDS_US)?;
+    let checkpoints = durability::checkpoints(&raw, &origin)?;
+    let heartbeat = durability::heartbeat(&raw)?;
+    let timeouts = durability::timeouts(&raw)?;
+    let wal = durability::wal(&raw)?;
+    let restart = restart(raw.restart_strategy.as_ref())?;
+    let poison = durability::job_poison(&raw)?;
+
+    let mut nodes = Vec::new();
+    let sources = each("sources", take(&mut raw.sources), |name, raw| {
+        nodes.push(spans("sources", &name, None, Vec::new()));
+        connectors::source(name.value, raw, &origin)
+    })?;
+    let operators = each("operators", take(&mut raw.operators), |name, raw| {
+        let component = Some(raw.component.span.clone());
+        let (plan, inputs) = operators::operator(name.value.clone(), raw, &origin, poison)?;
+        nodes.push(spans("operators", &name, component, inputs));
+        Ok(plan)
+    })?;
+    let sinks = each("sinks", take(&mut raw.sinks), |name, raw| {
+        let (plan, inputs) = connectors::sink(name.value.clone(), raw, &origin)?;
+        nodes.push(spans("sinks", &name, None, inputs));
+        Ok(plan)
+    })?;
+    let dead_letter_dir = durability::dead_letter_dir(&raw, &origin, poison, &operators)?;
+    Ok(JobPlan {
+        name: raw.name.value,
+        file: origin.file,
+        parallelism,
+        key_groups,
+        batch,
+        linger_us,
+        queue_bytes,
+        state_timeout_ms: state_timeout.map(|_| state_timeout_us / 1_000),
+        checkpoints,
+        heartbeat,
+        timeouts,
+        wal,
+        restart,
+        dead_letter_dir,
+        sources,
+        operators,
+        sinks,
+        locations: Locations { text, nodes },
+    })
+}
+
+fn batch(raw: &RawJob) -> Result<BatchTarget, Rejection> {
+    Ok(BatchTarget {
         records: within_or(
             "batch-records",
             raw.batch_records.as_ref(),
@@ -38,48 +99,6 @@ pub(in crate::config) fn job(
             defaults::BATCH_BYTES,
             defaults::BATCH_BYTES_BOUNDS,
         )? as usize,
-    };
-    let linger_us =
-        within_or("linger", raw.linger.as_ref(), defaults::LINGER_US, defaults::LINGER_BOUNDS_US)?;
-    let queue_bytes = within_or(
-        "queue-bytes",
-        raw.queue_bytes.as_ref(),
-        defaults::QUEUE_BYTES,
-        defaults::QUEUE_BYTES_BOUNDS,
-    )? as usize;
-    let state_timeout = raw.state_timeout.as_ref();
-    let state_timeout_us =
-        within_or("state-timeout", state_timeout, 0, defaults::STATE_TIMEOUT_BOUNDS_US)?;
-
-    let mut nodes = Vec::new();
-    let sources = each("sources", raw.sources, |name, raw| {
-        nodes.push(spans("sources", &name, None, Vec::new()));
-        connectors::source(name.value, raw, &origin)
-    })?;
-    let operators = each("operators", raw.operators, |name, raw| {
-        let component = Some(raw.component.span.clone());
-        let (plan, inputs) = operators::operator(name.value.clone(), raw, &origin)?;
-        nodes.push(spans("operators", &name, component, inputs));
-        Ok(plan)
-    })?;
-    let sinks = each("sinks", raw.sinks, |name, raw| {
-        let (plan, inputs) = connectors::sink(name.value.clone(), raw, &origin)?;
-        nodes.push(spans("sinks", &name, None, inputs));
-        Ok(plan)
-    })?;
-    Ok(JobPlan {
-        name: raw.name.value,
-        file: origin.file,
-        parallelism,
-        key_groups,
-        batch,
-        linger_us,
-        queue_bytes,
-        state_timeout_ms: state_timeout.map(|_| state_timeout_us / 1_000),
-        sources,
-        operators,
-        sinks,
-        locations: Locations { text, nodes },
     })
 }
 

@@ -2,7 +2,9 @@
 
 mod bounds;
 mod connectors;
+mod durability;
 mod job;
 mod operators;
+mod restart;
 
 pub(super) use job::job;

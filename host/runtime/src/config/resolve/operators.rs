@@ -4,18 +4,21 @@ use tidemill_core::graph::{EdgeKind, EdgeSpec};
 use tidemill_core::limits::Limits;
 
 use super::bounds::lowered;
+use super::durability::operator_poison;
 use crate::config::load::Origin;
-use crate::config::plan::OperatorPlan;
+use crate::config::plan::{OperatorPlan, PoisonPlan};
 use crate::config::problem::{Problem, Rejection};
 use crate::config::raw::{EdgeWord, RawEdge, RawEdges, RawLimits, RawOperator};
 use crate::config::scalar::At;
 use crate::config::text::Span;
 
-/// Checks an operator; the spans are those of its inputs.
+/// Checks an operator, which inherits the job's `inherited` rules for poison records; the spans are those of
+/// its inputs.
 pub(super) fn operator(
     name: String,
     raw: RawOperator,
     origin: &Origin,
+    inherited: PoisonPlan,
 ) -> Result<(OperatorPlan, Vec<Span>), Rejection> {
     let component = origin.directory.join(&not_empty("component", &raw.component)?.value);
     let (inputs, spans) = match (raw.from, raw.inputs) {
@@ -34,7 +37,8 @@ pub(super) fn operator(
     let config = config.map(|(key, text)| (key.value, text.value.0)).collect();
     let limits =
         lower(&raw.limits.unwrap_or_default()).map_err(|rejection| rejection.under("limits"))?;
-    Ok((OperatorPlan { name, component, inputs, config, limits }, spans))
+    let poison = operator_poison(raw.on_poison.as_ref(), raw.poison_limit.as_ref(), inherited)?;
+    Ok((OperatorPlan { name, component, inputs, config, limits, poison }, spans))
 }
 
 /// The edges into one input, and where each was written.

@@ -1,10 +1,13 @@
 //! Job files that are accepted and refused, through one harness.
 
 mod accepted;
+mod durability;
 mod mutated;
+mod normalised;
 mod overrides;
 mod refused;
 mod refused_nodes;
+mod restart;
 mod schema;
 mod show;
 

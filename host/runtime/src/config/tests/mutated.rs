@@ -9,6 +9,10 @@ const JOB: &str = r#"name = "word-count"
 parallelism = 2
 state-timeout = "1h"
 batch-bytes = "256KiB"
+checkpoint-interval = 500
+restart-strategy = { type = "exponential-delay", jitter-factor = 0.5, max-backoff = "2m" }
+on-poison = "dead-letter"
+dead-letter-dir = "dead"
 
 [sources.lines]
 connector = "file"
@@ -86,7 +90,16 @@ fn a_file_with_harm_done_anywhere_is_survived() {
 #[test]
 fn harm_done_by_an_override_is_survived() {
     for piece in PIECES {
-        for key in ["name", "sources.lines", "operators.count.inputs.words", piece, "limits.x"] {
+        for key in [
+            "name",
+            "sources.lines",
+            "operators.count.inputs.words",
+            piece,
+            "limits.x",
+            "wal",
+            "restart-strategy",
+            "restart-strategy.jitter-factor",
+        ] {
             for value in ["", piece, "[", "{ a = 1 }", "\u{7}"] {
                 survives(JOB, &[&format!("{key}={value}")]);
             }

@@ -64,11 +64,14 @@ fn an_unknown_setting_names_the_nearest() {
         "job.toml:2:1: there is no setting `parallelsm` here\nhelp: did you mean `parallelism`?",
     );
     setting(
-        "checkpoint-interval = \"10s\"",
-        "job.toml:2:1: there is no setting `checkpoint-interval` here\nhelp: it can hold `name`, \
+        "colour = \"blue\"",
+        "job.toml:2:1: there is no setting `colour` here\nhelp: it can hold `name`, \
          `parallelism`, `key-groups`, `state-timeout`, `state-backend`, `batch-records`, \
-         `batch-bytes`, \
-         `linger`, `queue-bytes`, `sources`, `operators`, `sinks`",
+         `batch-bytes`, `linger`, `queue-bytes`, `checkpointing-mode`, `checkpoint-interval`, \
+         `min-pause-between-checkpoints`, `checkpoint-timeout`, `tolerable-failed-checkpoints`, \
+         `checkpoints-retained`, `checkpoint-dir`, `heartbeat-interval`, `heartbeat-timeout`, \
+         `stop-timeout`, `storage-timeout`, `wal`, `wal-quota`, `restart-strategy`, `on-poison`, \
+         `poison-limit`, `dead-letter-dir`, `sources`, `operators`, `sinks`",
     );
     setting(
         "[source.in]",

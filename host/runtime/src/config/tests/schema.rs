@@ -44,6 +44,25 @@ fn the_schema_shows_defaults_and_bounds() {
     let groups = &schema["properties"]["key-groups"];
     assert_eq!((&groups["default"], &groups["maximum"]), (&128.into(), &32_768.into()));
     assert_eq!(schema["properties"]["linger"]["default"], "1ms");
+    let timeout = &schema["properties"]["heartbeat-timeout"];
+    assert_eq!(timeout["default"], "5s");
+    assert!(timeout["description"].as_str().unwrap().ends_with("From 100ms to 1day."));
+    assert_eq!(schema["properties"]["wal-quota"]["minimum"], 1 << 20);
     assert_eq!(schema["$defs"]["Limits"]["properties"]["memory"]["default"], "128MiB");
     assert_eq!(schema["$defs"]["Source"]["oneOf"][0]["properties"]["format"]["default"], "lines");
+}
+
+#[test]
+fn each_restart_strategy_has_its_own_parameters() {
+    let schema = job_schema();
+    let tables = schema["$defs"]["RestartStrategy"]["anyOf"][1]["oneOf"].as_array().unwrap();
+    let names = |table: &serde_json::Value| -> Vec<String> {
+        let parameters = table["properties"].as_object().unwrap();
+        assert!(parameters.values().all(|parameter| !parameter.is_null()), "{table}");
+        parameters.keys().cloned().collect()
+    };
+    assert_eq!(names(&tables[1]), ["attempts", "delay", "type"]);
+    assert_eq!(names(&tables[3]), ["type"]);
+    assert_eq!(tables[0]["properties"]["backoff-multiplier"]["default"], 1.5);
+    assert_eq!(tables[2]["properties"]["failure-rate-interval"]["default"], "1m");
 }

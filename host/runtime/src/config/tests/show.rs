@@ -1,4 +1,4 @@
-//! What is shown, written into a job file, gives the same settings again.
+//! What is shown of sources, sinks and limits, written into a job file, gives the same settings again.
 
 use tidemill_core::limits::Limits;
 
@@ -15,7 +15,7 @@ fn table(kind: &str, name: &str, shown: &Shown) -> String {
     text
 }
 
-const SOURCES: [&str; 7] = [
+pub(super) const SOURCES: [&str; 7] = [
     "connector = \"file\"\npath = \"in/*\"",
     "connector = \"file\"\npath = \"/x\"\nformat = \"csv\"\nkey = \"id\"\nsplit-size = 5000",
     "connector = \"stdin\"\nformat = \"ndjson\"\nkey = \"id\"",
@@ -25,7 +25,7 @@ const SOURCES: [&str; 7] = [
     "connector = \"nexmark\"\nstream = \"lines\"",
 ];
 
-const SINKS: [&str; 6] = [
+pub(super) const SINKS: [&str; 6] = [
     "connector = \"file\"\npath = \"out\"\ncompression = \"zstd\"",
     "connector = \"file\"\npath = \"out\"\nformat = \"text\"\nvalue-type = \"i64\"\nfields = [2, \
     0]",
