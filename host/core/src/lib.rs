@@ -20,4 +20,5 @@ pub mod key_group;
 pub mod lane;
 pub mod limits;
 pub mod operator;
+pub mod snapshot;
 pub mod state;
