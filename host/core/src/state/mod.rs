@@ -8,6 +8,7 @@ pub mod memory;
 mod overlay;
 mod task_lists;
 mod task_maps;
+mod task_snapshots;
 mod task_state;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use task_state::TaskState;
 use crate::batch::Dictionary;
 use crate::column::{BytesColumn, OptionalColumn};
 use crate::failure::Failure;
+use crate::snapshot::{Item, Segment};
 
 /// Where one key's items live in a backend: valid from `resolve` to `settle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,59 @@ pub type ExpiresAt = i64;
 /// An item with this expiry lives on.
 pub const NEVER: ExpiresAt = i64::MAX;
 
+/// What one slice of encoding may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeBudget {
+    /// Entries, encoded or looked at.
+    pub entries: usize,
+    /// Bytes of keys and items; the entry that passes this is the last.
+    pub bytes: usize,
+}
+
+impl Default for EncodeBudget {
+    /// Takes some 200 us.
+    fn default() -> Self {
+        Self { entries: 4096, bytes: 64 * crate::limits::KIB }
+    }
+}
+
+/// What one slice of encoding made.
+#[derive(Debug, Default)]
+pub struct EncodeStep {
+    /// In the order in which they are to be written.
+    pub segments: Vec<Segment>,
+    /// Nothing of the snapshot is left to encode.
+    pub done: bool,
+}
+
+/// Why an item of a snapshot cannot be put back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Another task owns its key group.
+    #[error("a key of key group {key_group}, which this task does not own")]
+    NotOwned {
+        /// The key group.
+        key_group: u16,
+    },
+    /// It has another width than the state.
+    #[error("an item of {found} bytes for a state of width {expected}")]
+    Width {
+        /// Bytes that the state's items have.
+        expected: u32,
+        /// Bytes that it has.
+        found: usize,
+    },
+    /// It is of another kind than the state, or it is no item at all.
+    #[error("an item of another kind than the state's")]
+    Kind,
+    /// It is a list chunk that is not behind those that came before it.
+    #[error("list chunk {number} is out of order")]
+    ChunkOrder {
+        /// Its number.
+        number: u64,
+    },
+}
+
 /// Holds the keyed state of one task.
 ///
 /// Guarantees: keys are resolved with the hash that routing computed, and only keys of the key groups
@@ -61,6 +116,10 @@ pub const NEVER: ExpiresAt = i64::MAX;
 /// expired items are removed by `expire` whether or not anybody asks for them; map entries come in
 /// ascending order of key bytes. State ids and kinds are the caller's promise (checked by
 /// [`TaskState`]); a backend may panic when they are wrong.
+///
+/// **Snapshots.** From `track` on, a backend knows what changed. `freeze` cuts: the snapshot holds what was
+/// held then, whatever is written while `encode` hands it out in slices. `settle_snapshot` ends it; what an
+/// aborted snapshot held is in the next one. No pause that any of these makes grows with the state.
 pub trait StateBackend: Send {
     /// Finds or makes the slot of each key that a record of the batch has. `key_of` is as in a batch:
     /// empty means record `i` has key `i`.
@@ -161,4 +220,40 @@ pub trait StateBackend: Send {
 
     /// How much is held.
     fn usage(&self) -> StateUsage;
+
+    /// From now on notes what changes. `continues`: all that is held was put back by `restore` from this
+    /// task's own chain of snapshots, and nothing was written since, so the next snapshot can be a delta.
+    fn track(&mut self, continues: bool);
+
+    /// Makes the next snapshot a base: what is held is not in the chain that it would continue.
+    fn mark_all_dirty(&mut self);
+
+    /// Freezes what is held for a snapshot: all of it when `full` or when there is nothing to continue,
+    /// else what changed since the last completed snapshot. Answers whether it is all of it. A snapshot
+    /// in flight is aborted.
+    fn freeze(&mut self, full: bool) -> bool;
+
+    /// Whether a frozen snapshot is not encoded to its end.
+    fn is_encoding(&self) -> bool;
+
+    /// Encodes a slice of the frozen snapshot.
+    fn encode(&mut self, budget: EncodeBudget) -> EncodeStep;
+
+    /// Ends the snapshot in flight, if any. `completed`: a durable file holds it, and the next delta goes
+    /// on from there; it must be encoded to its end, else it counts as aborted. Otherwise the next snapshot
+    /// holds again what this one held.
+    fn settle_snapshot(&mut self, completed: bool);
+
+    /// Puts back an item of a snapshot, with the hash that it was stored with, before the first call. Chunks
+    /// of a list come in order.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]; the backend must not be used then.
+    fn restore(
+        &mut self,
+        state: usize,
+        hash: u64,
+        key: &[u8],
+        item: Item<'_>,
+    ) -> Result<(), RestoreError>;
 }

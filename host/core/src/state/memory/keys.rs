@@ -1,9 +1,12 @@
 //! The keys of one key group: hash -> dense slot.
 //!
 //! Owns slot numbers: which are in use, which are free, and how many states of a slot hold something.
-//! Knows nothing of the items. Invariant: a slot in `index` is in use; a freed slot is in `free` once.
+//! Knows nothing of the items, nor why a slot that holds nothing is still in use. Invariant: a slot in
+//! `index` is in use; a freed slot is in `free` once.
 
 use hashbrown::HashTable;
+
+use super::marks::SlotSet;
 
 /// Longest key that lies in its entry rather than on the heap. Makes an entry 40 bytes.
 const INLINE_BYTES: usize = 22;
@@ -17,6 +20,8 @@ pub(super) struct KeyTable {
     /// For each slot how many states hold something there.
     holding: Vec<u16>,
     free: Vec<u32>,
+    /// Slots that hold nothing and wait for their marks to go.
+    waiting: SlotSet,
     held: u64,
     heap_bytes: u64,
     /// Bytes of a slot in the dense columns of all states.
@@ -62,6 +67,14 @@ impl Key {
         }
     }
 
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => &bytes[..*len as usize],
+            Self::Heap(bytes) => bytes,
+            Self::Free => &[],
+        }
+    }
+
     fn heap_bytes(&self) -> u64 {
         match self {
             Self::Heap(bytes) => bytes.len() as u64,
@@ -78,6 +91,7 @@ impl KeyTable {
             entries: Vec::new(),
             holding: Vec::new(),
             free: Vec::new(),
+            waiting: SlotSet::default(),
             held: 0,
             heap_bytes: 0,
             slot_bytes,
@@ -88,21 +102,34 @@ impl KeyTable {
     /// appearance in `call`, else the index that it got then.
     #[inline]
     pub(super) fn resolve(&mut self, hash: u64, key: &[u8], call: u32, fresh: u32) -> (u32, u32) {
-        let entries = &self.entries;
-        let found = self.index.find(hash, |slot| {
-            let entry = &entries[*slot as usize];
-            entry.hash == hash && entry.key.is(key)
-        });
-        let slot = match found {
-            Some(slot) => *slot,
-            None => self.insert(hash, key),
-        };
+        let slot = self.find_or_insert(hash, key);
         let entry = &mut self.entries[slot as usize];
         if entry.stamp != call {
             entry.stamp = call;
             entry.index = fresh;
         }
         (slot, entry.index)
+    }
+
+    /// The slot of a key, made if need be.
+    #[inline]
+    pub(super) fn find_or_insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let entries = &self.entries;
+        let found = self.index.find(hash, |slot| {
+            let entry = &entries[*slot as usize];
+            entry.hash == hash && entry.key.is(key)
+        });
+        match found {
+            Some(slot) => *slot,
+            None => self.insert(hash, key),
+        }
+    }
+
+    /// The key of a slot in use, and its hash.
+    #[inline]
+    pub(super) fn key(&self, slot: usize) -> (u64, &[u8]) {
+        let entry = &self.entries[slot];
+        (entry.hash, entry.key.bytes())
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
@@ -140,16 +167,27 @@ impl KeyTable {
         }
     }
 
-    /// Frees a slot in use that holds nothing.
+    /// Whether a slot is in use and holds nothing.
     #[inline]
-    pub(super) fn free_if_bare(&mut self, slot: u32) {
-        if self.holding[slot as usize] > 0 {
-            return;
-        }
+    pub(super) fn is_bare(&self, slot: u32) -> bool {
+        self.holding[slot as usize] == 0 && !matches!(self.entries[slot as usize].key, Key::Free)
+    }
+
+    /// Notes that a bare slot waits for its marks to go; answers whether it did not wait yet.
+    pub(super) fn wait(&mut self, slot: u32) -> bool {
+        let is_new = !self.waiting.contains(slot as usize);
+        self.waiting.insert(slot as usize);
+        is_new
+    }
+
+    /// Notes that a slot waits no longer.
+    pub(super) fn stop_waiting(&mut self, slot: u32) {
+        self.waiting.remove(slot as usize);
+    }
+
+    /// Frees a bare slot.
+    pub(super) fn free(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
-        if matches!(entry.key, Key::Free) {
-            return;
-        }
         self.heap_bytes -= entry.key.heap_bytes();
         entry.key = Key::Free;
         if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == slot) {
@@ -204,13 +242,14 @@ mod tests {
         let mut keys = KeyTable::new(8);
         let long = vec![7; 100];
         assert_eq!(keys.resolve(9, &long, 1, 0), (0, 0));
-        keys.free_if_bare(0);
-        keys.free_if_bare(0);
+        assert!(keys.is_bare(0));
+        keys.free(0);
+        assert!(!keys.is_bare(0));
         assert_eq!((keys.bytes(), keys.held()), (0, 0));
         assert_eq!(keys.resolve(5, b"new", 2, 0).0, 0);
         assert_eq!(keys.resolve(9, &long, 2, 1).0, 1);
         keys.note(1, false, true);
-        keys.free_if_bare(1);
+        assert!(!keys.is_bare(1));
         assert_eq!((keys.held(), keys.resolve(9, &long, 3, 0).0), (1, 1));
     }
 }

@@ -1,28 +1,48 @@
 //! The memory state backend: a hash table per key group over dense slots, and a column per state.
 //!
-//! Shaped for snapshots by bitmap: everything of a key lies at one dense slot index per key group, so
-//! "changed since" is one bit per (state, slot). Tables are per key group, so that growing one never
-//! stops the lane for long and a key group can be taken out whole.
+//! Owns slots, what is held in all, and the snapshot in flight. Shaped for snapshots by bitmap: everything
+//! of a key lies at one dense slot index per key group, so "changed since" is one bit per (state, slot).
+//! Tables are per key group, so that growing one never stops the lane for long and a key group can be taken
+//! out whole.
+//!
+//! A freeze visits nothing (`marks`), encoding goes on in slices (`snapshots`), and what is about to change
+//! before it was encoded is encoded or taken aside first (`changes`). So no pause of the lane grows with
+//! the state or with how much of it changed. Invariant: a slot that holds nothing keeps its key as long as
+//! any state has a mark there, so that a tombstone can be written for it; then it is freed.
 
-mod items;
+mod backend;
+mod budget;
+mod capture;
+mod changes;
+mod column;
+mod encode;
 mod keys;
+mod list;
+mod map;
+mod marks;
+mod parts;
+mod restores;
+mod snapshots;
+mod sweep;
 
-use items::StateColumn;
+use std::collections::VecDeque;
+
+use capture::Context;
+use column::StateColumn;
 use keys::KeyTable;
+use marks::Tracker;
+use snapshots::Snapshots;
+use sweep::Sweep;
 
-use super::{ExpiresAt, Resolved, SlotRef, StateBackend, StateUsage};
-use crate::batch::Dictionary;
-use crate::column::{BytesColumn, OptionalColumn};
+use super::{ExpiresAt, SlotRef, StateUsage};
 use crate::describe::StateDescription;
-use crate::failure::Failure;
 use crate::ids::KeyGroup;
-use crate::key_group::key_group;
 
 const UNOWNED: u32 = u32::MAX;
-const UNRESOLVED: u32 = u32::MAX;
-/// Between two searches for expired items. An expired item is never returned in the meantime; this
-/// only bounds how often all slots are looked at.
-const SWEEP_PAUSE_MS: i64 = 1000;
+/// What a heap item costs beside its bytes: its pointer and the allocator's share.
+const ITEM_OVERHEAD_BYTES: u64 = 32;
+/// What a list or map costs beside its items: the holder, its first chunk or node.
+const HOLDER_BYTES: u64 = 400;
 
 /// Keyed state of one task, in memory.
 pub struct MemoryBackend {
@@ -33,22 +53,24 @@ pub struct MemoryBackend {
     /// Number of the call at hand; stamps entries, so that a second key index finds the first.
     call: u32,
     sweep: Sweep,
+    usage: StateUsage,
+    tracker: Tracker,
+    snapshots: Snapshots,
+    /// Slots that held nothing but carried a mark, in the order of `since`.
+    bare: VecDeque<Bare>,
+}
+
+/// A slot to be freed once its marks are gone.
+struct Bare {
+    /// The number of its newest marks.
+    since: u64,
+    slot: SlotRef,
 }
 
 struct GroupTable {
+    group: KeyGroup,
     keys: KeyTable,
     states: Vec<StateColumn>,
-}
-
-/// Where the search for expired items stands.
-struct Sweep {
-    table: usize,
-    slot: u32,
-    running: bool,
-    /// No item expires before this.
-    next_ms: ExpiresAt,
-    /// Earliest expiry seen by the round at hand.
-    seen_ms: ExpiresAt,
 }
 
 impl MemoryBackend {
@@ -60,20 +82,26 @@ impl MemoryBackend {
     ) -> Self {
         let mut table_of = vec![UNOWNED; groups as usize];
         let mut tables = Vec::new();
+        // Snapshots are written in this order.
+        let mut owned: Vec<KeyGroup> = owned.collect();
+        owned.sort_unstable();
         for group in owned {
             table_of[group.0 as usize] = tables.len() as u32;
             let states: Vec<StateColumn> = states.iter().map(StateColumn::new).collect();
             let slot_bytes = states.iter().map(StateColumn::slot_bytes).sum();
-            tables.push(GroupTable { keys: KeyTable::new(slot_bytes), states });
+            tables.push(GroupTable { group, keys: KeyTable::new(slot_bytes), states });
         }
-        let sweep = Sweep {
-            table: 0,
-            slot: 0,
-            running: false,
-            next_ms: super::NEVER,
-            seen_ms: super::NEVER,
-        };
-        Self { groups, table_of, tables, call: 0, sweep }
+        Self {
+            groups,
+            table_of,
+            tables,
+            call: 0,
+            sweep: Sweep::default(),
+            usage: StateUsage::default(),
+            tracker: Tracker::default(),
+            snapshots: Snapshots::default(),
+            bare: VecDeque::new(),
+        }
     }
 
     fn begin_call(&mut self) -> u32 {
@@ -89,225 +117,61 @@ impl MemoryBackend {
         (&self.tables[slot.group as usize].states[state], slot.slot as usize)
     }
 
-    /// Changes the items of a slot and keeps the books: how many states of the slot hold something,
-    /// and the earliest expiry.
+    /// Changes the items of a slot and keeps the books: how many states of the slot hold something, how
+    /// much is held in all, and the earliest expiry, which `change` answers.
+    #[inline]
     fn change(
         &mut self,
         state: usize,
         slot: SlotRef,
-        expires_at: ExpiresAt,
-        change: impl FnOnce(&mut StateColumn, usize),
+        change: impl FnOnce(&mut StateColumn, usize, &Context<'_>) -> ExpiresAt,
     ) {
-        let table = &mut self.tables[slot.group as usize];
-        let column = &mut table.states[state];
+        let GroupTable { keys, states, .. } = &mut self.tables[slot.group as usize];
+        let column = &mut states[state];
         let index = slot.slot as usize;
-        let held = column.holds(index);
-        change(column, index);
-        table.keys.note(slot.slot, held, column.holds(index));
-        self.sweep.next_ms = self.sweep.next_ms.min(expires_at);
-        self.sweep.seen_ms = self.sweep.seen_ms.min(expires_at);
+        let (held, bytes) = (column.holds(index), column.bytes());
+        let expires_at = change(column, index, &Context { tracker: &self.tracker, keys });
+        self.usage.bytes = self.usage.bytes - bytes + column.bytes();
+        let keys_before = keys.held();
+        keys.note(slot.slot, held, column.holds(index));
+        self.usage.keys = self.usage.keys - keys_before + keys.held();
+        self.sweep.note(expires_at);
     }
-}
 
-impl StateBackend for MemoryBackend {
-    fn resolve(
-        &mut self,
-        dictionary: &Dictionary,
-        key_of: &[u32],
-        resolved: &mut Resolved,
-    ) -> Result<(), Failure> {
-        let call = self.begin_call();
-        let keys = &dictionary.keys;
-        let Resolved { dictionary: distinct, slots, key_of: rewritten } = resolved;
-        let mut one = |key: usize| -> Result<u32, Failure> {
-            let (hash, bytes) = (dictionary.hashes[key], keys.get(key));
-            let group = self.table_of[key_group(hash, self.groups).0 as usize];
-            if group == UNOWNED {
-                return Err(Failure::Host(format!(
-                    "a key of key group {} reached a lane that does not own it",
-                    key_group(hash, self.groups).0
-                )));
+    /// Frees a slot that holds nothing, now or when its marks are gone.
+    #[inline]
+    fn free_if_bare(&mut self, slot: SlotRef) {
+        if self.tables[slot.group as usize].keys.is_bare(slot.slot) {
+            self.free(slot);
+        }
+    }
+
+    fn free(&mut self, slot: SlotRef) {
+        let GroupTable { keys, states, .. } = &mut self.tables[slot.group as usize];
+        let mut states = states.iter();
+        if states.any(|column| column.is_marked(slot.slot as usize, &self.tracker)) {
+            if keys.wait(slot.slot) {
+                self.bare.push_back(Bare { since: self.tracker.now(), slot });
             }
-            let table = &mut self.tables[group as usize];
-            let fresh = slots.len() as u32;
-            let (slot, index) = table.keys.resolve(hash, bytes, call, fresh);
-            if index == fresh {
-                slots.push(SlotRef { group, slot });
-                distinct.keys.push(bytes);
-                distinct.hashes.push(hash);
+            return;
+        }
+        let bytes = keys.bytes();
+        keys.free(slot.slot);
+        self.usage.bytes = self.usage.bytes - bytes + keys.bytes();
+    }
+
+    /// Frees slots whose marks have gone, `max` at most. There is no other search for them.
+    fn free_settled(&mut self, max: usize) {
+        for _ in 0..max {
+            let is_settled = |bare: &Bare| !self.tracker.is_live(bare.since);
+            if !self.bare.front().is_some_and(is_settled) {
+                return;
             }
-            Ok(index)
-        };
-        if key_of.is_empty() {
-            for key in 0..keys.len() {
-                rewritten.push(one(key)?);
-            }
-        } else {
-            let mut memo = vec![UNRESOLVED; keys.len()];
-            for &key in key_of {
-                let known = &mut memo[key as usize];
-                if *known == UNRESOLVED {
-                    *known = one(key as usize)?;
-                }
-                rewritten.push(*known);
-            }
-        }
-        Ok(())
-    }
-
-    fn value_bytes(&self, slot: SlotRef) -> usize {
-        let states = &self.tables[slot.group as usize].states;
-        states.iter().map(|state| state.value_bytes(slot.slot as usize)).sum()
-    }
-
-    fn read_values(&self, state: usize, slots: &[SlotRef], now_ms: i64, out: &mut OptionalColumn) {
-        for (index, slot) in slots.iter().enumerate() {
-            let (column, at) = self.column(state, *slot);
-            out.push(column.layout(), index, column.value(at, now_ms));
-        }
-    }
-
-    fn write_value(
-        &mut self,
-        state: usize,
-        slot: SlotRef,
-        item: Option<&[u8]>,
-        expires_at: ExpiresAt,
-    ) {
-        self.change(state, slot, expires_at, |column, at| column.write_value(at, item, expires_at));
-    }
-
-    fn list_len(&self, state: usize, slot: SlotRef, now_ms: i64) -> u64 {
-        let (column, at) = self.column(state, slot);
-        column.list(at).map_or(0, |list| list.len(now_ms))
-    }
-
-    fn read_list(
-        &self,
-        state: usize,
-        slot: SlotRef,
-        now_ms: i64,
-        start: u64,
-        each: &mut dyn FnMut(&[u8]) -> bool,
-    ) {
-        let (column, at) = self.column(state, slot);
-        if let Some(list) = column.list(at) {
-            list.read(now_ms, start, each);
-        }
-    }
-
-    fn append_list(
-        &mut self,
-        state: usize,
-        slot: SlotRef,
-        items: &BytesColumn,
-        expires_at: ExpiresAt,
-    ) {
-        self.change(state, slot, expires_at, |column, at| {
-            column.append_list(at, items, expires_at);
-        });
-    }
-
-    fn clear_list(&mut self, state: usize, slot: SlotRef) {
-        self.change(state, slot, super::NEVER, StateColumn::clear);
-    }
-
-    fn read_map(&self, state: usize, slot: SlotRef, key: &[u8], now_ms: i64) -> Option<&[u8]> {
-        let (column, at) = self.column(state, slot);
-        column.map(at)?.get(key, now_ms)
-    }
-
-    fn scan_map(
-        &self,
-        state: usize,
-        slot: SlotRef,
-        start: &[u8],
-        now_ms: i64,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) {
-        let (column, at) = self.column(state, slot);
-        if let Some(map) = column.map(at) {
-            map.scan(start, now_ms, each);
-        }
-    }
-
-    fn write_map(
-        &mut self,
-        state: usize,
-        slot: SlotRef,
-        key: &[u8],
-        value: Option<&[u8]>,
-        expires_at: ExpiresAt,
-    ) {
-        self.change(state, slot, expires_at, |column, at| {
-            column.write_map(at, key, value, expires_at);
-        });
-    }
-
-    fn clear_map(&mut self, state: usize, slot: SlotRef) {
-        self.change(state, slot, super::NEVER, StateColumn::clear);
-    }
-
-    fn refresh(
-        &mut self,
-        state: usize,
-        slot: SlotRef,
-        key: Option<&[u8]>,
-        now_ms: i64,
-        expires_at: ExpiresAt,
-    ) {
-        self.change(state, slot, expires_at, |column, at| {
-            column.refresh(at, key, now_ms, expires_at);
-        });
-    }
-
-    fn settle(&mut self, slots: &[SlotRef]) {
-        for slot in slots {
-            self.tables[slot.group as usize].keys.free_if_bare(slot.slot);
-        }
-    }
-
-    fn expire(&mut self, now_ms: i64, budget: usize) -> Option<i64> {
-        if !self.sweep.running {
-            if self.sweep.next_ms > now_ms {
-                return (self.sweep.next_ms != super::NEVER).then_some(self.sweep.next_ms);
-            }
-            self.sweep =
-                Sweep { table: 0, slot: 0, running: true, next_ms: now_ms, seen_ms: super::NEVER };
-        }
-        for _ in 0..budget {
-            let Some(table) = self.tables.get_mut(self.sweep.table) else {
-                self.sweep.running = false;
-                self.sweep.next_ms = self.sweep.seen_ms.max(now_ms.saturating_add(SWEEP_PAUSE_MS));
-                if self.sweep.seen_ms == super::NEVER {
-                    self.sweep.next_ms = super::NEVER;
-                }
-                return (self.sweep.next_ms != super::NEVER).then_some(self.sweep.next_ms);
+            let Some(Bare { slot, .. }) = self.bare.pop_front() else {
+                return;
             };
-            if self.sweep.slot as usize >= table.keys.slots() {
-                self.sweep.table += 1;
-                self.sweep.slot = 0;
-                continue;
-            }
-            let slot = self.sweep.slot;
-            self.sweep.slot += 1;
-            for column in &mut table.states {
-                let held = column.holds(slot as usize);
-                self.sweep.seen_ms = self.sweep.seen_ms.min(column.expire(slot as usize, now_ms));
-                table.keys.note(slot, held, column.holds(slot as usize));
-            }
-            table.keys.free_if_bare(slot);
+            self.tables[slot.group as usize].keys.stop_waiting(slot.slot);
+            self.free_if_bare(slot);
         }
-        Some(now_ms)
-    }
-
-    fn usage(&self) -> StateUsage {
-        let mut usage = StateUsage::default();
-        for table in &self.tables {
-            usage.keys += table.keys.held();
-            usage.bytes += table.keys.bytes();
-            usage.bytes += table.states.iter().map(StateColumn::bytes).sum::<u64>();
-        }
-        usage
     }
 }

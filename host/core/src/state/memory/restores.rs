@@ -1,0 +1,108 @@
+//! Putting items of a snapshot back.
+//!
+//! Owns the checks that a snapshot's item must pass to lie in a column: owner, kind, width, order of list
+//! chunks. Items that are put back are marked nowhere: the snapshot that they come from holds them. Keys
+//! are found by the stored hash; nothing is hashed again.
+
+use super::column::{Items, StateColumn, fixed_width};
+use super::{HOLDER_BYTES, ITEM_OVERHEAD_BYTES, MemoryBackend, UNOWNED};
+use crate::column::{BytesColumn, Layout};
+use crate::key_group::key_group;
+use crate::snapshot::Item;
+use crate::state::{ExpiresAt, NEVER, RestoreError, SlotRef};
+
+impl MemoryBackend {
+    pub(super) fn restore_item(
+        &mut self,
+        state: usize,
+        hash: u64,
+        key: &[u8],
+        item: Item<'_>,
+    ) -> Result<(), RestoreError> {
+        let key_group = key_group(hash, self.groups).0;
+        let group = self.table_of[key_group as usize];
+        if group == UNOWNED {
+            return Err(RestoreError::NotOwned { key_group });
+        }
+        let table = &mut self.tables[group as usize];
+        let before = table.keys.bytes();
+        let slot = SlotRef { group, slot: table.keys.find_or_insert(hash, key) };
+        self.usage.bytes = self.usage.bytes - before + table.keys.bytes();
+        let mut outcome = Ok(());
+        self.change(state, slot, |column, at, _| match column.restore(at, item) {
+            Ok(expires_at) => expires_at,
+            Err(error) => {
+                outcome = Err(error);
+                NEVER
+            }
+        });
+        outcome
+    }
+}
+
+impl StateColumn {
+    /// Puts an item at `slot`; answers when it expires.
+    fn restore(&mut self, slot: usize, item: Item<'_>) -> Result<ExpiresAt, RestoreError> {
+        self.reach(slot);
+        let lives = |expires_at| if self.has_ttl { expires_at } else { NEVER };
+        let bytes_before = self.bytes;
+        match (&mut self.items, item) {
+            (Items::FixedValues { present, data }, Item::Value { bytes, expires_at }) => {
+                check_width(self.layout, bytes)?;
+                let width = fixed_width(self.layout);
+                present[slot / 64] |= 1 << (slot % 64);
+                data[slot * width..(slot + 1) * width].copy_from_slice(bytes);
+                let expires_at = lives(expires_at);
+                self.expires.get_mut(slot).into_iter().for_each(|expires| *expires = expires_at);
+                Ok(expires_at)
+            }
+            (Items::Values(items), Item::Value { bytes, expires_at }) => {
+                check_width(self.layout, bytes)?;
+                let expires_at = lives(expires_at);
+                let old = items[slot].replace(bytes.into());
+                self.bytes += bytes.len() as u64 + ITEM_OVERHEAD_BYTES;
+                self.bytes -= old.map_or(0, |old| old.len() as u64 + ITEM_OVERHEAD_BYTES);
+                self.expires.get_mut(slot).into_iter().for_each(|expires| *expires = expires_at);
+                Ok(expires_at)
+            }
+            (Items::Maps(maps), Item::MapEntry { key, bytes, expires_at }) => {
+                check_width(self.layout, bytes)?;
+                let expires_at = lives(expires_at);
+                let is_new = maps[slot].is_none();
+                let map = maps[slot].get_or_insert_default();
+                let before = if is_new { 0 } else { map.bytes() + HOLDER_BYTES };
+                map.restore(key, bytes, expires_at);
+                self.bytes = bytes_before - before + map.bytes() + HOLDER_BYTES;
+                Ok(expires_at)
+            }
+            (Items::Lists(lists), Item::ListChunk { number, chunk }) => {
+                let (items, mut expires) = chunk.decode();
+                check_widths(self.layout, &items)?;
+                if !self.has_ttl {
+                    expires.clear();
+                }
+                let next = expires.iter().copied().min().unwrap_or(NEVER);
+                let is_new = lists[slot].is_none();
+                let list = lists[slot].get_or_insert_default();
+                let before = if is_new { 0 } else { list.bytes() + HOLDER_BYTES };
+                let is_in_order = list.restore(number, items, expires);
+                self.bytes = bytes_before - before + list.bytes() + HOLDER_BYTES;
+                if is_in_order { Ok(next) } else { Err(RestoreError::ChunkOrder { number }) }
+            }
+            _ => Err(RestoreError::Kind),
+        }
+    }
+}
+
+fn check_width(layout: Layout, item: &[u8]) -> Result<(), RestoreError> {
+    match layout {
+        Layout::Fixed(width) if item.len() != width as usize => {
+            Err(RestoreError::Width { expected: width, found: item.len() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_widths(layout: Layout, items: &BytesColumn) -> Result<(), RestoreError> {
+    items.iter().try_for_each(|item| check_width(layout, item))
+}

@@ -1,0 +1,40 @@
+//! Snapshots of a task's state: the backend's, as the lane asks for them between calls.
+
+use super::{EncodeBudget, EncodeStep, StateBackend, TaskState};
+
+impl TaskState {
+    /// As [`StateBackend::track`].
+    pub fn track(&mut self, continues: bool) {
+        self.backend.track(continues);
+    }
+
+    /// As [`StateBackend::mark_all_dirty`].
+    pub fn mark_all_dirty(&mut self) {
+        self.backend.mark_all_dirty();
+    }
+
+    /// As [`StateBackend::freeze`]; between calls only.
+    pub fn freeze(&mut self, full: bool) -> bool {
+        self.backend.freeze(full)
+    }
+
+    /// As [`StateBackend::is_encoding`].
+    pub fn is_encoding(&self) -> bool {
+        self.backend.is_encoding()
+    }
+
+    /// As [`StateBackend::encode`].
+    pub fn encode(&mut self, budget: EncodeBudget) -> EncodeStep {
+        self.backend.encode(budget)
+    }
+
+    /// As [`StateBackend::settle_snapshot`].
+    pub fn settle_snapshot(&mut self, completed: bool) {
+        self.backend.settle_snapshot(completed);
+    }
+
+    /// The backend, for a restore before the first call.
+    pub fn backend(&mut self) -> &mut dyn StateBackend {
+        &mut *self.backend
+    }
+}
