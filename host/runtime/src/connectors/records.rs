@@ -109,6 +109,16 @@ impl Records {
         self.bytes() + bytes + key <= BATCH_BYTES_MAX
     }
 
+    /// Takes back what a record left behind that could not be finished, so that the batch holds those
+    /// before it and nothing else.
+    pub(super) fn cut_unfinished(&mut self) {
+        let records = self.values.len();
+        self.values.data.truncate(self.values.ends.last().map_or(0, |&end| end as usize));
+        self.keys.ends.truncate(records);
+        self.keys.data.truncate(self.keys.ends.last().map_or(0, |&end| end as usize));
+        self.timestamps.truncate(records);
+    }
+
     /// The batch, unless it is empty.
     pub(super) fn take(&mut self) -> Option<Batch> {
         self.is_closed = false;

@@ -1,33 +1,48 @@
-//! A source of a job: its partitions, and one reader for each lane.
+//! A source of a job: its partitions, how far they were read, and one reader for each lane.
 //!
-//! Owns listing the partitions, once, and dealing them to lanes: partition p goes to lane p mod n,
-//! so their ids and their number do not depend on the parallelism. Knows nothing of what readers
-//! do. Invariant: a listener or standard input has one reader in its life.
+//! Owns listing the partitions when a job is created, making them anew from their positions when it
+//! goes on, and dealing them to lanes: partition p goes to lane p mod n, so their ids and their
+//! number do not depend on the parallelism. Knows nothing of what readers do. Invariants: a source
+//! that goes on has exactly the partitions it had; a listener or standard input has one reader in
+//! its life.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_core::connector::{
-    BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, SourcePoll, SourceReader, Wake,
+    BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, Position, SourcePoll,
+    SourceReader, Wake,
 };
 use tidemill_core::ids::Now;
 
-use crate::connectors::file::{self, FilePartition, FileReader};
+use crate::connectors::file::{self, FilePartition, FileReader, Rest};
 use crate::connectors::nexmark::{Generator, GeneratorReader};
-use crate::connectors::settings::{FileSource, SourceSettings, StreamFormat};
+use crate::connectors::settings::{FileSource, GeneratorSource, SourceSettings, StreamFormat};
 use crate::connectors::{stdin, tcp};
 
-/// A source whose partitions are listed.
+/// A source whose partitions are known.
 pub struct Source {
-    partitions: Vec<String>,
+    positions: Vec<PartitionPosition>,
     kind: Kind,
 }
 
 enum Kind {
-    File { settings: FileSource, partitions: Vec<FilePartition> },
+    /// For each partition what is left of it.
+    File {
+        settings: FileSource,
+        rests: Vec<Option<Rest>>,
+    },
     Stdin(StreamFormat),
-    Tcp { listen: SocketAddr, listener: Mutex<Listener> },
-    Nexmark(Arc<Generator>),
+    Tcp {
+        listen: SocketAddr,
+        listener: Mutex<Listener>,
+    },
+    /// For each partition the number of its next event.
+    Nexmark {
+        generator: Arc<Generator>,
+        nexts: Vec<u64>,
+    },
 }
 
 /// The one listener of a tcp source.
@@ -39,36 +54,70 @@ enum Listener {
 }
 
 impl Source {
-    /// Lists the partitions of source `name`: looks for its files, prepares its generator.
+    /// Lists the partitions of source `name` for a job that is created: looks for its files, prepares
+    /// its generator. Every partition is at its start.
     ///
     /// # Errors
     /// There is nothing to read, or it cannot be opened.
     pub fn list(name: &str, settings: &SourceSettings) -> Result<Self, ConnectorError> {
-        let (partitions, kind) = match settings {
-            SourceSettings::File(settings) => {
-                let partitions = file::partitions(name, settings)?;
-                let ids = partitions.iter().map(|partition| partition.id().to_owned()).collect();
-                (ids, Kind::File { settings: settings.clone(), partitions })
-            }
-            SourceSettings::Stdin(format) => {
-                (vec![stdin::PARTITION.to_owned()], Kind::Stdin(format.clone()))
-            }
+        Ok(match settings {
+            SourceSettings::File(settings) => Self::file(settings, file::list(name, settings)?),
+            SourceSettings::Stdin(format) => Self::stream(stdin::PARTITION, Kind::stdin(format)),
             SourceSettings::Tcp(settings) => {
-                let (listen, listener) = (settings.listen, Mutex::new(Listener::Unbound));
-                (vec![tcp::PARTITION.to_owned()], Kind::Tcp { listen, listener })
+                Self::stream(tcp::PARTITION, Kind::tcp(settings.listen))
             }
             SourceSettings::Nexmark(settings) => {
-                let generator = Generator::new(settings).map_err(|what| {
-                    ConnectorError::new(
-                        ConnectorFault::MissingInput,
-                        format!("source `{name}`: {what}"),
-                    )
-                })?;
-                let ids = (0..generator.partitions()).map(|index| generator.partition_id(index));
-                (ids.collect(), Kind::Nexmark(Arc::new(generator)))
+                let generator = generator(name, settings)?;
+                let positions = generator.starts();
+                let nexts = vec![0; positions.len()];
+                Self { positions, kind: Kind::Nexmark { generator, nexts } }
             }
-        };
-        Ok(Self { partitions, kind })
+        })
+    }
+
+    /// Makes source `name` anew for a job that goes on from `positions`: those of all its partitions,
+    /// in the order in which they were listed. The parallelism may be another one than before. What
+    /// the world holds beside these partitions is no part of the source. A partition of a stream goes
+    /// on with what is received from here on.
+    ///
+    /// # Errors
+    /// A file of an unfinished partition is gone or has another length, the settings give another
+    /// stream of records, or the positions are not those of such a source.
+    pub fn resume(
+        name: &str,
+        settings: &SourceSettings,
+        positions: &[PartitionPosition],
+    ) -> Result<Self, ConnectorError> {
+        check_ids(name, positions)?;
+        Ok(match settings {
+            SourceSettings::File(settings) => {
+                Self::file(settings, file::resume(name, settings, positions)?)
+            }
+            SourceSettings::Stdin(format) => {
+                check_stream(name, stdin::PARTITION, positions)?;
+                Self { positions: positions.to_vec(), kind: Kind::stdin(format) }
+            }
+            SourceSettings::Tcp(settings) => {
+                check_stream(name, tcp::PARTITION, positions)?;
+                Self { positions: positions.to_vec(), kind: Kind::tcp(settings.listen) }
+            }
+            SourceSettings::Nexmark(settings) => {
+                let generator = generator(name, settings)?;
+                let nexts = generator.nexts(positions).map_err(|what| other_source(name, &what))?;
+                Self { positions: positions.to_vec(), kind: Kind::Nexmark { generator, nexts } }
+            }
+        })
+    }
+
+    fn file(settings: &FileSource, partitions: Vec<FilePartition>) -> Self {
+        let each = |partition: FilePartition| (partition.at, partition.rest);
+        let (positions, rests) = partitions.into_iter().map(each).unzip();
+        Self { positions, kind: Kind::File { settings: settings.clone(), rests } }
+    }
+
+    fn stream(partition: &str, kind: Kind) -> Self {
+        let (partition, position) = (partition.to_owned(), Position::default());
+        Self { positions: vec![PartitionPosition { partition, position }], kind }
     }
 
     /// Binds the address of a source that listens, unless it is bound. Clients can connect from here
@@ -86,12 +135,18 @@ impl Source {
         Ok(())
     }
 
-    /// Stable ids of the partitions.
-    pub fn partitions(&self) -> &[String] {
-        &self.partitions
+    /// Stable ids of the partitions, in the order in which they were listed.
+    pub fn partitions(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.positions.iter().map(|at| &*at.partition)
     }
 
-    /// The reader of lane `lane` of `lanes`. Reading ahead begins here.
+    /// Where the readers of this source begin, in the order in which the partitions were listed.
+    pub fn positions(&self) -> Vec<PartitionPosition> {
+        self.positions.clone()
+    }
+
+    /// The reader of lane `lane` of `lanes`: of the partitions p with p mod `lanes` = `lane`, each from
+    /// its position on. Reading ahead begins here.
     ///
     /// # Errors
     /// The address cannot be bound, threads cannot be started, or standard input or the listener has
@@ -103,14 +158,21 @@ impl Source {
         waker: Arc<dyn Wake>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
         let lanes = lanes.max(1);
-        if lane >= self.partitions.len().min(lanes) {
-            return Ok(Box::new(Nothing));
+        let own = || self.positions.iter().skip(lane).step_by(lanes);
+        if lane >= lanes || own().all(|at| at.position.ended) {
+            let positions = if lane < lanes { own().cloned().collect() } else { Vec::new() };
+            return Ok(Box::new(EndedReader { positions, is_stopped: false }));
         }
         self.bind()?;
         Ok(match &self.kind {
-            Kind::File { settings, partitions } => {
-                let own = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
-                Box::new(FileReader::new(settings.clone(), own, waker)?)
+            Kind::File { settings, rests } => {
+                let rests = rests.iter().skip(lane).step_by(lanes).cloned();
+                let each = |(at, rest): (&PartitionPosition, _)| FilePartition {
+                    at: PartitionPosition::clone(at),
+                    rest,
+                };
+                let partitions = own().zip(rests).map(each).collect();
+                Box::new(FileReader::new(settings.clone(), partitions, waker)?)
             }
             Kind::Stdin(format) => Box::new(stdin::reader(format, waker)?),
             Kind::Tcp { listener, .. } => {
@@ -126,8 +188,8 @@ impl Source {
                     }
                 }
             }
-            Kind::Nexmark(generator) => {
-                Box::new(GeneratorReader::new(Arc::clone(generator), lane, lanes))
+            Kind::Nexmark { generator, nexts } => {
+                Box::new(GeneratorReader::new(Arc::clone(generator), nexts, lane, lanes))
             }
         })
     }
@@ -138,8 +200,61 @@ impl Source {
             Kind::Tcp { listener, .. } => {
                 listener.lock().unwrap_or_else(PoisonError::into_inner).address()
             }
-            Kind::File { .. } | Kind::Stdin(_) | Kind::Nexmark(_) => None,
+            Kind::File { .. } | Kind::Stdin(_) | Kind::Nexmark { .. } => None,
         }
+    }
+}
+
+impl Kind {
+    fn stdin(format: &StreamFormat) -> Self {
+        Self::Stdin(format.clone())
+    }
+
+    fn tcp(listen: SocketAddr) -> Self {
+        Self::Tcp { listen, listener: Mutex::new(Listener::Unbound) }
+    }
+}
+
+fn generator(name: &str, settings: &GeneratorSource) -> Result<Arc<Generator>, ConnectorError> {
+    Generator::new(settings).map(Arc::new).map_err(|what| {
+        ConnectorError::new(ConnectorFault::MissingInput, format!("source `{name}`: {what}"))
+    })
+}
+
+/// Positions that are not those of the source as it is set up now.
+fn other_source(name: &str, what: &str) -> ConnectorError {
+    ConnectorError::new(
+        ConnectorFault::MissingInput,
+        format!("source `{name}` cannot go on from its checkpoint: {what}"),
+    )
+}
+
+/// A source has partitions, and each once: one that came twice would be read twice.
+fn check_ids(name: &str, positions: &[PartitionPosition]) -> Result<(), ConnectorError> {
+    let mut known = HashSet::with_capacity(positions.len());
+    let twice = positions.iter().find(|at| !known.insert(&*at.partition));
+    let what = match twice {
+        Some(at) => format!("it has partition `{}` twice", at.partition),
+        None if positions.is_empty() => "it has no partitions of this source".to_owned(),
+        None => return Ok(()),
+    };
+    Err(other_source(name, &format!("{what}; start the job anew with --fresh")))
+}
+
+/// The positions of a stream are that of its one partition.
+fn check_stream(
+    name: &str,
+    partition: &str,
+    positions: &[PartitionPosition],
+) -> Result<(), ConnectorError> {
+    match positions.iter().find(|at| at.partition != partition) {
+        Some(other) => {
+            let other = &other.partition;
+            let what = format!("its partition was `{other}` and is `{partition}` now");
+            let advice = "set the kind of the source back, or start the job anew with --fresh";
+            Err(other_source(name, &format!("{what}; {advice}")))
+        }
+        None => Ok(()),
     }
 }
 
@@ -153,21 +268,30 @@ impl Listener {
     }
 }
 
-/// The reader of a lane without partitions.
-struct Nothing;
+/// The reader of a lane that has nothing left to read.
+struct EndedReader {
+    positions: Vec<PartitionPosition>,
+    is_stopped: bool,
+}
 
-impl SourceReader for Nothing {
+impl SourceReader for EndedReader {
     fn poll(&mut self, _target: BatchTarget, _now: Now) -> Result<SourcePoll, ConnectorError> {
-        Ok(SourcePoll::Ended)
+        Ok(if self.is_stopped { SourcePoll::Pending } else { SourcePoll::Ended })
     }
 
     fn is_ready(&mut self) -> bool {
-        true
+        !self.is_stopped
     }
 
-    fn stop(&mut self) {}
+    fn stop(&mut self) {
+        self.is_stopped = true;
+    }
 
     fn positions(&self) -> Vec<PartitionPosition> {
-        Vec::new()
+        self.positions.clone()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        Some(0)
     }
 }

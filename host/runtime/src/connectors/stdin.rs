@@ -108,7 +108,7 @@ mod tests {
         let mut reader = start(&b"a\nb\r\n\nlast"[..], &lines(), waker).unwrap();
         let records = drain(&mut reader, &wakes).unwrap();
         assert_eq!(records, [&b"a"[..], b"b", b"", b"last"].map(|value| (None, value.to_vec())));
-        assert_eq!(reader.positions()[0].position, 4);
+        assert_eq!(reader.positions()[0].position.offset, 4);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use tidemill_core::connector::{
-    BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, SourcePoll, SourceReader,
+    BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, Position, SourcePoll,
+    SourceReader,
 };
 use tidemill_core::ids::Now;
 
@@ -116,11 +117,17 @@ impl<S: Stop> SourceReader for StreamReader<S> {
     }
 
     fn positions(&self) -> Vec<PartitionPosition> {
-        vec![PartitionPosition {
-            partition: self.partition.to_owned(),
-            position: self.parser.records(),
-            remaining: None,
-        }]
+        let position = Position {
+            offset: self.parser.records(),
+            detail: Vec::new(),
+            // A stop is not the end of the input.
+            ended: self.is_ended && !self.is_stopped,
+        };
+        vec![PartitionPosition { partition: self.partition.to_owned(), position }]
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        None
     }
 }
 

@@ -5,6 +5,7 @@
 //! be opened when it was listed.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,8 +32,14 @@ impl FoundFile {
     /// Looks at one file.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// It cannot be opened, or is no regular file.
     pub fn look(path: PathBuf) -> Result<Self, FileError> {
+        // Looked at before it is opened: opening a pipe would wait for its writer.
+        let metadata = path.metadata().map_err(|error| FileError::open(&path, error))?;
+        if !metadata.is_file() {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+            return Err(FileError::open(&path, error));
+        }
         let (_, metadata) = open(&path)?;
         let (bytes, device, inode) = (metadata.len(), metadata.dev(), metadata.ino());
         Ok(Self { packing: Packing::of(&path), path, bytes, device, inode })
@@ -101,7 +108,6 @@ fn list_one(pattern: &str, found: &mut Vec<FoundFile>) -> Result<(), FileError> 
             path: error.path().to_owned(),
             source: Arc::new(error.into()),
         })?;
-        // Looked at before it is opened: opening a pipe would wait for its writer.
         let metadata = path.metadata().map_err(|error| FileError::open(&path, error))?;
         if !metadata.is_file() {
             skipped += 1;
@@ -160,6 +166,13 @@ mod tests {
         assert!(error.to_string().contains(&pattern), "{error}");
         let error = list(&["/tmp/***".to_owned()]).unwrap_err();
         assert!(matches!(&error, FileError::Pattern { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = FoundFile::look(directory.path().to_owned()).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 
     #[test]

@@ -27,7 +27,8 @@ const CHUNKS_AHEAD: usize = 4;
 pub struct ReadPlan {
     /// The file.
     pub file: FoundFile,
-    /// First byte to read; 0 for a compressed file.
+    /// First byte to hand out. A compressed file is decompressed from its beginning and what lies before
+    /// this byte is thrown away.
     pub start: u64,
     /// End of the range. Reading goes on after it for as long as chunks are taken, but no longer
     /// ahead. Of no meaning for a compressed file, which is read to its end.
@@ -68,6 +69,7 @@ impl State {
 
 struct Cursor {
     file: Option<Unpacked>,
+    /// The next byte that is read, of the decompressed data where there is some.
     at: u64,
 }
 
@@ -90,7 +92,8 @@ impl ReadAhead {
     /// # Errors
     /// No I/O thread can be started.
     pub fn start(plan: ReadPlan, waker: Arc<dyn Wake>) -> Result<Self, FileError> {
-        let cursor = Mutex::new(Cursor { file: None, at: plan.start });
+        let at = if plan.file.packing == Packing::None { plan.start } else { 0 };
+        let cursor = Mutex::new(Cursor { file: None, at });
         let state = Mutex::new(State { submitted: true, ..State::default() });
         let reader = Self { shared: Arc::new(Shared { plan, state, cursor, waker }) };
         reader.submit()?;
@@ -143,21 +146,25 @@ impl Drop for ReadAhead {
 }
 
 impl Shared {
-    /// Fills a chunk; an empty one means the end of the file.
-    fn fill(&self, cursor: &mut Cursor, chunk: &mut Vec<u8>) -> Result<(), FileError> {
+    /// Fills a chunk; an empty one means the end of the file. Answers whether the lane wants it: it lies
+    /// at or behind the start.
+    fn fill(&self, cursor: &mut Cursor, chunk: &mut Vec<u8>) -> Result<bool, FileError> {
         let ReadPlan { file: found, start, end } = &self.plan;
         let file = match &mut cursor.file {
             Some(file) => file,
             None => cursor.file.insert(Unpacked::open(found, *start)?),
         };
+        let is_before = cursor.at < *start;
         let want = match found.packing {
             Packing::None if cursor.at >= *end => TAIL_BYTES as u64,
             Packing::None => (*end - cursor.at).min(CHUNK_BYTES as u64),
+            // A chunk lies before the start or behind it: no part of one need be cut off.
+            _ if is_before => (*start - cursor.at).min(CHUNK_BYTES as u64),
             Packing::Gzip | Packing::Zstd => CHUNK_BYTES as u64,
         };
         file.read(chunk, want as usize)?;
         cursor.at += chunk.len() as u64;
-        Ok(())
+        Ok(!is_before)
     }
 }
 
@@ -173,6 +180,10 @@ impl Work for Shared {
         let mut cursor = lock(&self.cursor);
         let result = self.fill(&mut cursor, &mut chunk);
         let mut state = lock(&self.state);
+        if matches!(result, Ok(false)) && !chunk.is_empty() {
+            state.spent.push(chunk);
+            return Turn::Again;
+        }
         state.is_past_end = self.plan.file.packing == Packing::None && cursor.at >= self.plan.end;
         state.finished = result.is_err() || chunk.is_empty();
         if state.finished {
@@ -290,6 +301,19 @@ mod tests {
             assert!(matches!(read(path.clone(), 0, 0), Err(FileError::Damaged { .. })));
             fs::write(&path, b"").unwrap();
             assert_eq!(read(path, 0, 0).unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn compressed_files_are_handed_out_from_the_start_that_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.zst");
+        let data = sample(2 * CHUNK_BYTES + 17);
+        fs::write(&path, zstd::encode_all(&data[..], 1).unwrap()).unwrap();
+        for start in [1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, data.len(), data.len() + 1]
+        {
+            let found = read(path.clone(), start as u64, 0).unwrap();
+            assert!(found == data[start.min(data.len())..], "from {start}: {}", found.len());
         }
     }
 

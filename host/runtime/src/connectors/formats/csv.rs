@@ -19,7 +19,9 @@ pub(in crate::connectors) struct CsvParser {
     reader: Reader,
     key: Option<String>,
     key_column: usize,
-    /// For each column `{"name":` or `,"name":`; empty before the header.
+    /// The names of the columns; empty before the header.
+    header: Vec<String>,
+    /// For each column `{"name":` or `,"name":`.
     names: Vec<Vec<u8>>,
     /// Contents of the row's fields so far, and where each ends.
     fields: Vec<u8>,
@@ -42,6 +44,7 @@ impl CsvParser {
             reader: Reader::new(),
             key: key.map(str::to_owned),
             key_column: 0,
+            header: Vec::new(),
             names: Vec::new(),
             fields: vec![0; 1024],
             fields_filled: 0,
@@ -53,6 +56,24 @@ impl CsvParser {
             length: 0,
             records: 0,
         }
+    }
+
+    /// Goes on at `offset`, where a row begins; without a header, the first row is the header.
+    pub(super) fn from(mut self, offset: u64, header: Option<Vec<String>>) -> Result<Self, String> {
+        self.offset = offset;
+        if offset > 0 {
+            // A byte order mark is one at the beginning of the input only, and this reader stands
+            // there no more once it has read something; an empty line is no row.
+            self.reader.read_record(b"\n", &mut self.fields, &mut self.ends);
+        }
+        if let Some(header) = header {
+            self.set_header(header)?;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn header(&self) -> Option<&[String]> {
+        (!self.header.is_empty()).then_some(&self.header)
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -80,8 +101,13 @@ impl CsvParser {
     pub(super) fn finish(&mut self, out: &mut Records) -> Result<bool, BadRecord> {
         // A line end closes the last row unless it stands inside quotes.
         while self.is_begun && !self.is_whole {
-            if self.read(b"\n")? == 1 && !self.is_whole {
-                return Err(self.bad("a quote is opened and never closed; close it".to_owned()));
+            if self.read(b"\n")? == 1 {
+                // It stands for the end of the input and is no byte of the row.
+                self.length -= 1;
+                if !self.is_whole {
+                    let what = "a quote is opened and never closed; close it";
+                    return Err(self.bad(what.to_owned()));
+                }
             }
         }
         Ok(!self.is_whole || self.take(out)?)
@@ -130,31 +156,33 @@ impl CsvParser {
     }
 
     fn take_header(&mut self) -> Result<(), String> {
-        let mut names: Vec<&str> = Vec::with_capacity(self.ends_filled);
-        let mut quoted = Vec::with_capacity(self.ends_filled);
-        let mut known = HashSet::with_capacity(self.ends_filled);
-        let header = self.text()?;
+        let text = self.text()?;
         let mut start = 0;
-        for &end in &self.ends[..self.ends_filled] {
-            let name = &header[start..end];
-            if !known.insert(name) {
-                return Err(format!("the header names column `{name}` twice; rename one"));
-            }
-            let mut json = vec![if start == 0 && names.is_empty() { b'{' } else { b',' }];
-            json::write_string(&mut json, name.as_bytes());
-            json.push(b':');
-            quoted.push(json);
-            names.push(name);
-            start = end;
+        let each = |&end: &usize| text[std::mem::replace(&mut start, end)..end].to_owned();
+        let header = self.ends[..self.ends_filled].iter().map(each).collect();
+        self.set_header(header)
+    }
+
+    fn set_header(&mut self, header: Vec<String>) -> Result<(), String> {
+        let mut known = HashSet::with_capacity(header.len());
+        if let Some(name) = header.iter().find(|name| !known.insert(name.as_str())) {
+            return Err(format!("the header names column `{name}` twice; rename one"));
         }
         if let Some(key) = &self.key {
-            let column = names.iter().position(|name| name == key);
+            let column = header.iter().position(|name| name == key);
             self.key_column = column.ok_or_else(|| {
-                let names = names.join("`, `");
+                let names = header.join("`, `");
                 format!("there is no column `{key}` to take the key from; the header has `{names}`")
             })?;
         }
-        self.names = quoted;
+        let quote = |(column, name): (usize, &String)| {
+            let mut json = vec![if column == 0 { b'{' } else { b',' }];
+            json::write_string(&mut json, name.as_bytes());
+            json.push(b':');
+            json
+        };
+        self.names = header.iter().enumerate().map(quote).collect();
+        self.header = header;
         Ok(())
     }
 
@@ -225,10 +253,11 @@ fn too_long() -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidemill_core::connector::BatchTarget;
 
     use super::*;
-    use crate::connectors::formats::Parser;
     use crate::connectors::formats::tests::{Flat, gather};
+    use crate::connectors::formats::{Parser, Part};
     use crate::connectors::settings::Format;
 
     fn rows(input: &[u8], piece: usize, key: Option<&str>) -> Result<Flat, BadRecord> {
@@ -266,6 +295,32 @@ mod tests {
         }
         assert!(rows(b"a,b\n\xc3,\xa9\n", 9, None).unwrap_err().what.contains("UTF-8"));
         assert!(rows(b"a,b\n1,2\n", 9, Some("c")).unwrap_err().what.contains("`a`, `b`"));
+    }
+
+    #[test]
+    fn a_parser_goes_on_behind_any_row() {
+        for end in ["\n", "\r\n"] {
+            let rows = ["\u{feff}x", "\"a\n\"\"\"", "\"\"", "b"];
+            let input = format!("c{end}{end}{}{end}", rows.join(end));
+            let whole = values(&input).unwrap();
+            assert_eq!(whole[0], "{\"c\":\"\u{feff}x\"}");
+            for taken in 0..=whole.len() {
+                let mut parser = Parser::whole(Format::Csv, None);
+                let mut out = Records::new(false, false);
+                if taken > 0 {
+                    out.begin(BatchTarget { records: taken, bytes: 1 << 20 });
+                    parser.parse(input.as_bytes(), &mut out).unwrap();
+                    assert_eq!(out.values.len(), taken);
+                }
+                let header = parser.header().map(<[String]>::to_vec);
+                let part = Part { offset: parser.offset(), end: None, header };
+                let rest = &input.as_bytes()[part.offset as usize..];
+                let parser = Parser::part(Format::Csv, None, part).unwrap();
+                let rest = gather(parser, false, rest, 2, 3).unwrap();
+                let rest = rest.into_iter().map(|(_, value)| String::from_utf8(value).unwrap());
+                assert!(rest.eq(whole[taken..].iter().cloned()), "{taken} of {input:?}");
+            }
+        }
     }
 
     #[test]

@@ -44,8 +44,8 @@ impl LineParser {
 
     /// Takes only lines that begin from `start` to before `end`; wants bytes from one before
     /// `start`.
-    pub(super) fn within(self, start: u64, end: u64) -> Self {
-        Self { offset: start.saturating_sub(1), end: Some(end), is_skipping: start > 0, ..self }
+    pub(super) fn within(self, start: u64, end: Option<u64>) -> Self {
+        Self { offset: start.saturating_sub(1), end, is_skipping: start > 0, ..self }
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -170,8 +170,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::connectors::formats::Parser;
     use crate::connectors::formats::tests::{Flat, gather};
+    use crate::connectors::formats::{Parser, Part};
     use crate::connectors::settings::Format;
 
     /// The definition, as simple as it gets.
@@ -197,8 +197,9 @@ mod tests {
             let mut found = Flat::new();
             for start in (0..length).step_by(cut as usize) {
                 let end = length.min(start + cut);
-                let (parser, from) = Parser::range(Format::Lines, None, start, end);
-                let bytes = &input[from as usize..];
+                let part = Part { offset: start, end: Some(end), header: None };
+                let parser = Parser::part(Format::Lines, None, part).unwrap();
+                let bytes = &input[parser.offset() as usize..];
                 found.extend(gather(parser, false, bytes, piece, records).unwrap());
             }
             prop_assert_eq!(&found, &lines(&input));

@@ -35,6 +35,17 @@ pub(super) struct Parsed {
     pub(super) is_done: bool,
 }
 
+/// The part of an input that a parser cuts into records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Records that begin here or later are ours. Any byte for lines; where a row begins for CSV.
+    pub(super) offset: u64,
+    /// Lines that begin here or later are not ours; `None` takes all. CSV is always taken to its end.
+    pub(super) end: Option<u64>,
+    /// What `Parser::header` answered when the part before this one was read.
+    pub(super) header: Option<Vec<String>>,
+}
+
 /// Cuts one partition into records.
 pub(super) enum Parser {
     Lines(LineParser),
@@ -51,17 +62,16 @@ impl Parser {
         }
     }
 
-    /// A parser of the lines that begin in a byte range, and the offset from which it wants bytes:
-    /// one before the range, to see whether a line begins right at its start.
-    pub(super) fn range(format: Format, key: Option<&str>, start: u64, end: u64) -> (Self, u64) {
-        let mut parser = Self::whole(format, key);
-        if let Self::Lines(lines) = &mut parser {
-            return (
-                Self::Lines(std::mem::take(lines).within(start, end)),
-                start.saturating_sub(1),
-            );
-        }
-        (parser, 0)
+    /// A parser of a part of an input. It wants bytes from its `offset` on: for lines one before the
+    /// part, to see whether a line begins right at its start.
+    ///
+    /// # Errors
+    /// The header has no column for the key.
+    pub(super) fn part(format: Format, key: Option<&str>, part: Part) -> Result<Self, String> {
+        Ok(match Self::whole(format, key) {
+            Self::Lines(lines) => Self::Lines(lines.within(part.offset, part.end)),
+            Self::Csv(csv) => Self::Csv(Box::new(csv.from(part.offset, part.header)?)),
+        })
     }
 
     /// Takes records from `input` into `out` until either is used up.
@@ -86,6 +96,14 @@ impl Parser {
         match self {
             Self::Lines(parser) => parser.offset(),
             Self::Csv(parser) => parser.offset(),
+        }
+    }
+
+    /// The names of the columns, once they are known; only CSV has them.
+    pub(super) fn header(&self) -> Option<&[String]> {
+        match self {
+            Self::Lines(_) => None,
+            Self::Csv(parser) => parser.header(),
         }
     }
 

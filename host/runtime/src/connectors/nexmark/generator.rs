@@ -28,11 +28,12 @@ enum KeyField {
 
 /// A generator that is set up.
 pub struct Generator {
-    stream: Stream,
-    encoding: Encoding,
-    seed: u64,
-    events: u64,
-    partitions: u32,
+    pub(super) stream: Stream,
+    pub(super) encoding: Encoding,
+    pub(super) seed: u64,
+    /// `u64::MAX` when they never end.
+    pub(super) events: u64,
+    pub(super) partitions: u32,
     key: KeyField,
     /// Channels or words, as the stream needs them.
     table: BytesColumn,

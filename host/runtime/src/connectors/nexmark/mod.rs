@@ -10,6 +10,7 @@
 mod encode;
 mod events;
 mod generator;
+mod position;
 mod reader;
 mod rng;
 mod tables;

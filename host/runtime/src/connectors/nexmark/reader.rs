@@ -24,34 +24,48 @@ pub(in crate::connectors) struct GeneratorReader {
     generator: Arc<Generator>,
     parts: Vec<Part>,
     turn: usize,
+    /// Events left; `None` when they never end.
+    left: Option<u64>,
     is_stopped: bool,
     records: Records,
+    /// Of every position.
+    detail: Vec<u8>,
 }
 
 impl GeneratorReader {
-    pub(in crate::connectors) fn new(generator: Arc<Generator>, lane: usize, lanes: usize) -> Self {
-        let parts = (0..generator.partitions()).skip(lane).step_by(lanes).map(|index| {
+    /// `nexts` holds for each partition the number of its next event.
+    pub(in crate::connectors) fn new(
+        generator: Arc<Generator>,
+        nexts: &[u64],
+        lane: usize,
+        lanes: usize,
+    ) -> Self {
+        let parts = (0..).zip(nexts).skip(lane).step_by(lanes).map(|(index, &next)| {
             let end = generator.size(index).unwrap_or(u64::MAX);
-            Part { index, next: 0, end }
+            Part { index, next, end }
         });
-        let parts = parts.collect();
-        let records = Records::new(generator.is_keyed(), true);
-        Self { generator, parts, turn: 0, is_stopped: false, records }
+        let parts: Vec<Part> = parts.collect();
+        let left = |part: &Part| generator.size(part.index).map(|size| size - part.next);
+        let left = parts.iter().map(left).sum();
+        let (records, detail) = (Records::new(generator.is_keyed(), true), generator.detail());
+        Self { generator, parts, turn: 0, left, is_stopped: false, records, detail }
     }
 }
 
 impl SourceReader for GeneratorReader {
     fn poll(&mut self, target: BatchTarget, _now: Now) -> Result<SourcePoll, ConnectorError> {
+        if self.is_stopped {
+            return Ok(SourcePoll::Pending);
+        }
         for _ in 0..self.parts.len() {
-            if self.is_stopped {
-                break;
-            }
             let turn = self.turn % self.parts.len();
             self.turn = turn + 1;
             let part = &mut self.parts[turn];
             if part.next < part.end {
                 self.records.begin(target);
-                part.next = self.generator.fill(part.index, part.next, part.end, &mut self.records);
+                let next = self.generator.fill(part.index, part.next, part.end, &mut self.records);
+                self.left = self.left.map(|left| left - (next - part.next));
+                part.next = next;
                 if let Some(batch) = self.records.take() {
                     return Ok(SourcePoll::Batch(batch));
                 }
@@ -61,7 +75,7 @@ impl SourceReader for GeneratorReader {
     }
 
     fn is_ready(&mut self) -> bool {
-        true
+        !self.is_stopped
     }
 
     fn stop(&mut self) {
@@ -69,12 +83,12 @@ impl SourceReader for GeneratorReader {
     }
 
     fn positions(&self) -> Vec<PartitionPosition> {
-        let each = |part: &Part| PartitionPosition {
-            partition: self.generator.partition_id(part.index),
-            position: part.next,
-            remaining: self.generator.size(part.index).map(|size| size - part.next),
-        };
+        let each = |part: &Part| self.generator.position(part.index, part.next, &self.detail);
         self.parts.iter().map(each).collect()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.left
     }
 }
 
@@ -99,10 +113,11 @@ mod tests {
             let generator = generator(3, Some(12_345), key);
             let mut found = Vec::new();
             for lane in 0..2 {
-                let mut reader = GeneratorReader::new(Arc::clone(&generator), lane, 2);
+                let mut reader = GeneratorReader::new(Arc::clone(&generator), &[0; 3], lane, 2);
                 let (_sender, wakes) = mpsc::channel();
                 found.extend(drain(&mut reader, &wakes).unwrap());
-                assert!(reader.positions().iter().all(|position| position.remaining == Some(0)));
+                assert!(reader.positions().iter().all(|at| at.position.ended));
+                assert_eq!(reader.remaining(), Some(0));
             }
             let mut expected: Vec<Vec<u8>> = (0..12_345)
                 .map(|n| {
@@ -128,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn partitions_of_a_lane_take_turns_and_a_stop_ends_an_endless_one() {
-        let mut reader = GeneratorReader::new(generator(2, None, "extra"), 0, 1);
+    fn partitions_of_a_lane_take_turns_and_after_a_stop_nothing_is_handed_out() {
+        let mut reader = GeneratorReader::new(generator(2, None, "extra"), &[0; 2], 0, 1);
         for _ in 0..4 {
             let Ok(SourcePoll::Batch(batch)) = reader.poll(target(), Now::default()) else {
                 panic!()
@@ -137,10 +152,11 @@ mod tests {
             assert_eq!(batch.timestamps.len(), batch.len());
         }
         let positions = reader.positions();
-        assert!(
-            positions.iter().all(|position| position.position > 0 && position.remaining.is_none())
-        );
+        assert!(positions.iter().all(|at| at.position.offset > 0 && !at.position.ended));
+        assert_eq!(reader.remaining(), None);
         reader.stop();
-        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
+        assert!(!reader.is_ready());
+        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Pending)));
+        assert_eq!(reader.positions(), positions);
     }
 }
