@@ -3,11 +3,12 @@
 //! Owns one thread of low priority for each incarnation, which sorts, compresses and writes, so that a lane
 //! only hands segments over. Order for each file: created under its own name, which must be free -> written
 //! -> synced -> directory synced -> the task's ack. An upload that is dropped leaves a file that no manifest
-//! names; it is collected later. Merging a chain goes on in a thread of its own.
+//! names; it is collected later. A merge goes on in a thread of its own, file by file in the same order.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tidemill_core::checkpoint::coordinator::Fact;
@@ -18,22 +19,363 @@ use tidemill_core::checkpoint::{
     AckContent, CheckpointListener, OperatorAck, SnapshotUpload, TaskAck, UploadTask,
 };
 use tidemill_core::connector::Wake;
-use tidemill_core::disk::{Disk, DiskError};
+use tidemill_core::disk::Disk;
 use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
-use tidemill_core::snapshot::{Segment, SnapshotHeader, SnapshotWriter};
+use tidemill_core::snapshot::{
+    Segment, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, merge,
+};
 
 use super::failpoint::failpoint;
-use super::lane_thread::LaneLine;
+use super::lane_thread::{LaneLine, wall_ms};
 use super::supervisor::Event;
 
-/// Bytes of segments that may wait for the thread before a lane stops encoding.
+/// Bytes of segments that may wait for the thread before lanes stop encoding.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How much the thread gives way to others: the lowest priority but one.
+const NICENESS: i32 = 15;
 
 /// What all snapshot files of an incarnation have in common.
+#[derive(Clone)]
 pub(super) struct SnapshotSeed {
     pub(super) identity: String,
     pub(super) incarnation: Incarnation,
     pub(super) hash_seed: u64,
     pub(super) key_groups: u32,
     pub(super) roles: Vec<NodeRole>,
+}
+
+impl SnapshotSeed {
+    fn header(&self, task: &UploadTask) -> Option<SnapshotHeader> {
+        let Some(NodeRole::Operator { name, states, .. }) = self.roles.get(task.node.0) else {
+            return None;
+        };
+        Some(SnapshotHeader {
+            identity: self.identity.clone(),
+            operator: name.clone(),
+            lane: task.lane.0 as u32,
+            checkpoint: task.checkpoint,
+            incarnation: self.incarnation,
+            key_groups: self.key_groups,
+            hash_seed: self.hash_seed,
+            states: states.clone(),
+            is_base: task.is_base,
+        })
+    }
+}
+
+/// What the thread is told.
+enum Order {
+    Put { upload: u64, segments: Vec<Segment>, bytes: usize },
+    Finish { upload: u64, ack: OperatorAck },
+    Drop { upload: u64 },
+    Begin { upload: u64, task: UploadTask },
+}
+
+/// The thread, and the merges beside it.
+pub(super) struct Uploads {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+    merges: Mutex<Vec<JoinHandle<()>>>,
+    disk: Arc<dyn Disk>,
+    incarnation: Incarnation,
+}
+
+struct Shared {
+    orders: Mutex<Option<Sender<Order>>>,
+    events: Sender<Event>,
+    waiting_bytes: Arc<AtomicUsize>,
+    next: AtomicUsize,
+}
+
+impl Shared {
+    fn order(&self, order: Order) {
+        if let Some(orders) = &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
+            // After a panic of the thread nothing is acknowledged any more, and checkpoints time out.
+            orders.send(order).ok();
+        }
+    }
+}
+
+impl Uploads {
+    /// Starts the thread. `lines` are woken when there is room again.
+    pub(super) fn start(
+        disk: Arc<dyn Disk>,
+        seed: SnapshotSeed,
+        lines: &[Arc<LaneLine>],
+        events: Sender<Event>,
+    ) -> std::io::Result<Self> {
+        let (orders, received) = mpsc::channel();
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let incarnation = seed.incarnation;
+        let mut work = Work {
+            disk: disk.clone(),
+            seed,
+            lines: lines.to_vec(),
+            events: events.clone(),
+            waiting_bytes: waiting_bytes.clone(),
+            open: BTreeMap::new(),
+        };
+        let body = move || {
+            give_way();
+            work.run(&received);
+        };
+        let thread = thread::Builder::new().name("tidemill-snap".to_owned()).spawn(body)?;
+        let orders = Mutex::new(Some(orders));
+        let shared = Arc::new(Shared { orders, events, waiting_bytes, next: AtomicUsize::new(0) });
+        Ok(Self { shared, thread, merges: Mutex::default(), disk, incarnation })
+    }
+
+    /// What lanes report to.
+    pub(super) fn listener(&self) -> Listener {
+        Listener { shared: self.shared.clone() }
+    }
+
+    /// Begins to make one file of a chain.
+    pub(super) fn merge(&self, task: MergeTask, newest: CheckpointId, events: Sender<Event>) {
+        let (disk, incarnation) = (self.disk.clone(), self.incarnation);
+        let (lost, failed) = (task.clone(), events.clone());
+        let body = move || {
+            give_way();
+            let merged = merge_chain(&*disk, &task, newest, incarnation);
+            events.send(Event::Merged(task, merged.map_err(|error| error.to_string()))).ok();
+        };
+        match thread::Builder::new().name("tidemill-merge".to_owned()).spawn(body) {
+            Ok(thread) => {
+                let mut merges = self.merges.lock().unwrap_or_else(PoisonError::into_inner);
+                merges.retain(|thread| !thread.is_finished());
+                merges.push(thread);
+            }
+            Err(error) => {
+                failed.send(Event::Merged(lost, Err(format!("no thread: {error}")))).ok();
+            }
+        }
+    }
+
+    /// Drops what is under way, and waits for the threads.
+    pub(super) fn join(self) {
+        *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.thread.join().ok();
+        let merges = self.merges.into_inner().unwrap_or_else(PoisonError::into_inner);
+        merges.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// Lets the threads of lanes go first.
+fn give_way() {
+    let this = rustix::thread::gettid();
+    // A host that does not allow it is only a little slower.
+    rustix::process::setpriority_process(Some(this), NICENESS).ok();
+}
+
+/// What lanes report to.
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+}
+
+impl CheckpointListener for Listener {
+    fn acknowledge(&self, ack: TaskAck) {
+        // The supervisor outlives every lane.
+        self.shared.events.send(Event::Fact(Fact::Acknowledged(ack))).ok();
+    }
+
+    fn begin_upload(&self, task: UploadTask) -> Box<dyn SnapshotUpload> {
+        let upload = self.shared.next.fetch_add(1, SeqCst) as u64;
+        self.shared.order(Order::Begin { upload, task });
+        Box::new(Upload { shared: self.shared.clone(), upload, is_finished: false })
+    }
+}
+
+struct Upload {
+    shared: Arc<Shared>,
+    upload: u64,
+    is_finished: bool,
+}
+
+impl SnapshotUpload for Upload {
+    fn has_room(&self) -> bool {
+        self.shared.waiting_bytes.load(SeqCst) < WAITING_BYTES_MAX
+    }
+
+    fn put(&mut self, segments: Vec<Segment>) {
+        let bytes = segments.iter().map(|segment| segment.bytes.len()).sum();
+        self.shared.waiting_bytes.fetch_add(bytes, SeqCst);
+        self.shared.order(Order::Put { upload: self.upload, segments, bytes });
+    }
+
+    fn finish(mut self: Box<Self>, ack: OperatorAck) {
+        self.is_finished = true;
+        self.shared.order(Order::Finish { upload: self.upload, ack });
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.shared.order(Order::Drop { upload: self.upload });
+        }
+    }
+}
+
+/// A file in the making; begun with its first segment, so that nothing changed makes no file.
+struct OpenFile {
+    task: UploadTask,
+    name: String,
+    writer: Option<SnapshotWriter>,
+    failure: Option<SnapshotError>,
+}
+
+/// The thread's side.
+struct Work {
+    disk: Arc<dyn Disk>,
+    seed: SnapshotSeed,
+    lines: Vec<Arc<LaneLine>>,
+    events: Sender<Event>,
+    waiting_bytes: Arc<AtomicUsize>,
+    open: BTreeMap<u64, OpenFile>,
+}
+
+impl Work {
+    fn run(&mut self, orders: &Receiver<Order>) {
+        for order in orders {
+            match order {
+                Order::Begin { upload, task } => {
+                    let UploadTask { checkpoint, node, lane, is_base, .. } = task;
+                    let incarnation = self.seed.incarnation;
+                    let name = snapshot_name(checkpoint, incarnation, node, lane, is_base);
+                    let file = OpenFile { task, name, writer: None, failure: None };
+                    self.open.insert(upload, file);
+                }
+                Order::Put { upload, segments, bytes } => {
+                    self.put(upload, segments);
+                    let before = self.waiting_bytes.fetch_sub(bytes, SeqCst);
+                    if before >= WAITING_BYTES_MAX && before - bytes < WAITING_BYTES_MAX {
+                        self.lines.iter().for_each(|line| line.waker.wake());
+                    }
+                }
+                Order::Finish { upload, ack } => self.finish(upload, ack),
+                Order::Drop { upload } => self.drop_file(upload),
+            }
+        }
+        let left: Vec<u64> = self.open.keys().copied().collect();
+        left.into_iter().for_each(|upload| self.drop_file(upload));
+    }
+
+    fn put(&mut self, upload: u64, segments: Vec<Segment>) {
+        let Some(file) = self.open.get_mut(&upload) else {
+            return;
+        };
+        for segment in segments {
+            if file.failure.is_some() {
+                return;
+            }
+            let added = file.writer(&*self.disk, &self.seed).and_then(|writer| writer.add(segment));
+            file.failure = added.err();
+        }
+    }
+
+    fn finish(&mut self, upload: u64, mut ack: OperatorAck) {
+        let Some(mut file) = self.open.remove(&upload) else {
+            return;
+        };
+        let task = file.task;
+        match file.end(&*self.disk, &self.seed) {
+            Ok(written) => {
+                ack.file = written;
+                let UploadTask { checkpoint, node, lane, alignment_us, .. } = task;
+                let content = AckContent::Operator(ack);
+                let ack = TaskAck { checkpoint, node, lane, alignment_us, content };
+                self.events.send(Event::Fact(Fact::Acknowledged(ack))).ok();
+            }
+            Err(error) => {
+                self.disk.remove(&file.name).ok();
+                let (checkpoint, reason) = (task.checkpoint, error.to_string());
+                self.events.send(Event::Fact(Fact::Declined { checkpoint, reason })).ok();
+            }
+        }
+    }
+
+    fn drop_file(&mut self, upload: u64) {
+        if let Some(file) = self.open.remove(&upload)
+            && file.writer.is_some()
+        {
+            // What cannot be removed is named by no manifest and is collected later.
+            self.disk.remove(&file.name).ok();
+        }
+    }
+}
+
+impl OpenFile {
+    fn writer(
+        &mut self,
+        disk: &dyn Disk,
+        seed: &SnapshotSeed,
+    ) -> Result<&mut SnapshotWriter, SnapshotError> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let header = seed.header(&self.task).ok_or_else(|| SnapshotError::BadSegment {
+                    name: self.name.clone(),
+                    what: "it belongs to no operator".to_owned(),
+                })?;
+                SnapshotWriter::new(disk.create(&self.name)?, &self.name, &header)?
+            }
+        };
+        Ok(self.writer.insert(writer))
+    }
+
+    /// Ends the file and makes it durable. A base is always a file; changes only when there are any.
+    fn end(
+        &mut self,
+        disk: &dyn Disk,
+        seed: &SnapshotSeed,
+    ) -> Result<Option<SnapshotFile>, SnapshotError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.writer.is_none() && !self.task.is_base {
+            return Ok(None);
+        }
+        self.writer(disk, seed)?;
+        let Some(writer) = self.writer.take() else {
+            return Ok(None);
+        };
+        let (written, mut file) = writer.finish()?;
+        failpoint("snapshot.written");
+        file.sync()?;
+        disk.sync_dir("")?;
+        failpoint("snapshot.synced");
+        Ok(Some(snapshot_file(&self.name, written, self.task.is_base)))
+    }
+}
+
+fn snapshot_file(name: &str, written: Written, is_base: bool) -> SnapshotFile {
+    let Written { bytes, digest, entries } = written;
+    SnapshotFile { name: name.to_owned(), bytes, digest, is_base, entries }
+}
+
+/// Makes one base of a chain. Its name is that of the newest checkpoint's base, which no snapshot has: a
+/// chain that is merged has a base, so its task's snapshots are deltas.
+fn merge_chain(
+    disk: &dyn Disk,
+    task: &MergeTask,
+    newest: CheckpointId,
+    incarnation: Incarnation,
+) -> Result<SnapshotFile, SnapshotError> {
+    let MergeTask { node, lane, chain } = task;
+    let name = merged_name(newest, incarnation, *node, *lane);
+    let open = |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
+    let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let (written, mut file) = merge(readers, wall_ms(), disk.create(&name)?, &name)?;
+    file.sync()?;
+    disk.sync_dir("")?;
+    Ok(snapshot_file(&name, written, true))
+}
+
+fn merged_name(
+    newest: CheckpointId,
+    incarnation: Incarnation,
+    node: NodeId,
+    lane: LaneId,
+) -> String {
+    snapshot_name(newest, incarnation, node, lane, true)
 }
