@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::load;
 use crate::config::job_schema;
 
 #[test]
@@ -65,4 +66,34 @@ fn each_restart_strategy_has_its_own_parameters() {
     assert_eq!(names(&tables[3]), ["type"]);
     assert_eq!(tables[0]["properties"]["backoff-multiplier"]["default"], 1.5);
     assert_eq!(tables[2]["properties"]["failure-rate-interval"]["default"], "1m");
+}
+
+fn job_file_page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/job-file.md");
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_page_about_job_files_explains_every_setting_of_a_job_and_an_operator() {
+    let (page, schema) = (job_file_page(), job_schema());
+    let mut names: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    names.extend(schema["$defs"]["Operator"]["properties"].as_object().unwrap().keys());
+    let strategies = &schema["$defs"]["RestartStrategy"]["anyOf"][1]["oneOf"];
+    for strategy in strategies.as_array().unwrap() {
+        names.extend(strategy["properties"].as_object().unwrap().keys());
+    }
+    for name in names {
+        let ways = [format!("`{name}`"), format!("`[{name}.NAME]`"), format!("`{name}.INPUT`")];
+        assert!(ways.iter().any(|way| page.contains(way)), "{name}");
+    }
+}
+
+#[test]
+fn the_example_on_the_page_about_job_files_is_accepted() {
+    let page = job_file_page();
+    let example: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert!(example.len() > 10);
+    let text = format!("name = \"a\"\n{}\n", example.join("\n"));
+    let loaded = load(&text, &[]);
+    assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
 }
