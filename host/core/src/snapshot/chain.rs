@@ -1,0 +1,232 @@
+//! A chain of snapshot files as one stream: newer entries win.
+//!
+//! Owns what a chain means: that the newest entry of an item counts, that a mark on a map or list hides the
+//! entries of older files, and that a chain that begins with a base needs neither marks nor tombstones any
+//! more. Memory is one block per file, whatever their size.
+
+use super::Section;
+use super::cursor::Cursor;
+use super::entry::{Item, RawEntry, put_entry};
+use super::error::SnapshotError;
+use super::header::SnapshotHeader;
+use super::reader::SnapshotReader;
+use super::writer::{SnapshotWriter, Written};
+use crate::disk::DiskFile;
+use crate::ids::KeyGroup;
+
+/// The entries of a chain, merged, in the order of a file.
+pub(super) struct Merged {
+    /// Oldest first.
+    cursors: Vec<Cursor>,
+    is_base: bool,
+    now_ms: i64,
+    /// Cursors at the item at hand, oldest first.
+    at_hand: Vec<usize>,
+    current: Current,
+    /// The list or map whose mark was seen last.
+    marked: Marked,
+}
+
+enum Current {
+    None,
+    /// The entry of this cursor.
+    Cursor(usize),
+    /// `Marked::entry`: the marks of several files in one.
+    Mark(Section),
+}
+
+/// What the files say of older entries of a key as a whole.
+#[derive(Default)]
+struct Marked {
+    section: Option<Section>,
+    hash: u64,
+    key: Vec<u8>,
+    /// Entries of files before this one are hidden.
+    oldest: usize,
+    /// List chunks with a number below this are hidden.
+    first: u64,
+    /// The marks as one entry.
+    entry: Vec<u8>,
+}
+
+impl Merged {
+    /// The entries of `chain` (oldest first) in the given key groups, or in all. What had expired by
+    /// `now_ms` is left out when the chain begins with a base.
+    pub(super) fn new(
+        chain: Vec<SnapshotReader>,
+        groups: Option<&[KeyGroup]>,
+        now_ms: i64,
+    ) -> Result<Self, SnapshotError> {
+        let is_base = chain.first().is_some_and(|first| first.header().is_base);
+        for pair in chain.windows(2) {
+            check_link(&pair[0], &pair[1])?;
+        }
+        let mut cursors: Vec<Cursor> =
+            chain.into_iter().map(|reader| Cursor::new(reader, groups)).collect();
+        cursors.iter_mut().try_for_each(Cursor::advance)?;
+        let (at_hand, current, marked) = (Vec::new(), Current::None, Marked::default());
+        Ok(Self { cursors, is_base, now_ms, at_hand, current, marked })
+    }
+
+    /// The entry at hand and where it belongs; none before the first and behind the last.
+    pub(super) fn entry(&self) -> Option<(Section, RawEntry<'_>)> {
+        match self.current {
+            Current::None => None,
+            Current::Cursor(cursor) => self.cursors.get(cursor)?.entry(),
+            Current::Mark(section) => Some((section, RawEntry::decode(&self.marked.entry)?)),
+        }
+    }
+
+    /// The newest file, whose name stands for the chain in messages.
+    pub(super) fn newest(&self) -> Option<&SnapshotReader> {
+        self.cursors.last().map(|cursor| &cursor.reader)
+    }
+
+    /// Moves to the next entry; answers `false` behind the last.
+    pub(super) fn advance(&mut self) -> Result<bool, SnapshotError> {
+        loop {
+            for cursor in &self.at_hand {
+                self.cursors[*cursor].advance()?;
+            }
+            self.gather();
+            let Some(newest) = self.at_hand.last().copied() else {
+                self.current = Current::None;
+                return Ok(false);
+            };
+            self.current = self.choose(newest);
+            if !matches!(self.current, Current::None) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Finds the cursors at the smallest item.
+    fn gather(&mut self) {
+        self.at_hand.clear();
+        let mut smallest: Option<(Section, RawEntry<'_>)> = None;
+        for (number, cursor) in self.cursors.iter().enumerate() {
+            let Some((section, entry)) = cursor.entry() else {
+                continue;
+            };
+            let order = smallest.as_ref().map_or(std::cmp::Ordering::Less, |(other, least)| {
+                section.cmp(other).then_with(|| entry.compare(least))
+            });
+            if order.is_lt() {
+                self.at_hand.clear();
+                smallest = Some((section, entry));
+            }
+            if order.is_le() {
+                self.at_hand.push(number);
+            }
+        }
+    }
+
+    /// What the item at hand comes to; nothing when it is hidden, gone or expired.
+    fn choose(&mut self, newest: usize) -> Current {
+        let Some((section, entry)) = self.cursors[newest].entry() else {
+            return Current::None;
+        };
+        let expired = |expires_at| self.is_base && expires_at <= self.now_ms;
+        let is_dropped = match entry.item() {
+            Item::MapCleared | Item::ListHead { .. } => return self.choose_mark(newest),
+            Item::ValueGone | Item::MapEntryGone { .. } => self.is_base,
+            Item::Value { expires_at, .. } | Item::MapEntry { expires_at, .. } => {
+                expired(expires_at)
+            }
+            Item::ListChunk { number, chunk } => {
+                let is_trimmed = self.marked.is(section, &entry) && number < self.marked.first;
+                is_trimmed || self.is_base && chunk.has_expired(self.now_ms)
+            }
+        };
+        let is_hidden = newest < self.marked.oldest && self.marked.is(section, &entry);
+        if is_dropped || is_hidden { Current::None } else { Current::Cursor(newest) }
+    }
+
+    /// Takes in the marks of all files on the key at hand; a base has no need to repeat them.
+    fn choose_mark(&mut self, newest: usize) -> Current {
+        let Some((section, entry)) = self.cursors[newest].entry() else {
+            return Current::None;
+        };
+        let mut mark = Marked {
+            section: Some(section),
+            hash: entry.hash,
+            key: entry.key.to_vec(),
+            ..Marked::default()
+        };
+        let mut is_cleared = false;
+        for &cursor in &self.at_hand {
+            let (cleared, first) = match self.cursors[cursor].entry().map(|(_, e)| e.item()) {
+                Some(Item::MapCleared) => (true, 0),
+                Some(Item::ListHead { cleared, first }) => (cleared, first),
+                _ => continue,
+            };
+            if cleared {
+                // Numbers began anew, so what older files trimmed says nothing.
+                (is_cleared, mark.oldest, mark.first) = (true, cursor, 0);
+            }
+            mark.first = mark.first.max(first);
+        }
+        let item = match entry.item() {
+            Item::MapCleared => Item::MapCleared,
+            _ => Item::ListHead { cleared: is_cleared, first: mark.first },
+        };
+        put_entry(&mut mark.entry, mark.hash, &mark.key, item);
+        self.marked = mark;
+        if self.is_base { Current::None } else { Current::Mark(section) }
+    }
+}
+
+impl Marked {
+    /// Whether the marks are about the key of this entry.
+    fn is(&self, section: Section, entry: &RawEntry<'_>) -> bool {
+        self.section == Some(section) && self.hash == entry.hash && self.key == entry.key
+    }
+}
+
+/// Checks that a delta can follow a file.
+fn check_link(older: &SnapshotReader, newer: &SnapshotReader) -> Result<(), SnapshotError> {
+    let mismatch = |what, expected: String, found: String| {
+        Err(SnapshotError::Mismatch { name: newer.name.clone(), what, expected, found })
+    };
+    let (before, after) = (older.header(), newer.header());
+    if after.is_base {
+        return mismatch("kind", "a delta".to_owned(), "a base".to_owned());
+    }
+    if before.states != after.states {
+        return mismatch("states", format!("those of {}", older.name), "others".to_owned());
+    }
+    let shape = |header: &SnapshotHeader| {
+        format!("{} under hash seed {}", header.key_groups, header.hash_seed)
+    };
+    match shape(before) == shape(after) {
+        true => Ok(()),
+        false => mismatch("key groups", shape(before), shape(after)),
+    }
+}
+
+/// Merges a chain (oldest first, at least one file) into one file that says the same: a base when the chain
+/// begins with one, without what had expired by `now_ms`; a delta otherwise. The new file's header is that
+/// of the newest file. Syncing it is the caller's, as for [`SnapshotWriter`].
+///
+/// # Errors
+/// A file of the chain is damaged or does not follow the one before it, or the device fails.
+pub fn merge(
+    chain: Vec<SnapshotReader>,
+    now_ms: i64,
+    file: &mut dyn DiskFile,
+    name: &str,
+) -> Result<Written, SnapshotError> {
+    let mut merged = Merged::new(chain, None, now_ms)?;
+    let Some(newest) = merged.newest() else {
+        let what = "there is nothing to merge".to_owned();
+        return Err(SnapshotError::BadSegment { name: name.to_owned(), what });
+    };
+    let header = SnapshotHeader { is_base: merged.is_base, ..newest.header().clone() };
+    let mut writer = SnapshotWriter::new(file, name, &header)?;
+    while merged.advance()? {
+        if let Some((section, entry)) = merged.entry() {
+            writer.push(section, entry.bytes)?;
+        }
+    }
+    writer.finish()
+}

@@ -1,0 +1,189 @@
+//! Going through the entries of one snapshot file in order.
+//!
+//! Owns the position in the file and one block of it. Checks, entry by entry, what merging relies on: the
+//! order, that a key's hash lies in the key group it is filed under, and that states exist.
+
+use super::Section;
+use super::block::{SECTION_BYTES, section};
+use super::entry::RawEntry;
+use super::error::SnapshotError;
+use super::reader::{SnapshotReader, damaged};
+use crate::ids::KeyGroup;
+use crate::key_group::key_group;
+
+/// A position in a file: before the first entry, at one, or behind the last.
+pub(super) struct Cursor {
+    pub(super) reader: SnapshotReader,
+    /// The key groups still to come, with the blocks in which they begin, last first.
+    plan: Vec<(u16, u64)>,
+    /// The key group at hand.
+    group: Option<u16>,
+    stored: Vec<u8>,
+    raw: Vec<u8>,
+    /// Where the block at hand begins; none before the first.
+    block: Option<u64>,
+    next_block: u64,
+    /// Where in `raw` to go on.
+    next: usize,
+    section: Section,
+    /// The entry at hand, in `raw`.
+    entry: Option<std::ops::Range<usize>>,
+    /// The newest entry of the section, when it lies in an earlier block.
+    carried: Vec<u8>,
+    /// Entries left to come when everything is read.
+    expected: Option<u64>,
+}
+
+impl Cursor {
+    /// Before the first entry of the given key groups, or of all.
+    pub(super) fn new(reader: SnapshotReader, groups: Option<&[KeyGroup]>) -> Self {
+        let is_wanted = |group: u16| groups.is_none_or(|all| all.contains(&KeyGroup(group)));
+        let wanted = reader.index.iter().rev().filter(|(group, _)| is_wanted(*group));
+        let plan: Vec<(u16, u64)> = wanted.copied().collect();
+        let expected = (plan.len() == reader.index.len()).then_some(reader.entries);
+        Self {
+            reader,
+            plan,
+            group: None,
+            stored: Vec::new(),
+            raw: Vec::new(),
+            block: None,
+            next_block: 0,
+            next: 0,
+            section: Section { group: 0, state: 0 },
+            entry: None,
+            carried: Vec::new(),
+            expected,
+        }
+    }
+
+    /// The entry at hand and where it belongs.
+    pub(super) fn entry(&self) -> Option<(Section, RawEntry<'_>)> {
+        let entry = RawEntry::decode(&self.raw[self.entry.clone()?])?;
+        Some((self.section, entry))
+    }
+
+    fn damaged(&self, what: &str) -> SnapshotError {
+        damaged(&self.reader.name, self.block.unwrap_or(0), what)
+    }
+
+    /// Moves to the next entry, or behind the last.
+    pub(super) fn advance(&mut self) -> Result<(), SnapshotError> {
+        loop {
+            if self.group.is_none() && !self.begin_group()? {
+                self.entry = None;
+                return self.check_count();
+            }
+            if self.next < self.raw.len() && section(&self.raw[self.next..]).is_none() {
+                return self.take_entry();
+            }
+            if self.next >= self.raw.len() {
+                if self.next_block == self.reader.blocks_end {
+                    self.group = None;
+                    continue;
+                }
+                self.load(self.next_block)?;
+            }
+            let section = self.peek_section()?;
+            match Some(section.group) == self.group {
+                true => self.enter(section)?,
+                false => self.group = None,
+            }
+        }
+    }
+
+    /// Finds the beginning of the next wanted key group; answers `false` when there is none.
+    fn begin_group(&mut self) -> Result<bool, SnapshotError> {
+        let Some((group, offset)) = self.plan.pop() else {
+            return Ok(false);
+        };
+        if self.block != Some(offset) {
+            self.load(offset)?;
+        }
+        while self.next < self.raw.len() {
+            if let Some(section) = section(&self.raw[self.next..]) {
+                if section.group == group {
+                    self.group = Some(group);
+                    return Ok(true);
+                }
+                self.next += SECTION_BYTES;
+                continue;
+            }
+            match RawEntry::decode(&self.raw[self.next..]) {
+                Some(entry) => self.next += entry.bytes.len(),
+                None => break,
+            }
+        }
+        Err(self.damaged("a key group is not where the index says"))
+    }
+
+    fn load(&mut self, offset: u64) -> Result<(), SnapshotError> {
+        if let Some(entry) = self.entry.take() {
+            self.carried.clear();
+            self.carried.extend_from_slice(&self.raw[entry]);
+        }
+        self.block = Some(offset);
+        self.next_block = self.reader.read_block(offset, &mut self.stored, &mut self.raw)?;
+        self.next = 0;
+        self.peek_section().map(|_| ())
+    }
+
+    fn peek_section(&self) -> Result<Section, SnapshotError> {
+        section(&self.raw[self.next..]).ok_or_else(|| self.damaged("a section is missing"))
+    }
+
+    fn enter(&mut self, section: Section) -> Result<(), SnapshotError> {
+        let is_known = usize::from(section.state) < self.reader.header().states.len();
+        // A block repeats the section that it goes on with.
+        let goes_on = section == self.section && self.next == 0;
+        let is_behind = section > self.section || self.is_before_first();
+        if !is_known || !(goes_on || is_behind) {
+            return Err(self.damaged("sections are out of order"));
+        }
+        if !goes_on {
+            self.carried.clear();
+            self.entry = None;
+        }
+        self.section = section;
+        self.next += SECTION_BYTES;
+        Ok(())
+    }
+
+    fn is_before_first(&self) -> bool {
+        self.section == Section { group: 0, state: 0 }
+            && self.entry.is_none()
+            && self.carried.is_empty()
+    }
+
+    fn take_entry(&mut self) -> Result<(), SnapshotError> {
+        let Some(entry) = RawEntry::decode(&self.raw[self.next..]) else {
+            return Err(self.damaged("an entry makes no sense"));
+        };
+        let previous = match &self.entry {
+            Some(entry) => &self.raw[entry.clone()],
+            None => &self.carried[..],
+        };
+        let previous = RawEntry::decode(previous);
+        if previous.is_some_and(|previous| previous.compare(&entry).is_ge()) {
+            return Err(self.damaged("entries are out of order"));
+        }
+        let groups = self.reader.header().key_groups;
+        if key_group(entry.hash, groups).0 != self.section.group {
+            return Err(self.damaged("a key lies in another key group than its hash"));
+        }
+        let end = self.next + entry.bytes.len();
+        self.entry = Some(self.next..end);
+        self.next = end;
+        if let Some(expected) = &mut self.expected {
+            *expected = expected.wrapping_sub(1);
+        }
+        Ok(())
+    }
+
+    fn check_count(&self) -> Result<(), SnapshotError> {
+        match self.expected.is_none_or(|left| left == 0) {
+            true => Ok(()),
+            false => Err(self.damaged("it has another number of entries than its footer says")),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Writing a snapshot file.
+//!
+//! Owns sorting, packing, and the order of writes: header, blocks, index, footer, each byte once, at rising
+//! offsets, in writes of 256 KiB or more but the last. Nothing is synced here: the file is durable, and may
+//! be named in a manifest, only after the caller's sync of file and directory. A file that is cut anywhere
+//! has no footer and is refused.
+
+use blake3::Hasher;
+
+use super::block::{BLOCK_BYTES, Footer, SECTION_BYTES, put_block, put_section};
+use super::entry::{ENTRY_BYTES_MAX, RawEntry};
+use super::error::SnapshotError;
+use super::header::SnapshotHeader;
+use super::{Section, Segment};
+use crate::disk::DiskFile;
+use crate::limits::KIB;
+
+/// Bytes that are gathered before they are written.
+const WRITE_BYTES: usize = 256 * KIB;
+
+/// Writes one snapshot file, on a background thread.
+pub struct SnapshotWriter<'a> {
+    file: &'a mut dyn DiskFile,
+    name: String,
+    states: usize,
+    /// Not yet written.
+    buffer: Vec<u8>,
+    written_bytes: u64,
+    hasher: Hasher,
+    /// Content of the block at hand.
+    raw: Vec<u8>,
+    scratch: Vec<u8>,
+    /// Section of the newest entry.
+    section: Option<Section>,
+    index: Vec<(u16, u64)>,
+    entries: u64,
+    /// Parts of one section that wait to be sorted together.
+    parts: Vec<Segment>,
+}
+
+/// A file that was written. Not durable until it is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its length.
+    pub bytes: u64,
+    /// BLAKE3 digest of its content.
+    pub digest: [u8; 32],
+    /// Entries in it.
+    pub entries: u64,
+}
+
+/// Where an entry lies in the parts of its section.
+struct Place {
+    hash: u64,
+    part: u32,
+    start: u32,
+    bytes: u32,
+}
+
+impl<'a> SnapshotWriter<'a> {
+    /// Begins a file, which must be empty. `name` is for messages.
+    ///
+    /// # Errors
+    /// The header is too large.
+    pub fn new(
+        file: &'a mut dyn DiskFile,
+        name: &str,
+        header: &SnapshotHeader,
+    ) -> Result<Self, SnapshotError> {
+        Ok(Self {
+            file,
+            name: name.to_owned(),
+            states: header.states.len(),
+            buffer: header.encode(name)?,
+            written_bytes: 0,
+            hasher: Hasher::new(),
+            raw: Vec::with_capacity(BLOCK_BYTES),
+            scratch: Vec::new(),
+            section: None,
+            index: Vec::new(),
+            entries: 0,
+            parts: Vec::new(),
+        })
+    }
+
+    /// Takes a segment. Segments come by ascending key group and state; those of the same come one after
+    /// the other, and are held until the next one's first to be sorted as one.
+    ///
+    /// # Errors
+    /// [`SnapshotError::BadSegment`], or the device fails; the file is of no use then.
+    pub fn add(&mut self, segment: Segment) -> Result<(), SnapshotError> {
+        let place = |segment: &Segment| Section { group: segment.group, state: segment.state };
+        if self.parts.last().is_some_and(|last| place(last) != place(&segment)) {
+            self.sort_parts()?;
+        }
+        self.parts.push(segment);
+        Ok(())
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::add`].
+    pub fn finish(mut self) -> Result<Written, SnapshotError> {
+        self.sort_parts()?;
+        self.end_block()?;
+        let index_offset = self.position();
+        let mut index = Vec::new();
+        for (group, offset) in &self.index {
+            index.extend_from_slice(&group.to_le_bytes());
+            index.extend_from_slice(&offset.to_le_bytes());
+        }
+        let mut footer = Footer {
+            index_offset,
+            index_count: self.index.len() as u32,
+            index_crc: crc32fast::hash(&index),
+            entries: self.entries,
+            digest: [0; 32],
+        };
+        self.buffer.extend_from_slice(&index);
+        self.buffer.extend_from_slice(&footer.head());
+        // The digest in the footer is that of all before it, the manifest's that of the whole file.
+        self.hasher.update(&self.buffer);
+        footer.digest = *self.hasher.finalize().as_bytes();
+        let rest = footer.encode().split_off(footer.head().len());
+        self.hasher.update(&rest);
+        self.buffer.extend_from_slice(&rest);
+        self.file.write_at(self.written_bytes, &self.buffer)?;
+        let digest = *self.hasher.finalize().as_bytes();
+        Ok(Written { bytes: self.position(), digest, entries: self.entries })
+    }
+
+    fn position(&self) -> u64 {
+        self.written_bytes + self.buffer.len() as u64
+    }
+
+    fn bad(&self, what: &str) -> SnapshotError {
+        SnapshotError::BadSegment { name: self.name.clone(), what: what.to_owned() }
+    }
+
+    /// Sorts the parts of a section and writes them.
+    fn sort_parts(&mut self) -> Result<(), SnapshotError> {
+        let parts = std::mem::take(&mut self.parts);
+        let Some(first) = parts.first() else {
+            return Ok(());
+        };
+        let section = Section { group: first.group, state: first.state };
+        let mut places = Vec::with_capacity(parts.iter().map(|part| part.entries as usize).sum());
+        for (number, part) in (0u32..).zip(&parts) {
+            self.place_entries(part, number, &mut places)?;
+        }
+        let slice = |place: &Place| {
+            let start = place.start as usize;
+            &parts[place.part as usize].bytes[start..start + place.bytes as usize]
+        };
+        let compare = |a: &Place, b: &Place| {
+            let whole = || Some(RawEntry::decode(slice(a))?.compare(&RawEntry::decode(slice(b))?));
+            // Entries were decoded when they were placed, so there is an order.
+            a.hash.cmp(&b.hash).then_with(|| whole().unwrap_or(std::cmp::Ordering::Equal))
+        };
+        places.sort_unstable_by(compare);
+        if places.windows(2).any(|pair| compare(&pair[0], &pair[1]).is_eq()) {
+            return Err(self.bad("two entries say the same thing"));
+        }
+        places.iter().try_for_each(|place| self.push(section, slice(place)))
+    }
+
+    fn place_entries(
+        &self,
+        part: &Segment,
+        number: u32,
+        places: &mut Vec<Place>,
+    ) -> Result<(), SnapshotError> {
+        let mut rest = &part.bytes[..];
+        while !rest.is_empty() {
+            let start = u32::try_from(part.bytes.len() - rest.len());
+            let (Some(entry), Ok(start)) = (RawEntry::decode(rest), start) else {
+                return Err(self.bad("a segment does not hold entries"));
+            };
+            let bytes = entry.bytes.len();
+            if bytes > ENTRY_BYTES_MAX {
+                return Err(self.bad("an entry is larger than any may be"));
+            }
+            places.push(Place { hash: entry.hash, part: number, start, bytes: bytes as u32 });
+            rest = &rest[bytes..];
+        }
+        Ok(())
+    }
+
+    /// Writes an entry, which must follow the one before it in order.
+    pub(super) fn push(&mut self, section: Section, entry: &[u8]) -> Result<(), SnapshotError> {
+        if self.section.is_some_and(|last| section < last) {
+            return Err(self.bad("sections are out of order"));
+        }
+        if usize::from(section.state) >= self.states {
+            return Err(self.bad("a section of an unknown state"));
+        }
+        let is_full = self.raw.len() + SECTION_BYTES + entry.len() > BLOCK_BYTES;
+        if is_full && !self.raw.is_empty() {
+            self.end_block()?;
+        }
+        if self.raw.is_empty() || self.section != Some(section) {
+            put_section(&mut self.raw, section);
+        }
+        self.section = Some(section);
+        if self.index.last().is_none_or(|(group, _)| *group != section.group) {
+            self.index.push((section.group, self.position()));
+        }
+        self.raw.extend_from_slice(entry);
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> Result<(), SnapshotError> {
+        if self.raw.is_empty() {
+            return Ok(());
+        }
+        put_block(&mut self.buffer, &self.raw, &mut self.scratch);
+        self.raw.clear();
+        if self.buffer.len() >= WRITE_BYTES {
+            self.hasher.update(&self.buffer);
+            self.file.write_at(self.written_bytes, &self.buffer)?;
+            self.written_bytes += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
