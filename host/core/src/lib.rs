@@ -21,3 +21,4 @@ pub mod lane;
 pub mod limits;
 pub mod operator;
 pub mod state;
+pub mod transaction;
