@@ -25,3 +25,4 @@ pub mod poison;
 pub mod restart;
 pub mod snapshot;
 pub mod state;
+pub mod transaction;
