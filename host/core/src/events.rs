@@ -36,8 +36,6 @@ pub enum JobEventKind {
     Recovered {
         /// The checkpoint.
         checkpoint: CheckpointId,
-        /// Records that were read again.
-        replayed_records: u64,
         /// Milliseconds from the start until the first new record could be read.
         took_ms: u64,
     },
@@ -130,7 +128,7 @@ mod tests {
         let checkpoint = CheckpointId(7);
         vec![
             JobEventKind::JobStarted { parallelism: 2 },
-            JobEventKind::Recovered { checkpoint, replayed_records: 3, took_ms: 4 },
+            JobEventKind::Recovered { checkpoint, took_ms: 4 },
             JobEventKind::CheckpointCompleted {
                 checkpoint,
                 duration_ms: 1,

@@ -156,8 +156,8 @@ impl CheckpointStore {
         Ok(rmp_serde::from_slice::<Mark>(&bytes).is_ok_and(|found| found == mark))
     }
 
-    /// Drops all but the newest `retained` checkpoints, and files that none of those names. Not while a
-    /// checkpoint or a merge is in flight: their files have no manifest yet.
+    /// Drops all but the newest `retained` checkpoints, and files that none of those names and that are not of
+    /// a checkpoint after the newest. Not while a merge is in flight: its file has no manifest yet.
     ///
     /// # Errors
     /// The disk fails, or a manifest that is kept cannot be read; nothing that it might name is removed.
@@ -174,7 +174,9 @@ impl CheckpointStore {
         if !old.is_empty() {
             self.disk.sync_dir("")?;
         }
-        self.drop_unnamed(&named)
+        // Files of a checkpoint that is in flight have a higher number.
+        let newest = kept.last().map(|stored| stored.checkpoint);
+        self.drop_unnamed(&named, newest)
     }
 
     /// Removes every checkpoint, oldest first: until the last is gone, the newest is what a start finds.
@@ -187,13 +189,24 @@ impl CheckpointStore {
         }
         self.disk.remove(COMMITTED)?;
         self.disk.sync_dir("")?;
-        self.drop_unnamed(&BTreeSet::new())
+        self.drop_unnamed(&BTreeSet::new(), None)
     }
 
-    fn drop_unnamed(&self, named: &BTreeSet<String>) -> Result<(), StoreError> {
+    fn drop_unnamed(
+        &self,
+        named: &BTreeSet<String>,
+        up_to: Option<CheckpointId>,
+    ) -> Result<(), StoreError> {
         for name in self.disk.list("")? {
-            let is_ours = name.starts_with(STATE) || name.ends_with(TEMPORARY);
-            if is_ours && !named.contains(&name) {
+            let is_old = match (name.strip_prefix(STATE), up_to) {
+                (Some(rest), Some(newest)) => {
+                    let number = rest.split('-').next().and_then(|number| number.parse().ok());
+                    number.is_some_and(|number: u64| number <= newest.0)
+                }
+                (Some(_), None) => true,
+                (None, _) => name.ends_with(TEMPORARY),
+            };
+            if is_old && !named.contains(&name) {
                 self.disk.remove(&name)?;
             }
         }

@@ -1,6 +1,6 @@
 //! From a validated graph to the lanes that run it, with every queue in place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::alignment::{Alignment, BarrierMode};
@@ -45,18 +45,8 @@ pub struct LaneParts {
     pub operators: BTreeMap<NodeId, OperatorParts>,
     /// The lane's part of each sink.
     pub sinks: BTreeMap<NodeId, Box<dyn SinkWriter>>,
-    /// Where the tasks of operators stood at the checkpoint that the job starts from. Their state is in
-    /// `operators` already.
-    pub restored: BTreeMap<NodeId, RestoredTask>,
-}
-
-/// Where the task of an operator stood at the checkpoint that the job starts from.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RestoredTask {
-    /// `close` has run.
-    pub closed: bool,
-    /// The checkpoint holds exactly this task's keyed state, so the next snapshot needs only what changes.
-    pub has_base: bool,
+    /// The operators whose `close` has run before the checkpoint that the job starts from.
+    pub closed: BTreeSet<NodeId>,
 }
 
 type Queues = BTreeMap<(EdgeId, LaneId, LaneId), Arc<Queue>>;
@@ -143,11 +133,10 @@ fn node_work(id: TaskId, parts: &mut LaneParts) -> (NodeWork, NodePhase) {
         return (NodeWork::Source(reader), NodePhase::Running);
     }
     if let Some(operator) = parts.operators.remove(&node) {
-        let task = OperatorTask::new(operator);
-        let restored = parts.restored.remove(&node).unwrap_or_default();
-        let phase = if restored.closed { NodePhase::Done } else { NodePhase::Running };
-        let snapshots = OperatorSnapshots::new(restored.has_base);
-        return (NodeWork::Operator(Box::new(task), snapshots), phase);
+        let task = Box::new(OperatorTask::new(operator));
+        let is_closed = parts.closed.contains(&node);
+        let phase = if is_closed { NodePhase::Done } else { NodePhase::Running };
+        return (NodeWork::Operator(task, OperatorSnapshots::default()), phase);
     }
     let sink = parts.sinks.remove(&node);
     let sink = sink.unwrap_or_else(|| panic!("node {} has no part on lane {lane}", node.0));

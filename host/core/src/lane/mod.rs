@@ -22,7 +22,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use alignment::BarrierMode;
-pub use build::{LaneParts, LaneSettings, RestoredTask, build_lanes};
+pub use build::{LaneParts, LaneSettings, build_lanes};
 pub use queue::{Message, Queue, Wakers};
 pub use schedule::{SOURCE_EVERY_STEPS, Schedule};
 pub use task::{OperatorParts, TaskStart};

@@ -16,9 +16,6 @@ use crate::failure::Failure;
 use crate::ids::{CheckpointId, LaneId, NodeId};
 use crate::state::EncodeBudget;
 
-/// What one slice of encoding may look at.
-const SLICE: EncodeBudget = EncodeBudget { entries: 4096, bytes: 64 * crate::limits::KIB };
-
 /// Which task it is, for its answers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TaskId {
@@ -27,9 +24,8 @@ pub(super) struct TaskId {
 }
 
 /// The snapshots of one operator's task.
+#[derive(Default)]
 pub(super) struct OperatorSnapshots {
-    /// A completed checkpoint holds all state as of then, so the next needs only what changed since.
-    has_base: bool,
     /// The snapshot that is not known to be complete or aborted.
     open: Option<OpenSnapshot>,
 }
@@ -41,10 +37,6 @@ struct OpenSnapshot {
 }
 
 impl OperatorSnapshots {
-    pub(super) fn new(has_base: bool) -> Self {
-        Self { has_base, open: None }
-    }
-
     /// Takes the barrier: the state of now becomes the snapshot.
     ///
     /// # Errors
@@ -65,17 +57,16 @@ impl OperatorSnapshots {
             closed,
             clock_ms: task.clock_ms,
             calls: task.calls,
-            is_base: !self.has_base,
+            is_base: true,
             file: None,
             saved: task.save()?,
         };
         let Some(state) = task.frame.state_mut() else {
-            ack.is_base = true;
             let content = AckContent::Operator(ack);
             listener.acknowledge(TaskAck { checkpoint, node, lane, alignment_us, content });
             return Ok(());
         };
-        state.freeze(ack.is_base);
+        ack.is_base = state.freeze(false);
         let upload = UploadTask { checkpoint, node, lane, is_base: ack.is_base, alignment_us };
         let upload = Some((listener.begin_upload(upload), ack));
         self.open = Some(OpenSnapshot { checkpoint, upload });
@@ -94,7 +85,7 @@ impl OperatorSnapshots {
             open.upload = Some((upload, ack));
             return false;
         }
-        let step = state.encode(SLICE);
+        let step = state.encode(EncodeBudget::default());
         if !step.segments.is_empty() {
             upload.put(step.segments);
         }
@@ -110,7 +101,6 @@ impl OperatorSnapshots {
     pub(super) fn settle(&mut self, task: &mut OperatorTask, completed: CheckpointId) {
         if self.open.as_ref().is_some_and(|open| open.checkpoint == completed) {
             self.open = None;
-            self.has_base = true;
             if let Some(state) = task.frame.state_mut() {
                 state.settle_snapshot(true);
             }

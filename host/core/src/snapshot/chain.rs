@@ -213,9 +213,9 @@ fn check_link(older: &SnapshotReader, newer: &SnapshotReader) -> Result<(), Snap
 pub fn merge(
     chain: Vec<SnapshotReader>,
     now_ms: i64,
-    file: &mut dyn DiskFile,
+    file: Box<dyn DiskFile>,
     name: &str,
-) -> Result<Written, SnapshotError> {
+) -> Result<(Written, Box<dyn DiskFile>), SnapshotError> {
     let mut merged = Merged::new(chain, None, now_ms)?;
     let Some(newest) = merged.newest() else {
         let what = "there is nothing to merge".to_owned();

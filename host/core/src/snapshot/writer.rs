@@ -19,8 +19,8 @@ use crate::limits::KIB;
 const WRITE_BYTES: usize = 256 * KIB;
 
 /// Writes one snapshot file, on a background thread.
-pub struct SnapshotWriter<'a> {
-    file: &'a mut dyn DiskFile,
+pub struct SnapshotWriter {
+    file: Box<dyn DiskFile>,
     name: String,
     states: usize,
     /// Not yet written.
@@ -57,13 +57,13 @@ struct Place {
     bytes: u32,
 }
 
-impl<'a> SnapshotWriter<'a> {
+impl SnapshotWriter {
     /// Begins a file, which must be empty. `name` is for messages.
     ///
     /// # Errors
     /// The header is too large.
     pub fn new(
-        file: &'a mut dyn DiskFile,
+        file: Box<dyn DiskFile>,
         name: &str,
         header: &SnapshotHeader,
     ) -> Result<Self, SnapshotError> {
@@ -97,11 +97,11 @@ impl<'a> SnapshotWriter<'a> {
         Ok(())
     }
 
-    /// Ends the file.
+    /// Ends the file, and hands it back to be synced.
     ///
     /// # Errors
     /// As [`SnapshotWriter::add`].
-    pub fn finish(mut self) -> Result<Written, SnapshotError> {
+    pub fn finish(mut self) -> Result<(Written, Box<dyn DiskFile>), SnapshotError> {
         self.sort_parts()?;
         self.end_block()?;
         let index_offset = self.position();
@@ -127,7 +127,8 @@ impl<'a> SnapshotWriter<'a> {
         self.buffer.extend_from_slice(&rest);
         self.file.write_at(self.written_bytes, &self.buffer)?;
         let digest = *self.hasher.finalize().as_bytes();
-        Ok(Written { bytes: self.position(), digest, entries: self.entries })
+        let written = Written { bytes: self.position(), digest, entries: self.entries };
+        Ok((written, self.file))
     }
 
     fn position(&self) -> u64 {

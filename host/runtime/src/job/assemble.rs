@@ -10,7 +10,7 @@ use tidemill_core::connector::Wake;
 use tidemill_core::describe::Description;
 use tidemill_core::graph::{EdgeKind, NodeKind};
 use tidemill_core::ids::{LaneId, NodeId};
-use tidemill_core::lane::{LaneParts, LaneSettings, OperatorParts};
+use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
 use tidemill_core::limits::Limits;
 use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
 use tidemill_core::failure::Failure;
@@ -18,10 +18,13 @@ use tidemill_core::state::TaskState;
 use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::{Component, TaskIdentity};
 
-use super::basis::Basis;
+use crate::config::{CheckpointingMode, OnPoison as OnPoisonPlan, PoisonPlan};
+
+use super::basis::{self, Basis};
 use super::keeper::Places;
 use super::lane_thread::LaneLine;
 use super::restore;
+use super::uploads::SnapshotSeed;
 use super::{Job, JobError};
 
 /// The tenant of a host that has only one.
@@ -38,8 +41,22 @@ pub(super) fn lane_settings(job: &Job, basis: &Basis) -> LaneSettings {
         target: job.plan.batch,
         linger_us: job.plan.linger_us,
         queue_bytes: job.plan.queue_bytes,
-        barriers: job.plan.checkpoints.mode,
+        barriers: match job.plan.checkpoints.mode {
+            CheckpointingMode::ExactlyOnce => BarrierMode::Aligned,
+            CheckpointingMode::AtLeastOnce => BarrierMode::Unaligned,
+        },
         restored: basis.manifest.checkpoint,
+    }
+}
+
+/// What the snapshot files of the incarnation have in common.
+pub(super) fn snapshot_seed(job: &Job, basis: &Basis) -> SnapshotSeed {
+    SnapshotSeed {
+        identity: basis.manifest.identity.clone(),
+        incarnation: basis.manifest.incarnation,
+        hash_seed: basis.manifest.hash_seed,
+        key_groups: basis.assignment.groups(),
+        roles: basis::roles(job),
     }
 }
 
@@ -58,10 +75,10 @@ pub(super) fn restore_states(job: &Job, basis: &Basis, places: &Places) -> Resul
             let mut state = empty_state(description, basis, lane, &limits);
             let task = basis.tasks.get(&(NodeId(index), lane));
             if let Some(task) = task {
-                restore::restore(&mut state, task, description, basis, lane, places)
+                restore::restore(&mut state, task, description, basis, &node.name, lane, places)
                     .map_err(|problem| JobError::Checkpoint(format!("{}: {problem}", node.name)))?;
             }
-            state.track();
+            state.track(task.is_some_and(|task| task.continues && !task.chains.is_empty()));
             states.insert((NodeId(index), lane), state);
         }
         Ok(states)
@@ -117,8 +134,8 @@ fn parts_of_lane(
     for (index, node) in (0..job.plan.operators.len()).zip(&mut nodes) {
         let state = states.remove(&(node, lane));
         parts.operators.insert(node, operator_parts(job, basis, index, node, lane, line, state)?);
-        if let Some(restored) = basis.tasks.get(&(node, lane)) {
-            parts.restored.insert(node, restored.restored);
+        if basis.tasks.get(&(node, lane)).is_some_and(|task| task.closed) {
+            parts.closed.insert(node);
         }
     }
     for ((plan, sink), node) in job.plan.sinks.iter().zip(&mut job.sinks).zip(&mut nodes) {

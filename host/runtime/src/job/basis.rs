@@ -17,7 +17,8 @@ use tidemill_core::describe::StateDescription;
 use tidemill_core::graph::NodeKind;
 use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
 use tidemill_core::key_group::Assignment;
-use tidemill_core::lane::{RestoredTask, TaskStart};
+use tidemill_core::lane::TaskStart;
+use tidemill_core::snapshot::{StateDifference, compare_states};
 
 use super::chance;
 use super::{Job, JobError};
@@ -47,8 +48,10 @@ pub(super) struct TaskBasis {
     pub(super) states: Vec<StateDescription>,
     /// Its clock, its calls, what the operator itself saved.
     pub(super) start: TaskStart,
-    /// Whether it had closed, and whether its chain is its own.
-    pub(super) restored: RestoredTask,
+    /// `close` has run.
+    pub(super) closed: bool,
+    /// The chain is this task's own and no other's, so it is gone on with.
+    pub(super) continues: bool,
 }
 
 /// The roles of all nodes, in the order of the graph: sources, operators, sinks.
@@ -154,9 +157,8 @@ fn task_basis(
         let own = own.ok_or_else(|| damaged("a task is missing in it"))?.clone();
         let TaskSnapshot { closed, clock_ms, calls, files, saved, .. } = own;
         let start = TaskStart { clock_ms, calls, saved };
-        let restored = RestoredTask { closed, has_base: is_same };
         let chains = if files.is_empty() { Vec::new() } else { vec![files] };
-        return Ok(TaskBasis { chains, states, start, restored });
+        return Ok(TaskBasis { chains, states, start, closed, continues: is_same });
     }
     if snapshot.tasks.iter().any(|task| task.saved.is_some()) {
         return Err(JobError::Incompatible {
@@ -175,10 +177,9 @@ fn task_basis(
         saved: None,
     };
     let closed = snapshot.tasks.iter().all(|task| task.closed);
-    let restored = RestoredTask { closed, has_base: false };
     let chains = snapshot.tasks.iter().map(|task| task.files.clone());
     let chains = chains.filter(|chain| !chain.is_empty()).collect();
-    Ok(TaskBasis { chains, states, start, restored })
+    Ok(TaskBasis { chains, states, start, closed, continues: false })
 }
 
 /// Writers of lanes that are gone are gone on with by others.
@@ -270,34 +271,19 @@ fn check_states(
     now: &[StateDescription],
     job: &Job,
 ) -> Result<(), JobError> {
-    for old in then {
-        let Some(new) = now.iter().find(|state| state.name == old.name) else {
-            if job.options.allow_drop_state {
-                continue;
+    for difference in compare_states(then, now).differences {
+        let (problem, help) = match difference {
+            StateDifference::Added { .. } => continue,
+            StateDifference::Missing { .. } if job.options.allow_drop_state => continue,
+            StateDifference::Missing { .. } => {
+                (difference.to_string(), "use a component that has it, or give it up with --allow-drop-state")
             }
-            return Err(JobError::Incompatible {
-                problem: format!(
-                    "operator {operator}: the component no longer has the state {:?} that the checkpoint \
-                     holds",
-                    old.name
-                ),
-                help: "use a component that has it, or give it up with --allow-drop-state".to_owned(),
-            });
+            StateDifference::Changed { .. } => {
+                (difference.to_string(), "use a component with the same states, or give the new state another name")
+            }
         };
-        let differs = match () {
-            () if new.kind != old.kind => {
-                format!("is a {} state and was a {} state", new.kind.name(), old.kind.name())
-            }
-            () if new.width != old.width => "has items of another width".to_owned(),
-            () if new.schema_version != old.schema_version => {
-                format!("has schema version {} and had {}", new.schema_version, old.schema_version)
-            }
-            () => continue,
-        };
-        return Err(JobError::Incompatible {
-            problem: format!("operator {operator}: its state {:?} {differs}", old.name),
-            help: "use a component with the same states, or give the state another name".to_owned(),
-        });
+        let problem = format!("operator {operator}: {problem}");
+        return Err(JobError::Incompatible { problem, help: help.to_owned() });
     }
     Ok(())
 }

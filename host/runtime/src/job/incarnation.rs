@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::coordinator::{Coordinator, CoordinatorSettings, Fact};
 use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
@@ -79,7 +79,7 @@ fn run_lanes(
     let lines: Vec<Arc<LaneLine>> =
         (0..job.plan.parallelism).map(|_| Arc::new(LaneLine::default())).collect();
     let seed = assemble::snapshot_seed(job, &basis);
-    let uploads = Uploads::start(places.checkpoints.disk().clone(), seed, events.clone())
+    let uploads = Uploads::start(places.checkpoints.disk().clone(), seed, &lines, events.clone())
         .map_err(|error| JobError::Host(format!("no thread for snapshots: {error}")))?;
     let lanes = lanes(job, &basis, places, &lines, &uploads)?;
     let tasks = Arc::new(lanes.iter().flat_map(|lane| task_infos(job, lane)).collect::<Vec<_>>());
@@ -94,16 +94,18 @@ fn run_lanes(
     let began = Instant::now();
     let threads = start_threads(job, lanes, &lines, &events)?;
     let ledger = Ledger::new(basis.manifest, basis::roles(job));
-    let merger = |task: MergeTask, events: Sender<Event>| uploads.merge(task, events);
+    let merger = |task: MergeTask, newest: CheckpointId, events: Sender<Event>| {
+        uploads.merge(task, newest, events);
+    };
     let incarnation = ledger.newest().incarnation;
     let log = |kind: JobEventKind| job.log(incarnation, kind);
     let lane_error = |lane: usize, end: LaneEnd| job.lane_error(lane, end);
     let supervisor = Supervisor {
         settings: SupervisorSettings {
             retained: job.plan.checkpoints.retained,
-            stop_timeout: job.plan.timeouts.stop,
-            heartbeat_interval: job.plan.heartbeat.interval,
-            heartbeat_timeout: job.plan.heartbeat.timeout,
+            stop_timeout: Duration::from_millis(job.plan.timeouts.stop_ms),
+            heartbeat_interval: Duration::from_millis(job.plan.heartbeat.interval_ms),
+            heartbeat_timeout: Duration::from_millis(job.plan.heartbeat.timeout_ms),
         },
         coordinator: coordinator(job, restored),
         ledger,

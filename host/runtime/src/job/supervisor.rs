@@ -67,7 +67,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) lines: &'a [Arc<LaneLine>],
     pub(super) tasks: Arc<Vec<TaskInfo>>,
     pub(super) keeper: &'a Keeper,
-    pub(super) merger: &'a dyn Fn(MergeTask, Sender<Event>),
+    pub(super) merger: &'a dyn Fn(MergeTask, CheckpointId, Sender<Event>),
     pub(super) events: Sender<Event>,
     pub(super) log: &'a dyn Fn(JobEventKind),
     pub(super) statistics: &'a Statistics,
@@ -224,14 +224,16 @@ impl Supervisor<'_> {
         if course.ended.is_some() {
             return self.send_away();
         }
+        // The file of a merge has no manifest yet, so nothing is collected while there is one.
         if course.merging {
-            // Its file has no manifest yet, so nothing may be collected now.
             return;
         }
-        self.keeper.ask(Task::DropOld { retained: self.settings.retained });
-        if let Some(task) = self.ledger.due_merge() {
-            course.merging = true;
-            (self.merger)(task, self.events.clone());
+        match self.ledger.due_merge() {
+            Some(task) => {
+                course.merging = true;
+                (self.merger)(task, completion.checkpoint, self.events.clone());
+            }
+            None => self.keeper.ask(Task::DropOld { retained: self.settings.retained }),
         }
     }
 
