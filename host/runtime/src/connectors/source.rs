@@ -295,3 +295,44 @@ impl SourceReader for EndedReader {
         Some(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::settings::Format;
+    use crate::connectors::tests::{bell, target};
+
+    fn stdin() -> SourceSettings {
+        SourceSettings::Stdin(StreamFormat { format: Format::Lines, key: None })
+    }
+
+    #[test]
+    fn a_lane_without_partitions_ends_at_once_unless_it_is_stopped() {
+        let source = Source::list("in", &stdin()).unwrap();
+        let mut reader = source.reader(1, 2, bell().0).unwrap();
+        assert!(reader.is_ready() && reader.positions().is_empty());
+        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
+        reader.stop();
+        assert!(!reader.is_ready());
+        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Pending)));
+    }
+
+    #[test]
+    fn a_stream_that_has_ended_is_not_read_again() {
+        let mut positions = Source::list("in", &stdin()).unwrap().positions();
+        positions[0].position = Position { offset: 5, detail: Vec::new(), ended: true };
+        let source = Source::resume("in", &stdin(), &positions).unwrap();
+        let mut reader = source.reader(0, 1, bell().0).unwrap();
+        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
+        assert_eq!(reader.positions(), positions);
+    }
+
+    #[test]
+    fn positions_of_another_kind_of_source_are_refused() {
+        let mut positions = Source::list("in", &stdin()).unwrap().positions();
+        assert!(Source::resume("in", &stdin(), &positions).is_ok());
+        positions[0].partition = tcp::PARTITION.to_owned();
+        let error = Source::resume("in", &stdin(), &positions).map(|_| ()).unwrap_err();
+        assert!(error.message.contains("was `listener` and is `stdin` now"), "{error}");
+    }
+}

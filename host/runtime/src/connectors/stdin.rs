@@ -108,7 +108,8 @@ mod tests {
         let mut reader = start(&b"a\nb\r\n\nlast"[..], &lines(), waker).unwrap();
         let records = drain(&mut reader, &wakes).unwrap();
         assert_eq!(records, [&b"a"[..], b"b", b"", b"last"].map(|value| (None, value.to_vec())));
-        assert_eq!(reader.positions()[0].position.offset, 4);
+        let position = &reader.positions()[0].position;
+        assert_eq!((position.offset, position.ended), (4, true));
     }
 
     #[test]
@@ -124,6 +125,8 @@ mod tests {
         reader.stop();
         let records = drain(&mut reader, &wakes).unwrap();
         assert_eq!(records, [&b"one"[..], b"two"].map(|value| (None, value.to_vec())));
+        let position = &reader.positions()[0].position;
+        assert_eq!((position.offset, position.ended), (2, false));
     }
 
     #[test]

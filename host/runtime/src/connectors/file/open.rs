@@ -12,7 +12,7 @@ use tidemill_storage::files::{Chunk, FoundFile, ReadAhead, ReadPlan};
 
 use crate::connectors::file::detail::{Detail, format_name};
 use crate::connectors::file::partition::Rest;
-use crate::connectors::file::tail::{TAIL_BYTES, Tail};
+use crate::connectors::file::tail::Tail;
 use crate::connectors::formats::Parser;
 use crate::connectors::records::Records;
 use crate::connectors::settings::{FileSource, Format};
@@ -28,8 +28,6 @@ pub(super) struct Open {
     chunk: Vec<u8>,
     /// How far the chunk was used.
     at: usize,
-    /// No digest reaches further back.
-    first: u64,
     /// Whether the bytes before the offset are those that were read the last time.
     is_checked: bool,
     is_read: bool,
@@ -54,13 +52,13 @@ impl Open {
                 let what = format!("`{}`: {what}", rest.file.name());
                 ConnectorError::new(ConnectorFault::BadData, what)
             })?;
-        let from = parser.offset().min(rest.offset - u64::from(rest.checked_bytes));
+        let from = parser.offset().min(rest.checked_from(rest.offset));
         let plan = ReadPlan { file: FoundFile::clone(&rest.file), start: from, end: rest.end };
         let ahead = ReadAhead::start(plan, Arc::clone(waker))?;
-        let (first, is_checked) = (from.max(rest.start), rest.checked_bytes == 0);
+        let is_checked = rest.offset == rest.start;
         let (tail, chunk) = (Tail::new(from), Vec::new());
         let (at, is_read) = (0, false);
-        Ok(Self { rest, format, ahead, parser, tail, chunk, at, first, is_checked, is_read })
+        Ok(Self { rest, format, ahead, parser, tail, chunk, at, is_checked, is_read })
     }
 
     /// Gets on with the partition until the batch is full or there is nothing to read.
@@ -94,14 +92,13 @@ impl Open {
 
     /// Passes over what stands before the offset, and compares it once all of it is there.
     fn check(&mut self) -> Result<(), ConnectorError> {
-        let Rest { offset, checked_bytes, digest, .. } = self.rest;
+        let Rest { offset, digest, .. } = self.rest;
         let end = self.tail.end() + self.chunk.len() as u64;
         if end < offset {
             self.at = self.chunk.len();
             return Ok(());
         }
-        let from = offset - u64::from(checked_bytes);
-        if self.tail.digest(&self.chunk, from, offset) != digest {
+        if self.tail.digest(&self.chunk, self.checked_from(), offset) != digest {
             return Err(self.rest.changed());
         }
         self.is_checked = true;
@@ -118,7 +115,7 @@ impl Open {
 
     /// Where the bytes begin by which the file is known again at the present offset.
     fn checked_from(&self) -> u64 {
-        self.offset().saturating_sub(TAIL_BYTES).max(self.first)
+        self.rest.checked_from(self.offset())
     }
 
     /// The position behind what is in a batch; `None` if nothing was read yet.
@@ -130,7 +127,6 @@ impl Open {
         let detail = Detail {
             format: Cow::Borrowed(format_name(self.format)),
             size_bytes: self.rest.file.bytes,
-            checked_bytes: (offset - from) as u32,
             digest: self.tail.digest(&self.chunk, from, offset),
             header: self.parser.header().map(Cow::Borrowed),
         };

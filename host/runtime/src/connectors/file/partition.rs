@@ -15,6 +15,7 @@ use tidemill_storage::files::{self, FoundFile, Packing};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connectors::file::detail::{Detail, format_name};
+use crate::connectors::file::tail::TAIL_BYTES;
 use crate::connectors::formats::{BadRecord, Part};
 use crate::connectors::settings::{FileSource, Format};
 
@@ -38,8 +39,7 @@ pub(in crate::connectors) struct Rest {
     pub(super) end: u64,
     /// Where in it the next record begins, at the earliest.
     pub(super) offset: u64,
-    /// So many bytes before it must have this digest.
-    pub(super) checked_bytes: u32,
+    /// Of the bytes from `checked_from` to there.
     pub(super) digest: u64,
     /// Names of the columns, if they stand before the offset.
     pub(super) header: Option<Vec<String>>,
@@ -58,6 +58,11 @@ impl Rest {
         (self.file.packing == Packing::None).then(|| self.end.saturating_sub(offset))
     }
 
+    /// Where the bytes begin by which the file is known again at `offset`.
+    pub(super) fn checked_from(&self, offset: u64) -> u64 {
+        offset.saturating_sub(TAIL_BYTES).max(self.start)
+    }
+
     pub(super) fn bad(&self, bad: BadRecord) -> ConnectorError {
         let (name, of) = (self.file.name(), self.of_what());
         let message = format!("`{name}`, byte {}{of}: {}", bad.offset, bad.what);
@@ -66,12 +71,12 @@ impl Rest {
 
     /// What stands before the offset is not what stood there.
     pub(super) fn changed(&self) -> ConnectorError {
-        let Self { offset, checked_bytes, .. } = self;
+        let (offset, bytes) = (self.offset, self.offset - self.checked_from(self.offset));
         let (name, of) = (self.file.name(), self.of_what());
         ConnectorError::new(
             ConnectorFault::BadData,
             format!(
-                "`{name}` was changed since the checkpoint: the {checked_bytes} bytes before byte \
+                "`{name}` was changed since the checkpoint: the {bytes} bytes before byte \
                  {offset}{of} are not those that were read; {ADVICE}"
             ),
         )
@@ -132,11 +137,11 @@ fn unread(
     start: u64,
     end: u64,
 ) -> FilePartition {
-    let (checked_bytes, digest, header) = (0, xxh3_64(&[]), None);
+    let (digest, header) = (xxh3_64(&[]), None);
     let (format, size_bytes) = (Cow::Borrowed(format_name(format)), file.bytes);
-    let detail = Detail { format, size_bytes, checked_bytes, digest, header }.encode();
+    let detail = Detail { format, size_bytes, digest, header }.encode();
     let position = Position { offset: start, detail, ended: false };
-    let rest = Rest { file, start, end, offset: start, checked_bytes, digest, header: None };
+    let rest = Rest { file, start, end, offset: start, digest, header: None };
     FilePartition { at: PartitionPosition { partition, position }, rest: Some(rest) }
 }
 
@@ -190,16 +195,15 @@ fn find_rest(
     } else {
         split(partition).ok_or_else(|| unusable("its name says no range of bytes"))?
     };
-    let read_bytes = offset.checked_sub(start);
-    let read_bytes = read_bytes.ok_or_else(|| unusable("it lies before its range"))?;
-    detail.check(read_bytes).map_err(|error| unusable(&error))?;
+    if offset < start {
+        return Err(unusable("it lies before its range"));
+    }
     let file = look(path, detail.size_bytes, last)?;
     Ok(Rest {
         file,
         start,
         end,
         offset,
-        checked_bytes: detail.checked_bytes,
         digest: detail.digest,
         header: detail.header.map(Cow::into_owned),
     })

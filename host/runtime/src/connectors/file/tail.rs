@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// How many bytes before a place are looked at.
+/// How many bytes before a place are looked at. Positions in manifests rely on it.
 pub(super) const TAIL_BYTES: u64 = 64 * 1024;
 
 /// What is kept of the bytes before the chunk at hand.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use proptest::prelude::*;
+use tidemill_core::batch::RecordKeys;
 use tidemill_core::connector::{
     BatchTarget, ConnectorError, ConnectorFault, SourcePoll, SourceReader, Wake,
 };
@@ -55,6 +56,11 @@ fn take(
                 SourcePoll::Ended => return Ok(flat),
             }
         };
+        assert_eq!(batch.values.ends.last(), Some(&(batch.values.data.len() as u32)));
+        if let RecordKeys::Of { dictionary, .. } = &batch.keys {
+            assert_eq!(dictionary.keys.len(), batch.len());
+            assert_eq!(dictionary.keys.ends.last(), Some(&(dictionary.keys.data.len() as u32)));
+        }
         let key = |index| batch.key(index).map(<[u8]>::to_vec);
         flat.extend(batch.values.iter().enumerate().map(|(at, value)| (key(at), value.to_vec())));
     }

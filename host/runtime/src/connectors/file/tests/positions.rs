@@ -22,6 +22,29 @@ fn positions_move_from_the_start_to_the_end_of_each_partition() {
 }
 
 #[test]
+fn the_end_is_where_the_bytes_end_even_without_a_line_end() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, format, content) in [
+        ("lines", Format::Lines, &b"one\ntwo"[..]),
+        ("ndjson", Format::Ndjson, b"{}\n{}\n \n"),
+        ("csv", Format::Csv, b"a\n\"one\""),
+    ] {
+        for (name, packed) in [
+            (name.to_owned(), content.to_vec()),
+            (format!("{name}.zst"), zstd::encode_all(content, 1).unwrap()),
+        ] {
+            fs::write(directory.path().join(&name), packed).unwrap();
+            let (waker, wakes) = bell();
+            let settings = settings(directory.path(), &name, format, 100);
+            let mut reader = reader(&settings, waker).unwrap();
+            drain(&mut reader, &wakes).unwrap();
+            let position = &reader.positions()[0].position;
+            assert_eq!((position.offset, position.ended), (content.len() as u64, true), "{name}");
+        }
+    }
+}
+
+#[test]
 fn what_is_left_of_a_compressed_file_is_not_known_before_its_end() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a"), "one\n").unwrap();
