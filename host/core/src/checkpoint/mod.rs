@@ -81,9 +81,6 @@ pub trait CheckpointListener: Send + Sync {
     /// A task has answered a barrier.
     fn acknowledge(&self, ack: TaskAck);
 
-    /// A task could not be snapshotted; the checkpoint cannot complete.
-    fn decline(&self, checkpoint: CheckpointId, node: NodeId, lane: LaneId, reason: String);
-
     /// Begins to take in the keyed state of a task at a barrier.
     fn begin_upload(&self, task: UploadTask) -> Box<dyn SnapshotUpload>;
 }

@@ -124,8 +124,6 @@ struct NoCheckpoints;
 impl CheckpointListener for NoCheckpoints {
     fn acknowledge(&self, _: TaskAck) {}
 
-    fn decline(&self, _: CheckpointId, _: NodeId, _: LaneId, _: String) {}
-
     fn begin_upload(&self, _: UploadTask) -> Box<dyn SnapshotUpload> {
         unreachable!("nothing is triggered")
     }

@@ -88,7 +88,7 @@ pub enum JobError {
     #[error("the job did not come to a checkpoint within {waited:?} and was stopped without one")]
     StopTimeout {
         /// How long the stop was given.
-        waited: std::time::Duration,
+        waited: Duration,
         /// The checkpoint that the next run goes on from.
         newest: CheckpointId,
     },
@@ -99,7 +99,7 @@ pub enum JobError {
         /// The lane.
         lane: usize,
         /// For how long.
-        silent: std::time::Duration,
+        silent: Duration,
     },
     /// Our fault.
     #[error("host fault: {0}")]
