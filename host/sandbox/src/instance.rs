@@ -203,7 +203,8 @@ impl OperatorInstance for SandboxInstance {
                 },
                 timestamps: &timestamps,
             };
-            let process = process.typed::<(u32, InputRef<'_>), Answered<Vec<types::BadRecord>>>(&*store)?;
+            let process =
+                process.typed::<(u32, InputRef<'_>), Answered<Vec<types::BadRecord>>>(&*store)?;
             process.call(store, (input, batch))
         });
         frame.input = CallInput { dictionary, key_of, values, timestamps };

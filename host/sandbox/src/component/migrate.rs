@@ -43,7 +43,8 @@ impl Component {
         let layout = Layout::of(new.width);
         let answered = migrated.validate(layout, "migrated items")?;
         if answered != items {
-            let message = format!("`migrate` answered {answered} items of state {name:?} for {items}");
+            let message =
+                format!("`migrate` answered {answered} items of state {name:?} for {items}");
             return Err(GuestFault::new(FaultCode::BadAnswer, message).into());
         }
         let longest = match layout {
@@ -51,8 +52,9 @@ impl Component {
             Layout::Fixed(width) => width as usize,
         };
         if longest > value_bytes {
-            let message =
-                format!("`migrate` answered an item of {longest} bytes; at most {value_bytes} are allowed");
+            let message = format!(
+                "`migrate` answered an item of {longest} bytes; at most {value_bytes} are allowed"
+            );
             return Err(GuestFault::new(FaultCode::ItemTooLarge, message).into());
         }
         Ok(migrated)
