@@ -5,3 +5,14 @@ wit_bindgen::generate!({
     world: "plain",
     pub_export_macro: true,
 });
+
+/// The optional export `snapshot`.
+pub mod stateful {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidemill:sdk; world stateful { export tidemill:operator/snapshot@0.1.0; }",
+        world: "tidemill:sdk/stateful",
+        with: { "tidemill:operator/types@0.1.0": crate::bindings::tidemill::operator::types },
+        pub_export_macro: true,
+    });
+}

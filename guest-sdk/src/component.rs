@@ -2,41 +2,31 @@
 //!
 //! Knows one operator per sandbox, the one that was opened; a call before that is refused.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use crate::bindings::exports::tidemill::operator::operator::{Context, Description, Guest};
+use crate::bindings::stateful::exports::tidemill::operator::snapshot;
 use crate::bindings::tidemill::operator::types::{BadRecord, Failure, InputBatch};
 use crate::operator::{Operator, Running};
+use crate::snapshot::Snapshot;
 
 /// Gives an operator the exports of a component; see [`export!`](crate::export).
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Component<O>(PhantomData<O>);
 
-/// An open operator whose type only the exports know.
-trait Open {
-    fn process(&mut self, input: u32, batch: InputBatch) -> Result<Vec<BadRecord>, Failure>;
-    fn close(&mut self) -> Result<(), Failure>;
-}
-
-impl<O: Operator> Open for Running<O> {
-    fn process(&mut self, input: u32, batch: InputBatch) -> Result<Vec<BadRecord>, Failure> {
-        Self::process(self, input, batch)
-    }
-
-    fn close(&mut self) -> Result<(), Failure> {
-        Self::close(self)
-    }
-}
-
 thread_local! {
-    static OPEN: RefCell<Option<Box<dyn Open>>> = const { RefCell::new(None) };
+    /// The open operator, a `Running<O>` whose `O` only the exports know.
+    static OPEN: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
-fn with_open<T>(call: impl FnOnce(&mut dyn Open) -> Result<T, Failure>) -> Result<T, Failure> {
-    OPEN.with_borrow_mut(|open| match open {
-        Some(open) => call(open.as_mut()),
+fn with_open<O: Operator, T>(
+    call: impl FnOnce(&mut Running<O>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    OPEN.with_borrow_mut(|open| match open.as_mut().and_then(|open| open.downcast_mut()) {
+        Some(open) => call(open),
         None => Err(Failure::Fatal("the operator was not opened".to_owned())),
     })
 }
@@ -53,15 +43,28 @@ impl<O: Operator> Guest for Component<O> {
     }
 
     fn process(input: u32, batch: InputBatch) -> Result<Vec<BadRecord>, Failure> {
-        with_open(|open| open.process(input, batch))
+        with_open(|open: &mut Running<O>| open.process(input, batch))
     }
 
     fn close() -> Result<(), Failure> {
-        with_open(|open| open.close())
+        with_open(|open: &mut Running<O>| open.close())
+    }
+}
+
+impl<O: Snapshot> snapshot::Guest for Component<O> {
+    fn save() -> Result<Vec<u8>, Failure> {
+        with_open(|open: &mut Running<O>| open.save())
+    }
+
+    fn restore(saved: Vec<u8>) -> Result<(), Failure> {
+        with_open(|open: &mut Running<O>| open.restore(&saved))
     }
 }
 
 /// Makes a crate the component of this operator.
+///
+/// `export!(MyOperator)` for an [`Operator`](crate::Operator); `export!(MyOperator, snapshot)` for one
+/// that keeps state in its own memory and implements [`Snapshot`](crate::Snapshot).
 ///
 /// Outside of WebAssembly it does nothing, so that a crate of type `cdylib` and `rlib` is also a
 /// library that native tests can use.
@@ -73,6 +76,16 @@ macro_rules! export {
             type Exported = $crate::__private::Component<$operator>;
             $crate::__private::bindings::export!(
                 Exported with_types_in $crate::__private::bindings
+            );
+        };
+    };
+    ($operator:ty, snapshot) => {
+        $crate::export!($operator);
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::__private::Component<$operator>;
+            $crate::__private::bindings::stateful::export!(
+                Exported with_types_in $crate::__private::bindings::stateful
             );
         };
     };

@@ -77,6 +77,9 @@
 //! in state, by key: [`ValueState`], [`ListState`], [`MapState`], and on top of the first
 //! [`ReducingState`] and [`AggregatingState`]. Types are stored through [`Codec`]: numbers and
 //! tuples of numbers as they lie, text and bytes as they are, anything of serde in [`MsgPack`].
+//!
+//! What belongs to no key, and is small, can stay in the fields of an operator that implements
+//! [`Snapshot`].
 
 #![deny(missing_docs)]
 
@@ -98,6 +101,7 @@ mod msgpack;
 mod open;
 mod operator;
 mod output;
+mod snapshot;
 mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -114,6 +118,7 @@ pub use msgpack::MsgPack;
 pub use open::OpenContext;
 pub use operator::Operator;
 pub use output::Output;
+pub use snapshot::Snapshot;
 pub use state::{
     Aggregate, AggregatingState, ListCursor, ListState, MapCursor, MapState, ReducingState,
     ValueColumn, ValueState,

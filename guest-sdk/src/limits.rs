@@ -13,6 +13,8 @@ pub const CALL_EMITTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CALL_EMITTED_RECORDS_MAX: usize = 1_000_000;
 /// Bytes that may cross the boundary in one host call.
 pub const HOST_CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that an operator may save of the state in its own memory.
+pub const SAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An output column is handed over when it holds this many bytes ...
 pub(crate) const EMIT_BYTES_TARGET: usize = 512 * 1024;

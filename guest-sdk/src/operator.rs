@@ -14,7 +14,8 @@ use crate::open::OpenContext;
 /// A stream operator: reads records, keeps state by key, emits records.
 ///
 /// The value itself lives in guest memory, which is a cache: it may vanish between any two calls,
-/// and [`open`](Self::open) then makes a new one. What must last goes into state.
+/// and [`open`](Self::open) then makes a new one. What must last goes into state, or is saved by
+/// [`Snapshot`](crate::Snapshot).
 pub trait Operator: Sized + 'static {
     /// What the operator is. Called before anything else; nothing of the host can be used.
     fn describe() -> Description;
@@ -59,7 +60,7 @@ pub trait Operator: Sized + 'static {
 
 /// An operator that is open.
 pub(crate) struct Running<O> {
-    operator: O,
+    pub(crate) operator: O,
     description: raw::Description,
     ctx: BatchContext,
 }
@@ -113,7 +114,7 @@ impl<O: Operator> Running<O> {
 }
 
 /// Outside of a record there is none to blame.
-fn failure(verdict: Error) -> types::Failure {
+pub(crate) fn failure(verdict: Error) -> types::Failure {
     types::Failure::Fatal(verdict.into_message())
 }
 

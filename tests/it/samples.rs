@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::harness::events::{self, Trade, generated};
 use crate::harness::{Command, Place, operators, root, target};
 
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "enrich/job.toml",
     "heavy/job.toml",
     "nexmark-count/job.toml",
@@ -20,6 +20,7 @@ const ALL: [&str; 9] = [
     "nexmark/q1.toml",
     "nexmark/q2.toml",
     "nexmark/split.toml",
+    "top-bids/job.toml",
     "word-count/job.toml",
     "word-split/job.toml",
 ];
@@ -134,6 +135,17 @@ fn enrich_joins_bids_with_sellers() {
         let report = run.set(&format!("sources.events.encoding={encoding}")).report();
         assert_eq!(sink(&report, "out"), expected, "{encoding}");
     }
+}
+
+#[test]
+fn top_bids_emits_the_highest_of_all() {
+    let mut trade = Trade::of(&generated("nexmark", 20_000));
+    trade.bids.sort_unstable_by_key(|bid| (bid.price, bid.auction, bid.bidder));
+    let highest = trade.bids.iter().rev().take(10);
+    let sum = events::sum(highest.map(|bid| [bid.auction, bid.bidder, bid.price]));
+    let place = Place::new();
+    let report = sample(&place, "top-bids/job.toml").set("sources.events.events=20000").report();
+    assert_eq!(sink(&report, "out"), (10, sum));
 }
 
 #[test]

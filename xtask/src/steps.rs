@@ -11,8 +11,8 @@ pub(crate) type Outcome = Result<(), String>;
 const WASM: &str = "wasm32-wasip2";
 
 /// The packages that build to components.
-pub(crate) const OPERATORS: [&str; 6] =
-    ["enrich", "heavy", "nexmark", "nexmark-count", "word-count", "word-split"];
+pub(crate) const OPERATORS: [&str; 7] =
+    ["enrich", "heavy", "nexmark", "nexmark-count", "top-bids", "word-count", "word-split"];
 
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {

@@ -10,10 +10,25 @@ use super::{Batches, Harness, Rejected};
 use crate::bindings::tidemill::operator::types::{BadRecord, Failure, InputBatch};
 use crate::column::Column;
 use crate::error::{Error, Result};
+use crate::limits::SAVED_BYTES_MAX;
 use crate::operator::{Operator, Running};
+use crate::snapshot::Snapshot;
 
 /// Key, value and event time.
 type Sent<'r> = (Option<&'r [u8]>, &'r [u8], i64);
+
+/// How the state of an operator's own memory outlives its instance.
+pub(super) struct Saving<O> {
+    save: fn(&mut Running<O>) -> Result<Vec<u8>, Failure>,
+    restore: fn(&mut Running<O>, &[u8]) -> Result<(), Failure>,
+    pub(super) saved: Option<Vec<u8>>,
+}
+
+impl<O: Snapshot> Saving<O> {
+    pub(super) fn new() -> Self {
+        Self { save: Running::save, restore: Running::restore, saved: None }
+    }
+}
 
 impl Batches {
     fn next(&mut self) -> usize {
@@ -32,7 +47,31 @@ impl<O: Operator> Harness<O> {
         self.model_mut().begin_open();
         let context = self.context.clone();
         let opened = with_host(&mut self.model, || Running::open(context));
-        self.running = Some(opened.map_err(fatal)?);
+        let mut running = opened.map_err(fatal)?;
+        if let Some(Saving { restore, saved, .. }) = &self.saving {
+            if !self.model().description.states.is_empty() {
+                let message = "an operator with a snapshot may not describe keyed state";
+                return Err(Error::fatal(message));
+            }
+            if let Some(saved) = saved {
+                with_host(&mut self.model, || restore(&mut running, saved)).map_err(fatal)?;
+            }
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Saves an operator that keeps state in its own memory.
+    fn save(&mut self) -> Result<()> {
+        let (Some(saving), Some(running)) = (&mut self.saving, &mut self.running) else {
+            return Ok(());
+        };
+        let save = saving.save;
+        let saved = with_host(&mut self.model, || save(running)).map_err(fatal)?;
+        if saved.len() > SAVED_BYTES_MAX {
+            return Err(Error::fatal("more than 16 MiB were saved"));
+        }
+        saving.saved = Some(saved);
         Ok(())
     }
 
@@ -68,10 +107,7 @@ impl<O: Operator> Harness<O> {
         let call = || running.process(input as u32, batch);
         let answer = with_host(&mut self.model, || panic::catch_unwind(AssertUnwindSafe(call)));
         match answer {
-            Ok(Ok(bad)) => {
-                self.commit(input, records, bad);
-                Ok(())
-            }
+            Ok(Ok(bad)) => self.commit(input, records, bad),
             Ok(Err(failure)) => {
                 self.abort();
                 Err(fatal(failure))
@@ -79,6 +115,8 @@ impl<O: Operator> Harness<O> {
             Err(payload) => {
                 self.abort();
                 match payload.downcast::<LimitHit>() {
+                    // The host would go back to the newest checkpoint, and meet the limit again.
+                    Ok(limit) if self.saving.is_some() => Err(Error::fatal(limit.0)),
                     Ok(limit) => self.run_halves(input, records, limit.0),
                     Err(payload) => panic::resume_unwind(payload),
                 }
@@ -112,7 +150,7 @@ impl<O: Operator> Harness<O> {
         }
     }
 
-    fn commit(&mut self, input: usize, records: &[Sent<'_>], bad: Vec<BadRecord>) {
+    fn commit(&mut self, input: usize, records: &[Sent<'_>], bad: Vec<BadRecord>) -> Result<()> {
         self.model_mut().commit();
         let mut before = None;
         for BadRecord { index, reason } in bad {
@@ -121,9 +159,11 @@ impl<O: Operator> Harness<O> {
             let record = records.get(index as usize).expect("trap: no such bad record");
             self.reject(input, record, reason);
         }
+        self.save()?;
         if !self.keep_instance {
             self.running = None;
         }
+        Ok(())
     }
 
     fn abort(&mut self) {

@@ -4,7 +4,8 @@
 //! call leaves no trace of, time-to-live by a clock that the test turns, chance from a seed. Two
 //! things are on purpose stricter than life: the operator is dropped and opened again after each
 //! call, and any breach of the contract is a panic. A panic of the operator, which the host would
-//! pin on a record, is a panic of the test.
+//! pin on a record, is a panic of the test. An operator that keeps state in its own memory is saved and
+//! restored around each drop, if the harness is told so ([`Harness::with_snapshot`]).
 //!
 //! ```
 //! use tidemill_sdk::testing::Harness;
@@ -51,6 +52,8 @@ use crate::bindings::exports::tidemill::operator::operator as raw;
 use crate::error::Result;
 use crate::log::Level;
 use crate::operator::{Operator, Running};
+use crate::snapshot::Snapshot;
+use calls::Saving;
 use model::Model;
 
 /// A record that was emitted.
@@ -95,6 +98,7 @@ pub struct Harness<O> {
     model: Option<Model>,
     running: Option<Running<O>>,
     keep_instance: bool,
+    saving: Option<Saving<O>>,
     batches: Batches,
     rejected: Vec<Rejected>,
 }
@@ -124,6 +128,7 @@ impl<O: Operator> Harness<O> {
             model: Some(model),
             running: None,
             keep_instance: false,
+            saving: None,
             batches: Batches::Exactly(256),
             rejected: Vec::new(),
         }
@@ -237,6 +242,21 @@ impl<O: Operator> Harness<O> {
     pub fn advance_ms(&mut self, by_ms: u64) {
         let now_ms = &mut self.model_mut().now_ms;
         *now_ms = now_ms.saturating_add_unsigned(by_ms);
+    }
+}
+
+impl<O: Snapshot> Harness<O> {
+    /// Saves the operator after each call, and restores it where it is opened again: a test that passes
+    /// shows that what it saves is all that it needs.
+    #[must_use]
+    pub fn with_snapshot(mut self) -> Self {
+        self.saving = Some(Saving::new());
+        self
+    }
+
+    /// What was saved after the newest call; `None` before the first.
+    pub fn saved(&self) -> Option<&[u8]> {
+        self.saving.as_ref()?.saved.as_deref()
     }
 }
 

@@ -5,4 +5,5 @@ mod emitting;
 mod model;
 mod opening;
 mod script;
+mod snapshot;
 mod state;

@@ -55,6 +55,16 @@ pub trait InstanceFactory: Send {
     }
 }
 
+/// Native code that is made by a closure, and keeps no state of its own.
+impl<F> InstanceFactory for F
+where
+    F: FnMut() -> Result<Box<dyn OperatorInstance>, Failure> + Send,
+{
+    fn instantiate(&mut self) -> Result<Box<dyn OperatorInstance>, Failure> {
+        self()
+    }
+}
+
 /// Runs one task's user code.
 ///
 /// Synchronous: called on the lane's thread, bounded by the instance's own limits. After any `Err` but

@@ -17,6 +17,10 @@ pub(crate) const CONTRACT: &str = "tidemill:operator";
 pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
 /// The export that makes a component an operator.
 pub(crate) const OPERATOR_EXPORT: &str = "tidemill:operator/operator@0.1.0";
+/// The export of an operator that keeps state in its own memory.
+pub(crate) const SNAPSHOT_EXPORT: &str = "tidemill:operator/snapshot@0.1.0";
+/// The export of an operator that can rewrite stored items of older schema versions.
+pub(crate) const MIGRATE_EXPORT: &str = "tidemill:operator/migrate@0.1.0";
 
 const CONTRACT_IMPORTS: [&str; 7] =
     ["types", "state", "output", "log", "metrics", "clock", "random"];
@@ -88,6 +92,18 @@ pub enum AdmissionError {
     /// Not an operator.
     #[error("it does not export {OPERATOR_EXPORT:?}, so it is a component but not an operator")]
     NotAnOperator,
+    /// An export of the contract's package that the contract does not have.
+    #[error(
+        "it exports {0:?}, which this host would never call: {CONTRACT}@{CONTRACT_VERSION} has the \
+         exports operator, snapshot and migrate"
+    )]
+    UnknownExport(String),
+    /// Keyed state and state in its own memory.
+    #[error(
+        "it exports {SNAPSHOT_EXPORT:?} and describes keyed state: an operator keeps state in one of \
+         the two"
+    )]
+    StateTwice,
     /// An import or export has the right name and the wrong type.
     #[error("its imports or exports do not fit {CONTRACT}@{CONTRACT_VERSION}: {0}")]
     WrongType(String),
@@ -229,13 +245,25 @@ fn check_import(import: &str) -> Result<(), AdmissionError> {
     Err(AdmissionError::UnknownImport(import.to_owned()))
 }
 
+/// An export that is not understood must not be passed over: with a `snapshot` of another version,
+/// state would be lost in silence.
 fn check_exports(exports: &[String]) -> Result<(), AdmissionError> {
-    if exports.iter().any(|export| export == OPERATOR_EXPORT) {
-        return Ok(());
+    let known = [OPERATOR_EXPORT, SNAPSHOT_EXPORT, MIGRATE_EXPORT];
+    let is_ours = |export: &&String| {
+        export.strip_prefix(CONTRACT).is_some_and(|rest| rest.starts_with('/'))
+            && !known.contains(&export.as_str())
+    };
+    if let Some(export) = exports.iter().find(is_ours) {
+        let interface = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+        let is_known = known.iter().any(|known| interface(known) == interface(export));
+        return Err(match is_known {
+            true => AdmissionError::WrongVersion { found: export.clone() },
+            false => AdmissionError::UnknownExport(export.clone()),
+        });
     }
-    match exports.iter().find(|export| export.starts_with("tidemill:operator/operator")) {
-        Some(found) => Err(AdmissionError::WrongVersion { found: found.clone() }),
-        None => Err(AdmissionError::NotAnOperator),
+    match exports.iter().any(|export| export == OPERATOR_EXPORT) {
+        true => Ok(()),
+        false => Err(AdmissionError::NotAnOperator),
     }
 }
 
@@ -321,9 +349,16 @@ mod tests {
     fn a_component_must_export_the_operator() {
         let plain = wat::parse_str("(component)").unwrap();
         assert_eq!(refusal(&plain), AdmissionError::NotAnOperator);
-        let newer = r#"(component (instance $i) (export "tidemill:operator/operator@0.9.0" (instance $i)))"#;
-        let error = refusal(&wat::parse_str(newer).unwrap());
-        assert!(matches!(error, AdmissionError::WrongVersion { .. }), "{error}");
+        let exporting = |name: &str| {
+            let text = format!("(component (instance $i) (export {name:?} (instance $i)))");
+            refusal(&wat::parse_str(text).unwrap())
+        };
+        for newer in ["operator", "snapshot", "migrate"] {
+            let error = exporting(&format!("tidemill:operator/{newer}@0.9.0"));
+            assert!(matches!(error, AdmissionError::WrongVersion { .. }), "{error}");
+        }
+        let error = exporting("tidemill:operator/timers@0.1.0");
+        assert!(matches!(error, AdmissionError::UnknownExport(_)), "{error}");
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! An admitted component: compiled, linked, described, ready to be instantiated.
 
+mod factory;
+mod migrate;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -11,10 +16,12 @@ use tidemill_core::describe::{
 };
 use tidemill_core::failure::Failure;
 use tidemill_core::limits::Limits;
-use tidemill_core::operator::OperatorInstance;
+use tidemill_core::operator::{InstanceFactory, OperatorInstance};
 use wasmtime::component::{Component as WasmComponent, ComponentExportIndex, InstancePre};
 
-use crate::admission::{self, AdmissionError, ComponentKind, OPERATOR_EXPORT};
+use crate::admission::{
+    self, AdmissionError, ComponentKind, MIGRATE_EXPORT, OPERATOR_EXPORT, SNAPSHOT_EXPORT,
+};
 use crate::artefact;
 use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
@@ -22,6 +29,7 @@ use crate::engine::Sandboxes;
 use crate::guest_data::GuestData;
 use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
+use factory::SandboxFactory;
 
 /// Whose task a sandbox runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,8 +93,11 @@ impl Sandboxes {
             cached,
         });
         let mut component = Component { pre, exports, facts, description: Arc::default() };
-        let description = component.describe().map_err(AdmissionError::Describe)?;
+        let description = component.describe()?;
         description.validate()?;
+        if component.has_snapshot() && !description.states.is_empty() {
+            return Err(AdmissionError::StateTwice);
+        }
         component.description = Arc::new(description);
         Ok(component)
     }
@@ -138,6 +149,27 @@ impl Component {
         &self.description
     }
 
+    /// Whether the operator keeps state in its own memory, and can save and restore it.
+    pub fn has_snapshot(&self) -> bool {
+        self.exports.snapshot.is_some()
+    }
+
+    /// Whether the operator can rewrite stored items of older schema versions.
+    pub fn has_migrate(&self) -> bool {
+        self.exports.migrate.is_some()
+    }
+
+    /// Makes the sandboxes of one task, as [`instantiate`](Self::instantiate) does.
+    pub fn factory(
+        &self,
+        rules: Arc<CallRules>,
+        identity: TaskIdentity,
+        environment: Vec<(String, String)>,
+        stop: Arc<AtomicBool>,
+    ) -> Box<dyn InstanceFactory> {
+        Box::new(SandboxFactory { component: self.clone(), rules, identity, environment, stop })
+    }
+
     /// Makes a sandbox for one task. `stop` interrupts its calls.
     ///
     /// # Errors
@@ -165,18 +197,22 @@ impl Component {
         SandboxInstance::new(&self.pre, &self.exports, data)
     }
 
-    fn describe(&self) -> Result<Description, Failure> {
-        let rules = Arc::new(CallRules {
-            description: Arc::default(),
-            output_needs_key: Vec::new(),
-            limits: Arc::new(Limits::default()),
-            random_key: [0; 32],
-        });
+    fn describe(&self) -> Result<Description, AdmissionError> {
+        let rules = rules_outside_of_jobs(Arc::default(), Arc::new(Limits::default()));
         let identity = TaskIdentity { operator: "describe".to_owned(), ..TaskIdentity::default() };
-        let mut sandbox = self.sandbox(rules, &identity, &[], Arc::default())?;
+        let sandbox = self.sandbox(rules, &identity, &[], Arc::default());
+        let mut sandbox = sandbox.map_err(AdmissionError::Describe)?;
+        let typed = sandbox.check_optional_exports();
+        typed.map_err(|error| AdmissionError::WrongType(format!("{error:#}")))?;
         sandbox.begin_spare(Phase::Describe);
-        sandbox.describe().map(description)
+        sandbox.describe().map(description).map_err(AdmissionError::Describe)
     }
+}
+
+/// Rules for calls that are made for no task.
+fn rules_outside_of_jobs(description: Arc<Description>, limits: Arc<Limits>) -> Arc<CallRules> {
+    let output_needs_key = vec![false; description.outputs.len()];
+    Arc::new(CallRules { description, output_needs_key, limits, random_key: [0; 32] })
 }
 
 fn description(said: guest::Description) -> Description {
@@ -235,63 +271,30 @@ pub(crate) struct GuestExports {
     pub(crate) plain: PlainIndices,
     /// `process` by itself: its arguments are lowered from borrowed columns.
     pub(crate) process: ComponentExportIndex,
+    /// `save` and `restore`, where the component has them.
+    pub(crate) snapshot: Option<[ComponentExportIndex; 2]>,
+    pub(crate) migrate: Option<ComponentExportIndex>,
 }
 
 impl GuestExports {
     fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Self> {
         let plain = PlainIndices::new(pre)?;
         let component = pre.component();
-        let process = component
-            .get_export_index(None, OPERATOR_EXPORT)
-            .and_then(|operator| component.get_export_index(Some(&operator), "process"))
-            .ok_or_else(|| wasmtime::format_err!("no export `process`"))?;
-        Ok(Self { plain, process })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::artefact::ArtefactStore;
-    use crate::engine::EngineSettings;
-
-    #[derive(Default)]
-    struct Shelf(Mutex<HashMap<String, Vec<u8>>>);
-
-    impl ArtefactStore for Shelf {
-        fn secret(&self) -> [u8; 32] {
-            [7; 32]
-        }
-
-        fn load(&self, name: &str) -> Option<Vec<u8>> {
-            self.0.lock().unwrap().get(name).cloned()
-        }
-
-        fn save(&self, name: &str, bytes: &[u8]) {
-            self.0.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
-        }
-    }
-
-    #[test]
-    fn an_artefact_is_used_again_unless_a_single_bit_of_it_changed() {
-        let shelf = Arc::new(Shelf::default());
-        let store = shelf.clone() as Arc<dyn ArtefactStore>;
-        let sandboxes = Sandboxes::new(&EngineSettings::default(), Some(store)).unwrap();
-        let component = wat::parse_str("(component (core module (func)))").unwrap();
-        let was_cached = || sandboxes.compile(&component).unwrap().1;
-        assert!(!was_cached() && was_cached());
-        let size = shelf.0.lock().unwrap().values().next().unwrap().len();
-        for at in [0, 31, 32, size / 2, size - 1] {
-            shelf.0.lock().unwrap().values_mut().for_each(|bytes| bytes[at] ^= 1);
-            assert!(!was_cached(), "byte {at} changed");
-            assert!(was_cached());
-        }
-        shelf.0.lock().unwrap().values_mut().for_each(|bytes| bytes.truncate(20));
-        assert!(!was_cached());
-        let other = wat::parse_str("(component)").unwrap();
-        assert!(!sandboxes.compile(&other).unwrap().1);
+        let interface = |name: &str| component.get_export_index(None, name);
+        let function = |interface: &ComponentExportIndex, name: &str| {
+            let found = component.get_export_index(Some(interface), name);
+            found.ok_or_else(|| wasmtime::format_err!("no export `{name}`"))
+        };
+        let operator = interface(OPERATOR_EXPORT)
+            .ok_or_else(|| wasmtime::format_err!("no export `{OPERATOR_EXPORT}`"))?;
+        let snapshot = interface(SNAPSHOT_EXPORT)
+            .map(|i| Ok::<_, wasmtime::Error>([function(&i, "save")?, function(&i, "restore")?]));
+        let migrate = interface(MIGRATE_EXPORT).map(|i| function(&i, "migrate"));
+        Ok(Self {
+            plain,
+            process: function(&operator, "process")?,
+            snapshot: snapshot.transpose()?,
+            migrate: migrate.transpose()?,
+        })
     }
 }

@@ -5,8 +5,9 @@
 //! from where they lie.
 
 use tidemill_core::call::{CallFrame, CallInput, Phase};
-use tidemill_core::failure::Failure;
-use tidemill_core::operator::{BadRecord, OpenContext, OperatorInstance};
+use tidemill_core::column::BytesColumn;
+use tidemill_core::failure::{Failure, FaultCode, GuestFault};
+use tidemill_core::operator::{BadRecord, OpenContext, OperatorInstance, SAVED_BYTES_MAX};
 use wasmtime::component::{ComponentType, Func, InstancePre, Lower};
 use wasmtime::{Store, StoreContextMut};
 
@@ -36,12 +37,19 @@ struct InputRef<'a> {
     timestamps: &'a [i64],
 }
 
-type Answer = (Result<Vec<types::BadRecord>, types::Failure>,);
+type Answered<T> = (Result<T, types::Failure>,);
+type MigrateArguments<'a> = (&'a str, u32, ColumnRef<'a>);
+
+/// What a host call may move beside what an operator saves: the answer's own few words.
+const SAVE_OVERHEAD_BYTES: usize = 1024;
 
 pub(crate) struct SandboxInstance {
     store: Store<GuestData>,
     plain: Plain,
     process: Func,
+    /// `save` and `restore`, where the component has them.
+    snapshot: Option<[Func; 2]>,
+    migrate: Option<Func>,
     hook_cpu_us: u64,
 }
 
@@ -71,10 +79,56 @@ impl SandboxInstance {
         let host_fault = |error: &dyn std::fmt::Display| Failure::Host(error.to_string());
         let plain =
             exports.plain.load(&mut store, &instance).map_err(|error| host_fault(&error))?;
-        let process = instance
-            .get_func(&mut store, exports.process)
-            .ok_or_else(|| host_fault(&"the export `process` vanished"))?;
-        Ok(Self { store, plain, process, hook_cpu_us })
+        let mut function = |index| {
+            let found = instance.get_func(&mut store, index);
+            found.ok_or_else(|| host_fault(&"an export vanished"))
+        };
+        let process = function(exports.process)?;
+        let snapshot = match exports.snapshot {
+            Some([save, restore]) => Some([function(save)?, function(restore)?]),
+            None => None,
+        };
+        let migrate = exports.migrate.map(function).transpose()?;
+        Ok(Self { store, plain, process, snapshot, migrate, hook_cpu_us })
+    }
+
+    /// Whether the optional exports have the types of the contract.
+    pub(crate) fn check_optional_exports(&self) -> wasmtime::Result<()> {
+        if let Some([save, restore]) = self.snapshot {
+            save.typed::<(), Answered<Vec<u8>>>(&self.store)?;
+            restore.typed::<(&[u8],), Answered<()>>(&self.store)?;
+        }
+        if let Some(migrate) = self.migrate {
+            migrate.typed::<MigrateArguments<'_>, Answered<types::BytesColumn>>(&self.store)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `migrate` on `items` items of a state, in their old layout. Not called after `open`.
+    pub(crate) fn migrate(
+        &mut self,
+        state: &str,
+        schema_version: u32,
+        values: &BytesColumn,
+        items: usize,
+    ) -> Result<BytesColumn, Failure> {
+        let missing = || Failure::Host("the component has no `migrate`".to_owned());
+        let migrate = self.migrate.ok_or_else(missing)?;
+        let cpu_us = self.store.data().frame.limits().process_cpu_us_for(items);
+        self.begin_spare(Phase::Migrate);
+        self.enter(cpu_us);
+        let values = ColumnRef { data: &values.data, ends: &values.ends };
+        let answer = migrate
+            .typed::<MigrateArguments<'_>, Answered<types::BytesColumn>>(&self.store)
+            .and_then(|typed| typed.call(&mut self.store, (state, schema_version, values)));
+        let (answer,) = answer.map_err(|error| classify(&error, self.store.data_mut()))?;
+        let types::BytesColumn { data, ends } = answer.map_err(gave_up)?;
+        Ok(BytesColumn { data, ends })
+    }
+
+    fn snapshot(&self) -> Result<[Func; 2], Failure> {
+        let missing = || Failure::Host("the component has no `snapshot`".to_owned());
+        self.snapshot.ok_or_else(missing)
     }
 
     /// Begins a call on the sandbox's own spare frame, for calls that have no task.
@@ -149,7 +203,8 @@ impl OperatorInstance for SandboxInstance {
                 },
                 timestamps: &timestamps,
             };
-            let process = process.typed::<(u32, InputRef<'_>), Answer>(&*store)?;
+            let process =
+                process.typed::<(u32, InputRef<'_>), Answered<Vec<types::BadRecord>>>(&*store)?;
             process.call(store, (input, batch))
         });
         frame.input = CallInput { dictionary, key_of, values, timestamps };
@@ -161,6 +216,35 @@ impl OperatorInstance for SandboxInstance {
     fn close(&mut self, frame: &mut Box<CallFrame>) -> Result<(), Failure> {
         let answer = self.with_frame(frame, self.hook_cpu_us, |plain, _, store| {
             plain.tidemill_operator_operator().call_close(store)
+        })?;
+        answer.map_err(gave_up)
+    }
+
+    fn save(&mut self, frame: &mut Box<CallFrame>) -> Result<Vec<u8>, Failure> {
+        let [save, _] = self.snapshot()?;
+        // The answer has a limit of its own, whatever a host call may move.
+        let host_call_bytes = frame.limits().host_call_bytes;
+        self.store.set_hostcall_fuel(SAVED_BYTES_MAX + SAVE_OVERHEAD_BYTES);
+        let answer = self.with_frame(frame, self.hook_cpu_us, |_, _, store| {
+            save.typed::<(), Answered<Vec<u8>>>(&*store)?.call(store, ())
+        });
+        self.store.set_hostcall_fuel(host_call_bytes);
+        match answer {
+            Ok((answer,)) => answer.map_err(gave_up),
+            Err(Failure::Guest(fault)) if fault.code == FaultCode::HostCallLimit => {
+                let message = format!(
+                    "`save` answered more than {SAVED_BYTES_MAX} bytes: keep less, or keep it in keyed state"
+                );
+                Err(GuestFault::new(FaultCode::SaveLimit, message).into())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn restore(&mut self, frame: &mut Box<CallFrame>, saved: &[u8]) -> Result<(), Failure> {
+        let [_, restore] = self.snapshot()?;
+        let (answer,) = self.with_frame(frame, self.hook_cpu_us, |_, _, store| {
+            restore.typed::<(&[u8],), Answered<()>>(&*store)?.call(store, (saved,))
         })?;
         answer.map_err(gave_up)
     }

@@ -8,11 +8,12 @@ use std::sync::OnceLock;
 use super::root;
 
 /// The sample operators, and those in `operators/`.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "enrich",
     "heavy",
     "nexmark",
     "nexmark-count",
+    "top-bids",
     "word-count",
     "word-split",
     "look-for-files",

@@ -22,7 +22,9 @@ fn the_four_rooms_have_the_arrows_of_the_design() {
 
 #[test]
 fn operators_know_the_sdk_and_nothing_of_the_host() {
-    for sample in ["enrich", "heavy", "nexmark", "nexmark-count", "word-count", "word-split"] {
+    for sample in
+        ["enrich", "heavy", "nexmark", "nexmark-count", "top-bids", "word-count", "word-split"]
+    {
         let ours = ours(&format!("sample-operators/{sample}"));
         assert_eq!(ours, ["tidemill-sdk"], "{sample}");
     }

@@ -1,0 +1,29 @@
+//! Makes the sandboxes of one task, one after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tidemill_core::call::CallRules;
+use tidemill_core::failure::Failure;
+use tidemill_core::operator::{InstanceFactory, OperatorInstance};
+
+use super::{Component, TaskIdentity};
+
+pub(super) struct SandboxFactory {
+    pub(super) component: Component,
+    pub(super) rules: Arc<CallRules>,
+    pub(super) identity: TaskIdentity,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl InstanceFactory for SandboxFactory {
+    fn instantiate(&mut self) -> Result<Box<dyn OperatorInstance>, Failure> {
+        let (rules, stop) = (self.rules.clone(), self.stop.clone());
+        self.component.instantiate(rules, &self.identity, &self.environment, stop)
+    }
+
+    fn has_snapshot(&self) -> bool {
+        self.component.has_snapshot()
+    }
+}
