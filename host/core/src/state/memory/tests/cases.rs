@@ -2,23 +2,24 @@
 
 use super::model::*;
 use super::world::{Change, KEYS, WHOLE, World, restored};
-use crate::describe::StateKind;
+use crate::batch::Dictionary;
 use crate::ids::KeyGroup;
 use crate::key_group::{hash_key, key_group};
 use crate::snapshot::tests::{GROUPS, open};
 use crate::snapshot::{Item, Restore};
-use crate::state::{EncodeBudget, NEVER, RestoreError, StateBackend};
+use crate::state::memory::MemoryBackend;
+use crate::state::{EncodeBudget, NEVER, Resolved, RestoreError, StateBackend};
 
 pub(super) fn group_of(key: u8) -> u16 {
     key_group(hash_key(5, &key_bytes(key)), GROUPS).0
 }
 
-fn set(byte: u8) -> Change {
+pub(super) fn set(byte: u8) -> Change {
     Change::Set(byte, Some(vec![byte; 3]))
 }
 
 /// A world whose first snapshot holds every state of every key.
-fn filled() -> World {
+pub(super) fn filled() -> World {
     let mut world = World::new();
     for key in KEYS {
         (0..STATES).for_each(|state| world.change(key, state, &set(1)));
@@ -120,40 +121,10 @@ fn a_restore_continues_the_chain_and_a_foreign_one_begins_anew() {
 }
 
 #[test]
-fn a_list_that_grows_under_a_snapshot_is_frozen_as_it_was() {
-    let mut world = filled();
-    let long = |byte: u8| Change::Set(0, Some(vec![byte; 30_000]));
-    (0..9).for_each(|byte| world.change(1, LIST, &long(byte)));
-    world.freeze(false);
-    world.encode(EncodeBudget { entries: 2, bytes: 1 });
-    (9..20).for_each(|byte| world.change(1, LIST, &long(byte)));
-    world.complete();
-    world.freeze(false);
-    // Eleven items in chunks of two: the chunk that was frozen half full is left alone.
-    assert_eq!(world.complete(), 6);
-    world.check_end();
-}
-
-#[test]
-fn small_chunks_of_earlier_snapshots_are_filled_up() {
-    let mut world = World::new();
-    for byte in 0..50 {
-        world.change(1, LIST, &set(byte));
-        world.freeze(false);
-        world.complete();
-    }
-    let merged = world.backend.usage().bytes;
-    world.crash();
-    assert_eq!(world.backend.usage().bytes, merged);
-    world.freeze(true);
-    assert_eq!(world.complete(), 1);
-}
-
-#[test]
 fn what_does_not_fit_a_state_is_not_put_back() {
     let key = key_bytes(1);
     let hash = hash_key(5, &key);
-    let mut put = |state, item| restored_empty().restore(state, hash, &key, item);
+    let put = |state, item| restored_empty().restore(state, hash, &key, item);
     let value = |bytes| Item::Value { bytes, expires_at: NEVER };
     assert_eq!(put(VALUE, value(b"12345")), Ok(()));
     let width = RestoreError::Width { expected: 4, found: 5 };
@@ -163,10 +134,39 @@ fn what_does_not_fit_a_state_is_not_put_back() {
     let mut elsewhere = super::world::fresh(std::iter::empty());
     let outcome = elsewhere.restore(VALUE, hash, &key, value(b"1"));
     assert_eq!(outcome, Err(RestoreError::NotOwned { key_group: group_of(1) }));
-    assert_eq!(kind(MAP), StateKind::Map);
 }
 
-fn restored_empty() -> crate::state::memory::MemoryBackend {
+#[test]
+fn slices_of_one_entry_go_through_a_key_group_of_many_words() {
+    let states = &states()[..1];
+    let mut backend = MemoryBackend::new(states, 1, std::iter::once(KeyGroup(0)));
+    backend.track(false);
+    let mut dictionary = Dictionary::default();
+    (0..3000u32).for_each(|key| dictionary.keys.push(&key.to_le_bytes()));
+    dictionary.ensure_hashes(5);
+    let mut resolved = Resolved::default();
+    backend.resolve(&dictionary, &[], &mut resolved).unwrap();
+    let write = |backend: &mut MemoryBackend, every: usize| {
+        for slot in resolved.slots.iter().step_by(every) {
+            backend.write_value(FIXED, *slot, Some(b"1234"), NEVER);
+        }
+    };
+    for every in [1, 97, 1500] {
+        write(&mut backend, every);
+        backend.freeze(false);
+        let (mut entries, mut is_done) = (0, false);
+        while !is_done {
+            let step = backend.encode(EncodeBudget { entries: 1, bytes: 1 });
+            let count: u32 = step.segments.iter().map(|segment| segment.entries).sum();
+            assert!(count <= 1);
+            (entries, is_done) = (entries + count as usize, step.done);
+        }
+        assert_eq!(entries, 3000usize.div_ceil(every));
+        backend.settle_snapshot(true);
+    }
+}
+
+fn restored_empty() -> MemoryBackend {
     super::world::fresh(0..GROUPS as u16)
 }
 

@@ -2,6 +2,7 @@
 //! crashes against a plain model, and the facts of single cases.
 
 mod cases;
+mod containers;
 mod model;
 mod random;
 mod world;

@@ -13,7 +13,6 @@ pub(super) const LIFE_MS: i64 = 40;
 pub(super) const FIXED: usize = 0;
 pub(super) const MORTAL_FIXED: usize = 1;
 pub(super) const VALUE: usize = 2;
-pub(super) const MORTAL_VALUE: usize = 3;
 pub(super) const LIST: usize = 4;
 pub(super) const MORTAL_LIST: usize = 5;
 pub(super) const MAP: usize = 6;
