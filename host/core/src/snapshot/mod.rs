@@ -34,7 +34,7 @@ mod header;
 mod reader;
 mod restore;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub use chain::merge;

@@ -37,8 +37,6 @@ pub(super) struct Capture {
     marks: Layers<SlotSet>,
     /// Of the frozen slots, those that are encoded or detached.
     encoded: SlotSet,
-    /// The encoder is through with the column.
-    is_passed: bool,
     /// Entries encoded ahead of the encoder.
     pub(super) side: Parts,
     detached: Vec<Detached>,
@@ -50,7 +48,6 @@ impl Capture {
     pub(super) fn catch_up(&mut self, tracker: &Tracker) {
         if self.marks.catch_up(tracker) {
             self.encoded.clear();
-            self.is_passed = false;
         }
     }
 
@@ -63,8 +60,7 @@ impl Capture {
         }
         self.catch_up(tracker);
         self.marks.dirty.insert(slot);
-        let is_open = tracker.in_flight && !self.is_passed;
-        is_open
+        tracker.in_flight
             && (tracker.full || self.marks.frozen.contains(slot))
             && !self.encoded.contains(slot)
     }
@@ -122,11 +118,6 @@ impl Capture {
             }
         }
         true
-    }
-
-    /// Ends the encoder's visit.
-    pub(super) fn pass(&mut self) {
-        self.is_passed = true;
     }
 
     /// Drops what is left of a snapshot that is settled.

@@ -51,7 +51,6 @@ impl StateColumn {
                 }
             }
         }
-        self.capture.pass();
         true
     }
 

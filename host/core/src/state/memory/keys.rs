@@ -206,6 +206,11 @@ impl KeyTable {
         self.entries.len()
     }
 
+    /// Slots with a key, whether they hold something or not.
+    pub(super) fn in_use(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
     /// Keys that hold something.
     pub(super) fn held(&self) -> u64 {
         self.held
@@ -213,8 +218,7 @@ impl KeyTable {
 
     /// Bytes of keys, table and the slots of the keys in dense columns.
     pub(super) fn bytes(&self) -> u64 {
-        let keys = (self.entries.len() - self.free.len()) as u64;
-        keys * (ENTRY_OVERHEAD_BYTES + self.slot_bytes) + self.heap_bytes
+        self.in_use() as u64 * (ENTRY_OVERHEAD_BYTES + self.slot_bytes) + self.heap_bytes
     }
 }
 

@@ -24,6 +24,8 @@ mod parts;
 mod restores;
 mod snapshots;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -173,5 +175,23 @@ impl MemoryBackend {
             self.tables[slot.group as usize].keys.stop_waiting(slot.slot);
             self.free_if_bare(slot);
         }
+    }
+}
+
+#[cfg(test)]
+impl MemoryBackend {
+    /// What `usage` must answer, summed up anew.
+    fn recount(&self) -> StateUsage {
+        let mut usage = StateUsage::default();
+        for table in &self.tables {
+            usage.keys += table.keys.held();
+            usage.bytes += table.keys.bytes();
+            usage.bytes += table.states.iter().map(StateColumn::bytes).sum::<u64>();
+        }
+        usage
+    }
+
+    fn slots_in_use(&self) -> usize {
+        self.tables.iter().map(|table| table.keys.in_use()).sum()
     }
 }

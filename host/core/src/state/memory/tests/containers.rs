@@ -1,0 +1,127 @@
+//! Single cases of lists and maps under a snapshot.
+
+use super::cases::{filled, set};
+use super::model::*;
+use super::world::{Change, World};
+use crate::snapshot::StateDump;
+use crate::snapshot::tests::open;
+use crate::state::{EncodeBudget, StateBackend};
+
+/// Slices so small that the encoder stops inside a list or map.
+const SMALL: EncodeBudget = EncodeBudget { entries: 1, bytes: 1 };
+
+fn entry(key: u8, byte: u8) -> Change {
+    Change::Set(key, Some(vec![byte]))
+}
+
+#[test]
+fn a_container_that_is_cleared_before_it_is_encoded_is_in_the_snapshot() {
+    for state in [LIST, MORTAL_LIST, MAP, MORTAL_MAP] {
+        let mut world = filled();
+        world.change(1, state, &entry(7, 7));
+        world.freeze(false);
+        world.change(1, state, &Change::Clear);
+        world.change(1, state, &entry(8, 8));
+        assert_eq!(world.complete(), 1, "the entry or chunk of before");
+        world.freeze(false);
+        assert_eq!(world.complete(), 2, "that it was cleared, and what came then");
+        world.check_end();
+    }
+}
+
+#[test]
+fn a_map_that_changes_while_the_encoder_is_inside_is_frozen_as_it_was() {
+    for full in [false, true] {
+        let mut world = World::new();
+        (0..9).for_each(|key| world.change(1, MAP, &entry(key * 2, 1)));
+        world.freeze(full);
+        world.complete();
+        (0..9).for_each(|key| world.change(1, MAP, &entry(key * 2, 2)));
+        world.freeze(full);
+        (0..5).for_each(|_| world.encode(SMALL));
+        // Before and behind the encoder: changed, removed and made anew.
+        for key in [0, 1, 2, 12, 13, 14] {
+            world.change(1, MAP, &entry(key, 3));
+        }
+        world.change(1, MAP, &Change::Set(4, None));
+        world.change(1, MAP, &Change::Set(16, None));
+        world.change(1, MAP, &Change::Set(13, None));
+        assert_eq!(world.complete(), 9);
+        world.check_end();
+    }
+}
+
+#[test]
+fn a_map_cleared_while_the_encoder_is_inside_is_frozen_as_it_was() {
+    let mut world = World::new();
+    (0..9).for_each(|key| world.change(1, MAP, &entry(key, 1)));
+    world.freeze(true);
+    (0..4).for_each(|_| world.encode(SMALL));
+    world.change(1, MAP, &entry(7, 2));
+    world.change(1, MAP, &Change::Clear);
+    assert_eq!(world.complete(), 9);
+    world.check_end();
+}
+
+#[test]
+fn chunks_that_have_expired_are_gone_from_the_chain() {
+    let mut world = World::new();
+    let long = |byte: u8| Change::Set(0, Some(vec![byte; 40_000]));
+    (0..3).for_each(|byte| world.change(1, MORTAL_LIST, &long(byte)));
+    world.freeze(false);
+    world.complete();
+    world.now_ms += LIFE_MS;
+    world.change(1, MORTAL_LIST, &long(3));
+    world.backend.expire(world.now_ms, 100);
+    world.freeze(false);
+    assert_eq!(world.complete(), 2, "the new chunk, and where the list begins");
+    let items = StateDump::new(world.chain.iter().map(open).collect(), None).unwrap();
+    let values: Vec<u8> = items.map(|item| item.unwrap().value[0]).collect();
+    assert_eq!(values, [3]);
+}
+
+#[test]
+fn chunks_that_expire_before_they_are_encoded_are_in_the_snapshot() {
+    let mut world = World::new();
+    let long = |byte: u8| Change::Set(0, Some(vec![byte; 40_000]));
+    (0..3).for_each(|byte| world.change(1, MORTAL_LIST, &long(byte)));
+    world.now_ms += LIFE_MS - 1;
+    world.change(1, MORTAL_LIST, &long(3));
+    world.freeze(false);
+    world.encode(EncodeBudget { entries: 1, bytes: 1 });
+    world.now_ms += 1;
+    world.backend.expire(world.now_ms, 100);
+    world.change(1, MORTAL_LIST, &Change::Refresh(0));
+    world.complete();
+    world.check_end();
+}
+
+#[test]
+fn a_list_that_grows_under_a_snapshot_is_frozen_as_it_was() {
+    let mut world = filled();
+    let long = |byte: u8| Change::Set(0, Some(vec![byte; 30_000]));
+    (0..9).for_each(|byte| world.change(1, LIST, &long(byte)));
+    world.freeze(false);
+    world.encode(EncodeBudget { entries: 2, bytes: 1 });
+    (9..20).for_each(|byte| world.change(1, LIST, &long(byte)));
+    world.complete();
+    world.freeze(false);
+    // Eleven items in chunks of two: the chunk that was frozen half full is left alone.
+    assert_eq!(world.complete(), 6);
+    world.check_end();
+}
+
+#[test]
+fn small_chunks_of_earlier_snapshots_are_filled_up() {
+    let mut world = World::new();
+    for byte in 0..50 {
+        world.change(1, LIST, &set(byte));
+        world.freeze(false);
+        world.complete();
+    }
+    let merged = world.backend.usage().bytes;
+    world.crash();
+    assert_eq!(world.backend.usage().bytes, merged);
+    world.freeze(true);
+    assert_eq!(world.complete(), 1);
+}
