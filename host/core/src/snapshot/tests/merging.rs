@@ -33,9 +33,9 @@ fn list_file(is_base: bool, head: Option<(bool, u64)>, chunks: &[(u64, &str)]) -
 }
 
 fn merged(chain: &[&MemoryFile], now_ms: i64) -> MemoryFile {
-    let mut file = MemoryFile::default();
+    let file = MemoryFile::default();
     let chain = chain.iter().map(|file| open(file)).collect();
-    merge(chain, now_ms, &mut file, "merged").unwrap();
+    merge(chain, now_ms, Box::new(file.clone()), "merged").unwrap();
     file
 }
 

@@ -68,10 +68,10 @@ pub(crate) fn header(states: &[StateDescription], is_base: bool) -> SnapshotHead
 
 /// Writes a file of segments and opens nothing.
 pub(crate) fn write(header: &SnapshotHeader, segments: Vec<Segment>) -> (MemoryFile, Written) {
-    let mut file = MemoryFile::default();
-    let mut writer = SnapshotWriter::new(&mut file, "f", header).unwrap();
+    let file = MemoryFile::default();
+    let mut writer = SnapshotWriter::new(Box::new(file.clone()), "f", header).unwrap();
     segments.into_iter().for_each(|segment| writer.add(segment).unwrap());
-    let written = writer.finish().unwrap();
+    let (written, _) = writer.finish().unwrap();
     (file, written)
 }
 

@@ -153,8 +153,8 @@ impl World {
             return;
         };
         let tail = self.chain.split_off(from.min(self.chain.len() - 1));
-        let mut file = MemoryFile::default();
-        merge(tail.iter().map(open).collect(), now_ms, &mut file, "merged").unwrap();
+        let file = MemoryFile::default();
+        merge(tail.iter().map(open).collect(), now_ms, Box::new(file.clone()), "merged").unwrap();
         self.chain.push(file);
     }
 
