@@ -8,11 +8,13 @@
 
 pub mod artefact_dir;
 pub mod data_dir;
+mod disk;
 mod error;
 pub mod files;
 pub mod output;
 mod pool;
 mod whole;
 
+pub use disk::RealDisk;
 pub use error::FileError;
 pub use whole::read_whole;
