@@ -1,27 +1,26 @@
-//! A job's part of the data directory: one host at a time, and what is known of earlier runs.
+//! A job's part of the data directory: one host at a time.
 //!
-//! Owns the lock file and the record of how the last run ended. All paths are confined to the directory
-//! (cap-std), so that no job name or link can lead outside. Order of a record's write: temporary file,
-//! sync, rename, sync of the directory; so a record is either the old one or the new one.
+//! Owns the lock file, and that the directory itself is durable before anything is kept in it. Must not
+//! know what lies there: checkpoints and logs are written by their own protocols, over
+//! [`JobDir::disk`]. Invariant: while a `JobDir` lives, no other process has one for the same directory.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use tidemill_core::disk::Disk;
+
+use crate::disk::{RealDisk, create_all};
 
 /// The lock that keeps a second host out.
 const LOCK: &str = "lock";
-/// How the last run ended.
-const OUTCOME: &str = "outcome";
-/// Largest outcome record that is read.
-const OUTCOME_BYTES_MAX: u64 = 64 * 1024;
 
 /// The directory of one job, locked for this process.
 #[derive(Debug)]
 pub struct JobDir {
-    path: PathBuf,
-    dir: Dir,
+    disk: Arc<RealDisk>,
     /// Held as long as the job may have effects.
     _lock: std::fs::File,
 }
@@ -53,14 +52,14 @@ impl JobDir {
             let path = path.to_path_buf();
             move |source| JobDirError::Io { path, source }
         };
-        std::fs::create_dir_all(&path).map_err(failed(&path))?;
+        create_all(&path).map_err(failed(&path))?;
         let dir = Dir::open_ambient_dir(&path, ambient_authority()).map_err(failed(&path))?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).read(true);
         let lock_path = path.join(LOCK);
         let lock = dir.open_with(LOCK, &options).map_err(failed(&lock_path))?.into_std();
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, dir, _lock: lock }),
+            Ok(()) => Ok(Self { disk: Arc::new(RealDisk::of(&path, dir)), _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => Err(JobDirError::Locked(lock_path)),
             Err(std::fs::TryLockError::Error(source)) => Err(failed(&lock_path)(source)),
         }
@@ -68,48 +67,19 @@ impl JobDir {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.disk.path()
     }
 
-    /// How the last run ended, in the words of whoever wrote it; `None` when no run has ended.
-    ///
-    /// # Errors
-    /// When the record exists and cannot be read.
-    pub fn outcome(&self) -> Result<Option<String>, JobDirError> {
-        let file = match self.dir.open(OUTCOME) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(self.failed(OUTCOME, source)),
-        };
-        let mut text = String::new();
-        let read = file.take(OUTCOME_BYTES_MAX).read_to_string(&mut text);
-        read.map_err(|source| self.failed(OUTCOME, source))?;
-        Ok(Some(text))
-    }
-
-    /// Records how this run ended.
-    ///
-    /// # Errors
-    /// When the record cannot be made durable.
-    pub fn record_outcome(&self, outcome: &str) -> Result<(), JobDirError> {
-        let temporary = format!("{OUTCOME}.new");
-        let write = || {
-            let mut file = self.dir.create(&temporary)?;
-            file.write_all(outcome.as_bytes())?;
-            file.sync_all()?;
-            self.dir.rename(&temporary, &self.dir, OUTCOME)?;
-            self.dir.open(".")?.sync_all()
-        };
-        write().map_err(|source| self.failed(OUTCOME, source))
-    }
-
-    fn failed(&self, name: &str, source: io::Error) -> JobDirError {
-        JobDirError::Io { path: self.path.join(name), source }
+    /// The directory as a disk; its root is [`path`](Self::path).
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        self.disk.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidemill_core::disk::replace_whole;
+
     use super::*;
 
     #[test]
@@ -123,16 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_is_kept_until_the_next_one() {
+    fn its_disk_is_rooted_at_its_path() {
         let data = tempfile::tempdir().unwrap();
         let dir = JobDir::open(data.path(), "tide").unwrap();
-        assert_eq!(dir.outcome().unwrap(), None);
-        dir.record_outcome("finished").unwrap();
-        drop(dir);
-        let dir = JobDir::open(data.path(), "tide").unwrap();
-        assert_eq!(dir.outcome().unwrap().as_deref(), Some("finished"));
-        dir.record_outcome("was stopped").unwrap();
-        assert_eq!(dir.outcome().unwrap().as_deref(), Some("was stopped"));
+        replace_whole(&*dir.disk(), "a", b"content").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"content");
+        assert_eq!(dir.disk().list("").unwrap(), ["a", LOCK]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod artefact_dir;
 pub mod data_dir;
+mod disk;
 mod error;
 pub mod event_log;
 pub mod files;
@@ -15,5 +16,6 @@ pub mod output;
 mod pool;
 mod whole;
 
+pub use disk::RealDisk;
 pub use error::FileError;
 pub use whole::read_whole;
