@@ -8,7 +8,7 @@
 
 pub mod artefact_dir;
 pub mod data_dir;
-mod disk;
+pub mod disk;
 mod error;
 pub mod event_log;
 pub mod files;

@@ -61,7 +61,7 @@ pub(super) enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run a job until its input ends
+    /// Run a job until its input ends; one that was interrupted goes on from its newest checkpoint
     Run(RunArguments),
     /// Show what a job would do, without doing it
     Explain(ExplainArguments),
@@ -107,9 +107,13 @@ pub(super) struct JobArguments {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) job: JobArguments,
-    /// Begin anew whatever earlier runs did; what they published is replaced when this run ends well
+    /// Begin anew whatever earlier runs did: their checkpoints, and the output files that they
+    /// published, are removed first
     #[arg(long)]
     pub(super) fresh: bool,
+    /// Give up state that the job has no place for any more
+    #[arg(long)]
+    pub(super) allow_drop_state: bool,
     /// How the report at the end is written: text to stderr; JSON to stdout, or to stderr when a
     /// sink writes to stdout
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]

@@ -1,7 +1,7 @@
 //! The control thread: signals, and whatever else must not wait for the job.
 //!
-//! The first SIGINT or SIGTERM asks the running job to drain and end; the second ends the process
-//! at once. Before the job runs there is nothing to drain, so the first one ends the process.
+//! The first SIGINT or SIGTERM asks the running job to stop at a checkpoint; the second ends the
+//! process at once, and nothing is lost by it. Before the job runs the first one ends the process.
 
 use std::future::Future;
 use std::io;
@@ -75,13 +75,13 @@ async fn watch(mut interrupts: Stream, mut terminations: Stream, state: &State) 
         match state.job.get() {
             Some(job) if is_first => {
                 tracing::info!(
-                    "Stopping: the job drains what it has taken in. Once more stops it at once."
+                    "Stopping at a checkpoint; the next run goes on from there. Once more stops at once."
                 );
                 job.stop();
             }
             running => {
                 if running.is_some() {
-                    note("stopped before the job had drained\n");
+                    note("stopped without a last checkpoint; the next run goes on from the newest\n");
                 }
                 std::process::exit(code.number().into());
             }

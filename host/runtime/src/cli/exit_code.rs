@@ -30,19 +30,21 @@ pub enum ExitCode {
     CannotCreate = 73,
     /// Reading or writing failed.
     Io = 74,
+    /// A stop came to no checkpoint in time; nothing is lost.
+    TryAgain = 75,
     /// A component was refused.
     Refused = 77,
     /// The job file or its graph is wrong.
     BadJob = 78,
-    /// Stopped by SIGINT, after a clean drain.
+    /// Stopped by SIGINT, at a checkpoint.
     Interrupted = 130,
-    /// Stopped by SIGTERM, after a clean drain.
+    /// Stopped by SIGTERM, at a checkpoint.
     Terminated = 143,
 }
 
 impl ExitCode {
     /// Every way to end, by number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Done,
         Self::JobFailed,
         Self::Usage,
@@ -51,6 +53,7 @@ impl ExitCode {
         Self::HostFault,
         Self::CannotCreate,
         Self::Io,
+        Self::TryAgain,
         Self::Refused,
         Self::BadJob,
         Self::Interrupted,
@@ -73,10 +76,11 @@ impl ExitCode {
             Self::HostFault => "a fault of the host; no operator is to blame",
             Self::CannotCreate => "an output, directory or listening address cannot be created",
             Self::Io => "reading or writing failed",
+            Self::TryAgain => "a stop came to no checkpoint in time; nothing is lost, run it again",
             Self::Refused => "a component was refused",
-            Self::BadJob => "the job file or its graph is wrong",
-            Self::Interrupted => "stopped by SIGINT, after a clean drain",
-            Self::Terminated => "stopped by SIGTERM, after a clean drain",
+            Self::BadJob => "the job file is wrong, or does not go with the checkpoint",
+            Self::Interrupted => "stopped by SIGINT, at a checkpoint",
+            Self::Terminated => "stopped by SIGTERM, at a checkpoint",
         }
     }
 
@@ -119,11 +123,17 @@ impl From<&JobError> for ExitCode {
                 ConnectorFault::Io => Self::Io,
             },
             JobError::Operator { failure, .. } => match failure {
-                Failure::Fatal(_) | Failure::Rejected { .. } | Failure::Guest(_) => Self::JobFailed,
+                Failure::Fatal(_)
+                | Failure::Poison(_)
+                | Failure::Lost { .. }
+                | Failure::Guest(_) => Self::JobFailed,
                 Failure::Host(_) => Self::HostFault,
             },
             JobError::DataDir { .. } => Self::CannotCreate,
-            JobError::Host(_) => Self::HostFault,
+            JobError::Incompatible { .. } => Self::BadJob,
+            JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => Self::Io,
+            JobError::StopTimeout { .. } => Self::TryAgain,
+            JobError::Stuck { .. } | JobError::Host(_) => Self::HostFault,
         }
     }
 }
@@ -141,7 +151,7 @@ mod tests {
     #[test]
     fn numbers_are_as_documented() {
         let numbers: Vec<u8> = ExitCode::ALL.iter().map(|code| code.number()).collect();
-        assert_eq!(numbers, [0, 1, 2, 65, 66, 70, 73, 74, 77, 78, 130, 143]);
+        assert_eq!(numbers, [0, 1, 2, 65, 66, 70, 73, 74, 75, 77, 78, 130, 143]);
     }
 
     #[test]

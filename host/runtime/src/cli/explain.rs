@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::run;
 use super::table::table;
 use super::view::{BOLD, DescriptionView, Settings, json, row};
-use crate::config::{JobPlan, Shown, format_duration_us, format_size, lowered_limits};
+use crate::config::{JobPlan, Shown, lowered_limits};
 use crate::connectors::Sink;
 use crate::connectors::settings::SourceSettings;
 
@@ -56,6 +56,7 @@ struct OperatorView {
     description: DescriptionView,
     config: Settings,
     limits: Settings,
+    poison: Settings,
 }
 
 #[derive(Serialize)]
@@ -76,8 +77,8 @@ struct EdgeView {
 /// What a new run of the job can rely on at a source.
 fn source_guarantee(settings: &SourceSettings) -> &'static str {
     match settings {
-        SourceSettings::File(_) => "replayable: a new run reads the files again from their start",
-        SourceSettings::Nexmark(_) => "replayable: a new run generates the same records again",
+        SourceSettings::File(_) => "exactly once: the files are read again from the newest checkpoint's position",
+        SourceSettings::Nexmark(_) => "exactly once: records are made again from the newest checkpoint's position",
         SourceSettings::Stdin(_) | SourceSettings::Tcp(_) => {
             "not replayable: what a run has taken in when it fails is lost"
         }
@@ -105,6 +106,7 @@ impl Explanation {
             description: DescriptionView::new(&description_of(graph, &operator.name)),
             config: Settings::new(operator.config.clone()),
             limits: Settings::new(lowered_limits(&operator.limits)),
+            poison: Settings::new(operator.show_poison()),
         });
         let sinks = plan.sinks.iter().map(|sink| {
             let Shown { connector, settings } = sink.settings.show();
@@ -118,7 +120,7 @@ impl Explanation {
         Self {
             name: plan.name.clone(),
             file: plan.file.display().to_string(),
-            settings: job_settings(plan),
+            settings: Settings::new(plan.show()),
             sources: sources.collect(),
             operators: operators.collect(),
             sinks: sinks.collect(),
@@ -139,11 +141,12 @@ impl Explanation {
             text += &table(&rows, 2, &[]);
         }
         for operator in &self.operators {
-            let OperatorView { name, component, description, config, limits } = operator;
+            let OperatorView { name, component, description, config, limits, poison } = operator;
             text += &format!("\n{BOLD}operator {name}{BOLD:#}  {component}\n");
             let mut rows = description.rows();
             rows.extend(config.rows("config."));
             rows.extend(limits.rows("limits."));
+            rows.extend(poison.rows(""));
             text += &table(&rows, 2, &[]);
         }
         for SinkView { name, connector, settings, guarantee } in &self.sinks {
@@ -158,20 +161,6 @@ impl Explanation {
         });
         text + &table(&edges.collect::<Vec<_>>(), 2, &[])
     }
-}
-
-fn job_settings(plan: &JobPlan) -> Settings {
-    let timeout = plan.state_timeout_ms.map(|milliseconds| milliseconds.saturating_mul(1000));
-    Settings::new([
-        ("parallelism", plan.parallelism.to_string()),
-        ("key-groups", plan.key_groups.to_string()),
-        ("state-backend", "memory".to_owned()),
-        ("state-timeout", timeout.map_or("none".to_owned(), format_duration_us)),
-        ("batch-records", plan.batch.records.to_string()),
-        ("batch-bytes", format_size(plan.batch.bytes as u64)),
-        ("linger", format_duration_us(plan.linger_us)),
-        ("queue-bytes", format_size(plan.queue_bytes as u64)),
-    ])
 }
 
 fn description_of(graph: &Graph, name: &str) -> Description {

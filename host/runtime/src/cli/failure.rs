@@ -81,7 +81,13 @@ impl Failure {
             JobError::Connector { node, .. } | JobError::Operator { node, .. } => {
                 locations.place(node, Part::Name)
             }
-            JobError::DataDir { .. } | JobError::Host(_) => None,
+            JobError::DataDir { .. }
+            | JobError::Incompatible { .. }
+            | JobError::Checkpoint(_)
+            | JobError::TooManyFailedCheckpoints(_)
+            | JobError::StopTimeout { .. }
+            | JobError::Stuck { .. }
+            | JobError::Host(_) => None,
         };
         // Nothing in the job file is to blame when `| head` has seen enough.
         let is_reader_gone = matches!(
@@ -117,15 +123,28 @@ impl Failure {
 
 fn job_help(error: &JobError) -> Option<String> {
     let help = match error {
-        JobError::DataDir { help, .. } => return Some(help.clone()),
+        JobError::DataDir { help, .. } | JobError::Incompatible { help, .. } => {
+            return Some(help.clone());
+        }
         JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
         JobError::Operator { failure, .. } => match failure {
             CallFailure::Guest(fault) => fault_help(fault.code)?,
             CallFailure::Host(_) => HOST_FAULT_HELP,
-            CallFailure::Rejected { .. } => "mend these records, or let the operator accept them",
+            CallFailure::Poison(_) => {
+                "mend the record or the operator; or go on without such records: on-poison = \
+                 \"dead-letter\" keeps them in a file, \"skip\" counts them"
+            }
+            CallFailure::Lost { fault } => fault_help(fault.code)?,
             CallFailure::Fatal(_) => return None,
         },
-        JobError::Host(_) => HOST_FAULT_HELP,
+        JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => {
+            "mend what the message names and run the job again: it goes on from its newest checkpoint"
+        }
+        JobError::StopTimeout { .. } => {
+            "nothing is lost: the next run goes on from the newest checkpoint; `stop-timeout` gives a \
+             stop more time"
+        }
+        JobError::Stuck { .. } | JobError::Host(_) => HOST_FAULT_HELP,
         JobError::Graph(_) | JobError::ComponentFile { .. } | JobError::Connector { .. } => {
             return None;
         }

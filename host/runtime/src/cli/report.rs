@@ -10,7 +10,7 @@ use super::arguments::OutputFormat;
 use super::failure::Failure;
 use super::table::{grouped, short, short_bytes, table};
 use super::view::{BOLD, json};
-use crate::job::{Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+use crate::job::{Durability, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 
 /// The report of a job that ended well.
 pub(super) fn success(report: &Report, format: OutputFormat) -> String {
@@ -55,6 +55,31 @@ struct ReportView {
     sources: Vec<SourceView>,
     operators: Vec<OperatorView>,
     sinks: Vec<SinkView>,
+    durability: DurabilityView,
+}
+
+/// Checkpoints, pauses and restarts of this run.
+#[derive(Serialize)]
+struct DurabilityView {
+    resumed_from: u64,
+    newest_checkpoint: u64,
+    checkpoints_completed: u64,
+    checkpoints_aborted: u64,
+    last_duration_ms: u64,
+    max_duration_ms: u64,
+    mean_duration_ms: f64,
+    last_full_bytes: u64,
+    last_delta_bytes: u64,
+    last_alignment_us: u64,
+    pauses: u64,
+    pause_p50_us: u64,
+    pause_p99_us: u64,
+    pause_max_us: u64,
+    restarts: BTreeMap<String, u64>,
+    last_recovery_ms: u64,
+    /// Shares of the time of the run: state persistence (the tasks' own time for snapshots) and recovery.
+    s_checkpoint: f64,
+    r: f64,
 }
 
 #[derive(Serialize)]
@@ -103,7 +128,7 @@ struct SinkView {
 
 impl ReportView {
     fn new(report: &Report) -> Self {
-        let Report { job, outcome, elapsed, progress, sources, sinks } = report;
+        let Report { job, outcome, elapsed, progress, sources, sinks, durability } = report;
         let seconds = elapsed.as_secs_f64();
         Self {
             job: job.clone(),
@@ -121,6 +146,7 @@ impl ReportView {
             sources: sources.iter().map(SourceView::new).collect(),
             operators: operators(progress),
             sinks: sinks.iter().map(SinkView::new).collect(),
+            durability: DurabilityView::new(durability, seconds),
         }
     }
 
@@ -148,12 +174,60 @@ impl ReportView {
             rows.push(line("sink", &sink.name, "in", sink.records, sink.text()));
         }
         text += &table(&rows, 2, &[3]);
+        text += &self.durability.text();
         text
     }
 }
 
 fn line(kind: &str, name: &str, way: &str, records: u64, more: String) -> [String; 5] {
     [kind.to_owned(), name.to_owned(), way.to_owned(), grouped(records), more]
+}
+
+impl DurabilityView {
+    fn new(figures: &Durability, seconds: f64) -> Self {
+        let share = |us: u64| us as f64 / 1e6 / seconds.max(1e-6);
+        Self {
+            resumed_from: figures.restored_from.0,
+            newest_checkpoint: figures.newest_checkpoint.0,
+            checkpoints_completed: figures.completed,
+            checkpoints_aborted: figures.aborted,
+            last_duration_ms: figures.last_duration_ms,
+            max_duration_ms: figures.max_duration_ms,
+            mean_duration_ms: figures.sum_duration_ms as f64 / figures.completed.max(1) as f64,
+            last_full_bytes: figures.last_full_bytes,
+            last_delta_bytes: figures.last_delta_bytes,
+            last_alignment_us: figures.last_alignment_us,
+            pauses: figures.pauses.count,
+            pause_p50_us: figures.pauses.percentile_us(0.5),
+            pause_p99_us: figures.pauses.percentile_us(0.99),
+            pause_max_us: figures.pauses.max_us,
+            restarts: figures.restarts.iter().cloned().collect(),
+            last_recovery_ms: figures.last_recovery_ms,
+            s_checkpoint: share(figures.pauses.sum_us),
+            r: share(figures.sum_recovery_ms * 1000),
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { newest_checkpoint, checkpoints_completed, pause_p99_us, .. } = self;
+        let mut parts = vec![format!("checkpoint {newest_checkpoint}")];
+        if self.resumed_from > 0 {
+            parts.push(format!("resumed from {}", self.resumed_from));
+        }
+        parts.push(format!("{checkpoints_completed} completed"));
+        if self.checkpoints_aborted > 0 {
+            parts.push(format!("{} given up", self.checkpoints_aborted));
+        }
+        if *checkpoints_completed > 0 {
+            parts.push(format!("pause p99 {:.2} ms", *pause_p99_us as f64 / 1000.0));
+            parts.push(format!("slowest {} ms", self.max_duration_ms));
+        }
+        let restarts: u64 = self.restarts.values().sum();
+        if restarts > 0 {
+            parts.push(format!("{restarts} restarts"));
+        }
+        format!("  {}\n", parts.join(", "))
+    }
 }
 
 impl SourceView {
@@ -275,6 +349,7 @@ mod tests {
                 SinkReport { name: "out".into(), summary: written },
                 SinkReport { name: "sum".into(), summary: summed },
             ],
+            durability: Durability::default(),
         }
     }
 
@@ -288,6 +363,7 @@ word-count finished after 1.50 s, 800 records/s
   operator  count  in   1,200  out 1,200, state 2.00 KiB (20 keys), busy 0.50 s
   sink      out    in   1,200  2.00 KiB, 2 files in /out
   sink      sum    in   1,200  0 B, check sum 18446744073709551615
+  checkpoint 0, 0 completed
 ";
         assert_eq!(text, expected);
     }

@@ -29,7 +29,8 @@ pub(super) fn run(
 ) -> Result<ExitCode, Failure> {
     let control = Control::start()?;
     let endpoint = arguments.metrics.map(bind).transpose()?;
-    let (plan, options) = plan(&arguments.job, arguments.fresh)?;
+    let (plan, mut options) = plan(&arguments.job, arguments.fresh)?;
+    options.allow_drop_state = arguments.allow_drop_state;
     let name = plan.name.clone();
     let output = ReportOutput::choose(arguments.report, &plan, console);
     // A line drawn over and over does not go with data on the same terminal.
@@ -97,7 +98,7 @@ pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptio
     plan.check_components()?;
     let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
     let data_dir = job.data_dir.clone().unwrap_or_else(beside);
-    Ok((plan, RunOptions { data_dir, fresh }))
+    Ok((plan, RunOptions { data_dir, fresh, allow_drop_state: false }))
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {

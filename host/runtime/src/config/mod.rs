@@ -32,7 +32,6 @@ pub use plan::{
     Part, PoisonPlan, SinkPlan, SourcePlan, TimeoutPlan, WalMode, WalPlan,
 };
 pub use problem::Problem;
-pub(crate) use scalar::{format_duration_us, format_size};
 pub use schema::job_schema;
 pub use show::{Shown, lowered_limits};
 pub use text::{JobText, Place, Span};

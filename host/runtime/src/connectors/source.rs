@@ -135,6 +135,12 @@ impl Source {
         Ok(())
     }
 
+    /// Whether the records come from outside as they are made, so that there is one listener or standard
+    /// input in the life of the process.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stdin(_) | Kind::Tcp { .. })
+    }
+
     /// Stable ids of the partitions, in the order in which they were listed.
     pub fn partitions(&self) -> impl ExactSizeIterator<Item = &str> {
         self.positions.iter().map(|at| &*at.partition)

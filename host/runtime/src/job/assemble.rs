@@ -13,12 +13,13 @@ use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
 use tidemill_core::limits::Limits;
 use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
+use tidemill_core::poison::{OnPoison, PoisonRules};
 use tidemill_core::failure::Failure;
 use tidemill_core::state::TaskState;
 use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::{Component, TaskIdentity};
 
-use crate::config::{CheckpointingMode, OnPoison as OnPoisonPlan, PoisonPlan};
+use crate::config::{self, CheckpointingMode, PoisonPlan};
 
 use super::basis::{self, Basis};
 use super::keeper::Places;
@@ -192,7 +193,18 @@ fn operator_parts(
         config: plan.config.clone(),
     };
     let start = basis.tasks.get(&(node, lane)).map(|task| task.start.clone()).unwrap_or_default();
-    Ok(OperatorParts { factory, rules, state, context, poison: plan.poison, start })
+    Ok(OperatorParts { factory, rules, state, context, poison: poison_rules(plan.poison), start })
+}
+
+fn poison_rules(plan: PoisonPlan) -> PoisonRules {
+    PoisonRules {
+        on_poison: match plan.on_poison {
+            config::OnPoison::Fail => OnPoison::Fail,
+            config::OnPoison::Skip => OnPoison::Skip,
+            config::OnPoison::DeadLetter => OnPoison::DeadLetter,
+        },
+        limit_per_minute: plan.limit_per_minute,
+    }
 }
 
 /// Makes the sandboxes of one task.

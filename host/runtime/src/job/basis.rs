@@ -72,8 +72,13 @@ pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
     job.graph.nodes.iter().enumerate().map(role).collect()
 }
 
-/// The basis of a job that has none: an identity, a seed, the partitions as they were listed.
-pub(super) fn first(job: &mut Job, incarnation: Incarnation) -> Result<Basis, JobError> {
+/// The basis of a job that has done nothing yet: an identity (that of an earlier start, if there was one), a
+/// seed, the partitions as they are listed now.
+pub(super) fn first(
+    job: &mut Job,
+    incarnation: Incarnation,
+    identity: Option<String>,
+) -> Result<Basis, JobError> {
     job.list_sources()?;
     let assignment = Assignment::initial(job.plan.key_groups, job.plan.parallelism);
     let sources = job.plan.sources.iter().zip(&job.sources);
@@ -83,7 +88,9 @@ pub(super) fn first(job: &mut Job, incarnation: Incarnation) -> Result<Basis, Jo
     });
     let manifest = Manifest {
         job: job.plan.name.clone(),
-        identity: format!("{:016x}{:016x}", chance::bits(), chance::bits()),
+        identity: identity.unwrap_or_else(|| {
+            format!("{:016x}{:016x}", chance::bits(), chance::bits())
+        }),
         checkpoint: CheckpointId(0),
         incarnation,
         created_ms: super::lane_thread::wall_ms(),

@@ -24,7 +24,7 @@ use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport};
 use super::report::TaskInfo;
 use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
 use super::uploads::Uploads;
-use super::{Job, JobError};
+use super::{Job, JobError, SinkReport};
 use crate::connectors::{Sink, SinkStart};
 
 /// Runs the lanes from a basis until all of them are gone.
@@ -43,6 +43,11 @@ pub(super) fn run(
         written.map_err(|error| JobError::Checkpoint(error.to_string()))?;
     }
     let outcome = run_lanes(job, basis, places, is_first, since);
+    let report = |(plan, sink): (&crate::config::SinkPlan, &Sink)| SinkReport {
+        name: plan.name.clone(),
+        summary: sink.summary(),
+    };
+    job.shared.set_sinks(job.plan.sinks.iter().zip(&job.sinks).map(report).collect());
     // Joined before the next incarnation decides anything.
     job.sinks.iter_mut().for_each(Sink::close);
     tracing::debug!(%incarnation, "All lanes are gone.");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidemill_core::disk::Disk;
 use tidemill_storage::data_dir::{JobDir, JobDirError};
+use tidemill_storage::disk::RealDisk;
 
 use super::JobError;
 use crate::config::JobPlan;
@@ -35,9 +36,10 @@ pub(super) fn open_checkpoints(plan: &JobPlan, dir: &JobDir) -> Result<Arc<dyn D
         None => dir.path().join(CHECKPOINTS),
         Some(directory) => directory.join(&plan.name),
     };
-    tidemill_storage::disk::open(&path).map_err(|error| JobError::DataDir {
+    let disk = RealDisk::create(&path).map_err(|error| JobError::DataDir {
         path: path.clone(),
         problem: error.to_string(),
         help: "check that the directory can be written, or name another with checkpoint-dir".to_owned(),
-    })
+    })?;
+    Ok(Arc::new(disk))
 }

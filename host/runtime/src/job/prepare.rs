@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use tidemill_core::describe::{Description, Ttl, TtlUpdate};
-use tidemill_core::graph::{GraphSpec, NodeSpec, NodeSpecKind};
+use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, Job, JobError, RunOptions, Shared};
-use crate::config::{JobPlan, OperatorPlan};
+use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan};
+use crate::connectors::settings::{
+    Compression, FieldType, Fields, FileSink, RecordFormat, SinkSettings, Style,
+};
 use crate::connectors::Source;
+
+/// Name of the sink of dead letters; the graph refuses a node of a job file that has it too.
+const DEAD_LETTER_SINK: &str = "dead-letters";
 
 impl Job {
     /// Checks a plan against the world: admits its components, validates the graph, lists the
@@ -17,7 +23,12 @@ impl Job {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn prepare(plan: JobPlan, engine: &Engine, options: RunOptions) -> Result<Self, JobError> {
+    pub fn prepare(
+        mut plan: JobPlan,
+        engine: &Engine,
+        options: RunOptions,
+    ) -> Result<Self, JobError> {
+        plan.sinks.extend(dead_letter_sink(&plan));
         let components: Vec<Component> = plan
             .operators
             .iter()
@@ -65,10 +76,32 @@ fn graph_spec(plan: &JobPlan, components: &[Component]) -> GraphSpec {
     });
     let sinks = plan.sinks.iter().map(|sink| NodeSpec {
         name: sink.name.clone(),
-        kind: NodeSpecKind::Sink,
+        kind: match &*sink.name {
+            DEAD_LETTER_SINK => NodeSpecKind::DeadLetters,
+            _ => NodeSpecKind::Sink,
+        },
         inputs: sink.inputs.clone(),
     });
     GraphSpec { nodes: sources.chain(operators).chain(sinks).collect() }
+}
+
+/// The sink of the records that operators cannot process, when any operator keeps them.
+fn dead_letter_sink(plan: &JobPlan) -> Option<SinkPlan> {
+    let directory = plan.dead_letter_dir.clone()?;
+    let keeps = |operator: &&OperatorPlan| operator.poison.on_poison == OnPoison::DeadLetter;
+    let edge = |operator: &OperatorPlan| EdgeSpec {
+        input: None,
+        from: operator.name.clone(),
+        kind: None,
+    };
+    let inputs = plan.operators.iter().filter(keeps).map(edge).collect();
+    let fields = Fields { key: None, value: FieldType::Bytes, select: Vec::new() };
+    let settings = SinkSettings::File(FileSink {
+        directory,
+        format: RecordFormat { style: Style::Raw, fields },
+        compression: Compression::None,
+    });
+    Some(SinkPlan { name: DEAD_LETTER_SINK.to_owned(), inputs, settings })
 }
 
 fn with_state_timeout(description: &Description, timeout_ms: Option<u64>) -> Description {

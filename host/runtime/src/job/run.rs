@@ -16,7 +16,6 @@ use tidemill_core::events::JobEventKind;
 use tidemill_core::failure::Failure;
 use tidemill_core::ids::Incarnation;
 use tidemill_core::restart::{RestartDecision, RestartPolicy, start_delay};
-use tidemill_storage::data_dir::JobDir;
 
 use super::basis::{self, Basis};
 use super::chance;
@@ -48,7 +47,7 @@ impl Job {
         let mut policy = RestartPolicy::new(self.plan.restart.clone());
         let mut recovering_since = began;
         for turn in 0.. {
-            let ended = self.run_once(&dir, &places, turn == 0, recovering_since);
+            let ended = self.run_once(&places, turn == 0, recovering_since);
             let (failure, incarnation) = match ended {
                 Ok(outcome) => {
                     self.log_end(outcome);
@@ -88,14 +87,13 @@ impl Job {
     /// One incarnation, from the decision to its end.
     fn run_once(
         &mut self,
-        dir: &JobDir,
         places: &Places,
         is_first: bool,
         since: Instant,
     ) -> Result<Outcome, (JobError, Incarnation)> {
         let none = Incarnation(0);
         let start = recovery::decide(&*places.job, &places.checkpoints);
-        let start = start.map_err(|error| (JobError::from_recovery(error, dir.path()), none))?;
+        let start = start.map_err(|error| (JobError::Checkpoint(error.to_string()), none))?;
         let incarnation = start.incarnation;
         self.go(start, places, is_first, since).map_err(|error| (error, incarnation))
     }
@@ -132,8 +130,13 @@ impl Job {
             }
         }
         let basis = match from {
-            None => basis::first(self, incarnation)?,
-            Some(Restored { manifest, .. }) => basis::resume(self, manifest, incarnation)?,
+            // Nothing was done yet, so the job may still be changed at will.
+            Some(Restored { manifest, .. }) if manifest.checkpoint.0 > 0 => {
+                basis::resume(self, manifest, incarnation)?
+            }
+            begun => {
+                basis::first(self, incarnation, begun.map(|begun| begun.manifest.identity))?
+            }
         };
         self.tell_where_it_begins(&basis, is_first);
         match incarnation::run(self, basis, places, is_first, since)? {

@@ -27,6 +27,16 @@ impl RealDisk {
         Ok(Self::of(path, dir))
     }
 
+    /// The disk whose root is the directory `path`, made durably if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made or opened.
+    pub fn create(path: &Path) -> Result<Self, DiskError> {
+        let made = super::create_all(path);
+        made.map_err(|error| explain(&path.display().to_string(), "make", &error))?;
+        Self::open(path)
+    }
+
     /// The disk whose root is an open directory; messages name it `path`.
     pub(crate) fn of(path: &Path, dir: Dir) -> Self {
         Self { path: path.to_owned(), dir }
