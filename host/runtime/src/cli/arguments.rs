@@ -69,6 +69,25 @@ pub(super) enum Command {
     Inspect(InspectArguments),
     /// Start a new operator
     New(NewArguments),
+    /// Look at the checkpoints of a job
+    #[command(after_help = examples(
+        "tidemill checkpoint list job.toml\n\
+         tidemill checkpoint inspect job.toml --checkpoint 12 --format json\n\
+         tidemill checkpoint verify job.toml"
+    ))]
+    Checkpoint {
+        #[command(subcommand)]
+        command: CheckpointCommand,
+    },
+    /// Look at the keyed state of a job
+    #[command(after_help = examples(
+        "tidemill state dump job.toml --operator count | head\n\
+         tidemill state dump job.toml --operator count --task 0 --checkpoint 12"
+    ))]
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
+    },
     /// Print the JSON schema of job files
     #[command(after_help = examples("tidemill schema > job.schema.json"))]
     Schema,
@@ -121,6 +140,51 @@ pub(super) struct RunArguments {
     /// Serve Prometheus metrics on this address, such as 127.0.0.1:9464; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     pub(super) metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CheckpointCommand {
+    /// List the checkpoints that are kept
+    #[command(after_help = examples("tidemill checkpoint list job.toml"))]
+    List(CheckpointSelection),
+    /// Show what a checkpoint holds: positions, state files, output files
+    #[command(after_help = examples("tidemill checkpoint inspect job.toml --checkpoint 12"))]
+    Inspect(CheckpointSelection),
+    /// Read all of a checkpoint and compare it with its digests
+    #[command(after_help = examples("tidemill checkpoint verify job.toml"))]
+    Verify(CheckpointSelection),
+}
+
+/// A job, and one of its checkpoints.
+#[derive(Debug, Args)]
+pub(super) struct CheckpointSelection {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// Number of the checkpoint [default: the newest]
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) checkpoint: Option<u64>,
+    /// How to write it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Write the keyed state of an operator as NDJSON
+    #[command(after_help = examples("tidemill state dump job.toml --operator count | head"))]
+    Dump(StateDumpArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StateDumpArguments {
+    #[command(flatten)]
+    pub(super) selection: CheckpointSelection,
+    /// The operator
+    #[arg(long, value_name = "NAME")]
+    pub(super) operator: String,
+    /// Only the state of this task (its lane)
+    #[arg(long, value_name = "LANE")]
+    pub(super) task: Option<u32>,
 }
 
 #[derive(Debug, Args)]

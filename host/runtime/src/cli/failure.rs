@@ -62,12 +62,35 @@ pub(super) enum Failure {
         /// What the system says.
         error: io::Error,
     },
+    /// There is no such checkpoint.
+    #[error("there is no checkpoint{}; there are: {there}", number(*.wanted))]
+    NoCheckpoint {
+        /// The number asked for; `None` for the newest.
+        wanted: Option<u64>,
+        /// Those that are there.
+        there: String,
+    },
+    /// The checkpoint holds no such operator.
+    #[error("the checkpoint holds no operator {wanted:?}; it holds: {there}")]
+    NoOperator {
+        /// The name asked for.
+        wanted: String,
+        /// Those that are there.
+        there: String,
+    },
+    /// A durable file cannot be used.
+    #[error("{0}")]
+    Damaged(String),
     /// The result cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
     /// The host cannot do what it must.
     #[error("{0}")]
     Host(String),
+}
+
+fn number(wanted: Option<u64>) -> String {
+    wanted.map(|number| format!(" {number}")).unwrap_or_default()
 }
 
 impl Failure {
@@ -103,7 +126,10 @@ impl Failure {
         match self {
             Self::Config(error) => error.into(),
             Self::Job { error, .. } => (&**error).into(),
-            Self::Unreadable { .. } => ExitCode::MissingInput,
+            Self::Unreadable { .. } | Self::NoCheckpoint { .. } | Self::NoOperator { .. } => {
+                ExitCode::MissingInput
+            }
+            Self::Damaged(_) => ExitCode::BadData,
             Self::Refused { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,
@@ -189,7 +215,13 @@ impl Diagnostic for Failure {
                 "take another port, or port 0 for a free one; below 1024 needs privileges"
                     .to_owned()
             }
-            Self::Unreadable { .. } | Self::Refused { .. } => return None,
+            Self::NoCheckpoint { .. } => {
+                "a job has checkpoints once it has run; --data-dir says where its data is".to_owned()
+            }
+            Self::Unreadable { .. }
+            | Self::Refused { .. }
+            | Self::NoOperator { .. }
+            | Self::Damaged(_) => return None,
             Self::Output(_) => "is the reader of the pipe gone, or the disk full?".to_owned(),
             Self::Host(_) => HOST_FAULT_HELP.to_owned(),
         };

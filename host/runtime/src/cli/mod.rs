@@ -6,6 +6,7 @@
 //! is known, and ends the process with its own code.
 
 mod arguments;
+mod checkpoint;
 mod console;
 mod control;
 mod exit_code;
@@ -16,6 +17,7 @@ mod new;
 mod progress;
 mod report;
 mod run;
+mod state;
 mod table;
 mod view;
 
@@ -26,7 +28,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::config::job_schema;
 use crate::telemetry::{LogOptions, LogStyle, init_logs};
-use arguments::{Arguments, Command, GlobalOptions, LogFormat};
+use arguments::{Arguments, Command, GlobalOptions, LogFormat, StateCommand};
 use console::Console;
 use failure::Failure;
 
@@ -74,6 +76,8 @@ fn execute(
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Inspect(arguments) => inspect::inspect(arguments),
         Command::New(arguments) => new::new(arguments),
+        Command::Checkpoint { command } => checkpoint::checkpoint(command),
+        Command::State { command: StateCommand::Dump(arguments) } => state::dump(arguments),
         Command::Schema => {
             console::print(&format!("{:#}\n", job_schema()))?;
             Ok(ExitCode::Done)

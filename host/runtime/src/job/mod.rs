@@ -47,6 +47,7 @@ use tidemill_storage::data_dir::JobDir;
 use tidemill_storage::event_log::EventLog;
 
 pub use engine::Engine;
+pub use open::checkpoint_directory;
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 pub use statistics::{Durability, Pauses};
 

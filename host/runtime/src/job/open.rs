@@ -1,6 +1,6 @@
 //! Opens the places where a job keeps its durable things.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_core::disk::Disk;
@@ -30,12 +30,18 @@ pub(super) fn open_job_dir(data_dir: &Path, job: &str) -> Result<JobDir, JobErro
     JobDir::open(data_dir, job).map_err(failed)
 }
 
+/// Where the checkpoints of a job lie.
+pub fn checkpoint_directory(plan: &JobPlan, data_dir: &Path) -> PathBuf {
+    match &plan.checkpoints.directory {
+        None => data_dir.join(&plan.name).join(CHECKPOINTS),
+        Some(directory) => directory.join(&plan.name),
+    }
+}
+
 /// Opens the directory of the job's checkpoints.
 pub(super) fn open_checkpoints(plan: &JobPlan, dir: &JobDir) -> Result<Arc<dyn Disk>, JobError> {
-    let path = match &plan.checkpoints.directory {
-        None => dir.path().join(CHECKPOINTS),
-        Some(directory) => directory.join(&plan.name),
-    };
+    let data_dir = dir.path().parent().unwrap_or(dir.path());
+    let path = checkpoint_directory(plan, data_dir);
     let disk = RealDisk::create(&path).map_err(|error| JobError::DataDir {
         path: path.clone(),
         problem: error.to_string(),
