@@ -40,9 +40,6 @@ struct InputRef<'a> {
 type Answered<T> = (Result<T, types::Failure>,);
 type MigrateArguments<'a> = (&'a str, u32, ColumnRef<'a>);
 
-/// What a host call may move beside what an operator saves: the answer's own few words.
-const SAVE_OVERHEAD_BYTES: usize = 1024;
-
 pub(crate) struct SandboxInstance {
     store: Store<GuestData>,
     plain: Plain,
@@ -222,9 +219,9 @@ impl OperatorInstance for SandboxInstance {
 
     fn save(&mut self, frame: &mut Box<CallFrame>) -> Result<Vec<u8>, Failure> {
         let [save, _] = self.snapshot()?;
-        // The answer has a limit of its own, whatever a host call may move.
+        // The answer has a limit of its own, whatever a host call may move. Only its bytes are charged.
         let host_call_bytes = frame.limits().host_call_bytes;
-        self.store.set_hostcall_fuel(SAVED_BYTES_MAX + SAVE_OVERHEAD_BYTES);
+        self.store.set_hostcall_fuel(SAVED_BYTES_MAX);
         let answer = self.with_frame(frame, self.hook_cpu_us, |_, _, store| {
             save.typed::<(), Answered<Vec<u8>>>(&*store)?.call(store, ())
         });

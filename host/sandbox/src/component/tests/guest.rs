@@ -135,8 +135,9 @@ fn snapshot() -> String {
                 (then (i32.store (i32.const {COUNT}) (i32.load (local.get $saved))))
                 (else
                     (i32.store8 (i32.const {ANSWER}) (i32.const 1))
-                    (i32.store offset=4 (i32.const {ANSWER}) (i32.const {WORDS}))
-                    (i32.store offset=8 (i32.const {ANSWER}) (i32.const {words}))))
+                    (i32.store8 offset=4 (i32.const {ANSWER}) (i32.const 0))
+                    (i32.store offset=8 (i32.const {ANSWER}) (i32.const {WORDS}))
+                    (i32.store offset=12 (i32.const {ANSWER}) (i32.const {words}))))
             (i32.const {ANSWER}))"#
     )
 }
