@@ -22,3 +22,4 @@ pub mod limits;
 pub mod operator;
 pub mod snapshot;
 pub mod state;
+pub mod wal;
