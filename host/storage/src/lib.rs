@@ -12,6 +12,7 @@ mod error;
 pub mod files;
 pub mod output;
 mod pool;
+pub mod wal;
 mod whole;
 
 pub use error::FileError;

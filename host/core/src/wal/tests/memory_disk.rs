@@ -6,6 +6,7 @@
 //! two crates, so it names the seam through its parent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::seam::{Disk, DiskError, DiskFile, parent};
@@ -62,6 +63,8 @@ struct State {
     syncs: u64,
     is_dead: bool,
     space_bytes: Option<usize>,
+    /// Told the number of each sync.
+    watcher: Option<Sender<u64>>,
 }
 
 /// The disk; clones are the same one.
@@ -71,6 +74,18 @@ pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
 impl MemoryDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps everybody else from the disk for as long as the answer lives.
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.state()
+    }
+
+    /// Gives notice of every sync of a file, when it is done.
+    pub(crate) fn watch_syncs(&self) -> Receiver<u64> {
+        let (watcher, syncs) = channel();
+        self.state().watcher = Some(watcher);
+        syncs
     }
 
     pub(crate) fn inject(&self, fault: Fault) {
@@ -350,6 +365,10 @@ impl DiskFile for MemoryFile {
             return Err(broken(&self.name, "sync"));
         }
         state.files[self.file].sync();
+        let syncs = state.syncs;
+        if let Some(watcher) = &state.watcher {
+            watcher.send(syncs).ok();
+        }
         Ok(())
     }
 }
