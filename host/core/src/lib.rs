@@ -26,3 +26,4 @@ pub mod restart;
 pub mod snapshot;
 pub mod state;
 pub mod transaction;
+pub mod wal;

@@ -14,6 +14,7 @@ pub mod event_log;
 pub mod files;
 pub mod output;
 mod pool;
+pub mod wal;
 mod whole;
 
 pub use disk::RealDisk;
