@@ -175,8 +175,9 @@ fn edges(graph: &Graph) -> Vec<EdgeView> {
     let edges = graph.edges.iter().map(|edge| {
         let (from, to) = (&graph.nodes[edge.from.0], &graph.nodes[edge.to.0]);
         let from = match &from.kind {
-            NodeKind::Operator(description) => {
-                format!("{}.{}", from.name, description.outputs[edge.output].name)
+            NodeKind::Operator(_) => {
+                let output = graph.output_name(edge.from, edge.output).unwrap_or_default();
+                format!("{}.{output}", from.name)
             }
             NodeKind::Source | NodeKind::Sink => from.name.clone(),
         };

@@ -12,12 +12,11 @@ use tidemill_core::graph::{EdgeKind, NodeKind};
 use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
 use tidemill_core::limits::Limits;
-use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
+use tidemill_core::operator::OpenContext;
 use tidemill_core::poison::{OnPoison, PoisonRules};
-use tidemill_core::failure::Failure;
 use tidemill_core::state::TaskState;
 use tidemill_core::state::memory::MemoryBackend;
-use tidemill_sandbox::{Component, TaskIdentity};
+use tidemill_sandbox::TaskIdentity;
 
 use crate::config::{self, CheckpointingMode, PoisonPlan};
 
@@ -176,13 +175,8 @@ fn operator_parts(
         operator: plan.name.clone(),
         task: lane.0 as u32,
     };
-    let factory = Box::new(Instances {
-        component: job.components[index].clone(),
-        rules: rules.clone(),
-        identity,
-        environment: plan.config.clone(),
-        line: line.abort.clone(),
-    });
+    let stop = line.abort.clone();
+    let factory = job.components[index].factory(rules.clone(), identity, plan.config.clone(), stop);
     let context = OpenContext {
         tenant: DEFAULT_TENANT.to_owned(),
         job: job.plan.name.clone(),
@@ -204,26 +198,6 @@ fn poison_rules(plan: PoisonPlan) -> PoisonRules {
             config::OnPoison::DeadLetter => OnPoison::DeadLetter,
         },
         limit_per_minute: plan.limit_per_minute,
-    }
-}
-
-/// Makes the sandboxes of one task.
-struct Instances {
-    component: Component,
-    rules: Arc<CallRules>,
-    identity: TaskIdentity,
-    environment: Vec<(String, String)>,
-    line: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl InstanceFactory for Instances {
-    fn instantiate(&mut self) -> Result<Box<dyn OperatorInstance>, Failure> {
-        let Self { component, rules, identity, environment, line } = self;
-        component.instantiate(rules.clone(), identity, environment, line.clone())
-    }
-
-    fn has_snapshot(&self) -> bool {
-        self.component.has_snapshot()
     }
 }
 
