@@ -1,5 +1,7 @@
 //! The demo: counts the words in the sources and documentation of all crates that this project is built
-//! from, which lie in cargo's registry folder of every machine that has built it.
+//! from, which lie in cargo's registry folder of every machine that has built it. The job is killed in the
+//! middle (SIGKILL) and started again: it goes on from its newest checkpoint, and the counts are those of a
+//! run that was left in peace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -20,13 +22,34 @@ pub(crate) fn run() -> Outcome {
     let output = folder.join("output");
     let job = write_job(&folder, &output, &crates)?;
     eprintln!("xtask: counting the words of {} crates", crates.len());
+    let tidemill = |fresh: bool| {
+        let mut tidemill = Command::new(target().join("release/tidemill"));
+        tidemill.arg("run").arg(&job).arg("--data-dir").arg(folder.join("data"));
+        tidemill.args(fresh.then_some("--fresh"));
+        tidemill
+    };
     let began = Instant::now();
-    let mut tidemill = Command::new(target().join("release/tidemill"));
-    tidemill.arg("run").arg(&job).arg("--fresh").arg("--data-dir").arg(folder.join("data"));
-    crate::steps::run(&mut tidemill)?;
+    crate::steps::run(&mut tidemill(true))?;
     let elapsed = began.elapsed().as_secs_f64();
     let counts = read_counts(&output)?;
     show(&counts, elapsed, &output);
+
+    eprintln!("xtask: the same again, killed after {:.1} s", elapsed / 2.0);
+    let failed = |error: std::io::Error| format!("tidemill: {error}");
+    let mut child = tidemill(true).spawn().map_err(failed)?;
+    std::thread::sleep(std::time::Duration::from_secs_f64(elapsed / 2.0));
+    child.kill().and_then(|()| child.wait()).map_err(failed)?;
+    eprintln!("xtask: killed; starting it again");
+    crate::steps::run(&mut tidemill(false))?;
+    if read_counts(&output)? != counts {
+        return Err(
+            "after the kill the counts differ from those of the run left in peace".to_owned()
+        );
+    }
+    println!(
+        "Killed in the middle and started again, it came to the same {} counts.",
+        counts.len()
+    );
     Ok(())
 }
 
@@ -64,6 +87,7 @@ fn write_job(folder: &Path, output: &Path, crates: &[PathBuf]) -> Result<PathBuf
     let job = format!(
         r#"name = "demo-word-count"
 parallelism = 2
+checkpoint-interval = "200ms"
 
 [sources.text]
 connector = "file"
