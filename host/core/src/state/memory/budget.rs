@@ -1,13 +1,13 @@
 //! What one slice of encoding may still do.
 //!
 //! Owns the price list: an entry costs one of the entries looked at, and the bytes that it will take. Knows
-//! nothing of time; the default budget is chosen so that a slice takes less than 200 us with ten million
+//! nothing of time; the default budget is chosen so that a slice takes some 200 us with ten million
 //! keys, a tenth of them changed.
 
 use crate::state::EncodeBudget;
 
 /// What an entry takes at least beside its key and item: tag, hash, lengths.
-pub(super) const ENTRY_HEAD_BYTES: usize = 11;
+const ENTRY_HEAD_BYTES: usize = 11;
 
 /// What is left of a slice.
 pub(super) struct Budget {

@@ -34,14 +34,6 @@ impl Parts {
         &mut part.bytes
     }
 
-    /// Makes room for entries of `bytes` bytes in all.
-    #[inline]
-    pub(super) fn reserve(&mut self, bytes: usize) {
-        if let Some(part) = self.parts.last_mut() {
-            part.bytes.reserve(bytes);
-        }
-    }
-
     /// Moves everything out as segments.
     pub(super) fn drain_into(&mut self, group: u16, state: u16, segments: &mut Vec<Segment>) {
         segments.extend(self.parts.drain(..).map(|part| Segment {
