@@ -37,7 +37,9 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Before the first entry of the given key groups, or of all.
     pub(super) fn new(reader: SnapshotReader, groups: Option<&[KeyGroup]>) -> Self {
-        let is_wanted = |group: u16| groups.is_none_or(|all| all.contains(&KeyGroup(group)));
+        let mut sorted = groups.unwrap_or_default().to_vec();
+        sorted.sort_unstable();
+        let is_wanted = |group| groups.is_none() || sorted.binary_search(&KeyGroup(group)).is_ok();
         let wanted = reader.index.iter().rev().filter(|(group, _)| is_wanted(*group));
         let plan: Vec<(u16, u64)> = wanted.copied().collect();
         let expected = (plan.len() == reader.index.len()).then_some(reader.entries);

@@ -1,6 +1,9 @@
 //! Snapshots of a task's state: the backend's, as the lane asks for them between calls.
 
-use super::{EncodeBudget, EncodeStep, StateBackend, TaskState};
+#[cfg(doc)]
+use super::StateBackend;
+use super::{EncodeBudget, EncodeStep, TaskState};
+use crate::snapshot::{Restore, SnapshotError};
 
 impl TaskState {
     /// As [`StateBackend::track`].
@@ -33,8 +36,15 @@ impl TaskState {
         self.backend.settle_snapshot(completed);
     }
 
-    /// The backend, for a restore before the first call.
-    pub fn backend(&mut self) -> &mut dyn StateBackend {
-        &mut *self.backend
+    /// Puts back the next slice of a snapshot, before the first call; as [`Restore::step`].
+    ///
+    /// # Errors
+    /// As [`Restore::step`]; the state must not be used then.
+    pub fn restore(
+        &mut self,
+        restore: &mut Restore,
+        budget: EncodeBudget,
+    ) -> Result<bool, SnapshotError> {
+        restore.step(&mut *self.backend, budget)
     }
 }

@@ -1,5 +1,6 @@
 //! Snapshot files: what comes back, what is refused, and the bytes that may never change.
 
+mod codec;
 mod damage;
 mod merging;
 

@@ -1,9 +1,13 @@
 //! What one slice of encoding may still do.
 //!
-//! Owns the price list: an entry costs one of the entries looked at and its bytes. Knows nothing of time;
-//! the figures are chosen so that a slice takes some 200 us.
+//! Owns the price list: an entry costs one of the entries looked at, and the bytes that it will take. Knows
+//! nothing of time; the default budget is chosen so that a slice takes some 200 us with ten million
+//! keys, a tenth of them changed.
 
 use crate::state::EncodeBudget;
+
+/// What an entry takes at least beside its key and item: tag, hash, lengths.
+const ENTRY_HEAD_BYTES: usize = 11;
 
 /// What is left of a slice.
 pub(super) struct Budget {
@@ -22,10 +26,16 @@ impl Budget {
         self.entries == 0 || self.bytes == 0
     }
 
-    /// Pays for an entry of `bytes` bytes.
+    /// Pays for an entry with `bytes` bytes of key and item.
     #[inline]
     pub(super) fn spend(&mut self, bytes: usize) {
+        self.look();
+        self.bytes = self.bytes.saturating_sub(bytes + ENTRY_HEAD_BYTES);
+    }
+
+    /// Pays for looking at something without encoding it.
+    #[inline]
+    pub(super) fn look(&mut self) {
         self.entries = self.entries.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }

@@ -6,10 +6,32 @@
 use super::budget::Budget;
 use super::capture::Context;
 use super::column::{Items, StateColumn};
+use super::keys::KeyTable;
+use super::marks::Tracker;
 use super::parts::Parts;
 
-/// Words of the bitmap that are looked through at the price of one entry.
-const WORDS_PER_ENTRY: usize = 16;
+/// Slots that are looked at before they are encoded.
+const BATCH_SLOTS: usize = 64;
+/// Words of the bitmap that are looked through for a batch; at the price of one entry when in vain.
+const BATCH_WORDS: usize = 16;
+
+/// The next slots to encode, ascending.
+struct Batch {
+    slots: [usize; BATCH_SLOTS],
+    count: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { slots: [0; BATCH_SLOTS], count: 0 }
+    }
+}
+
+impl Batch {
+    fn slots(&self) -> &[usize] {
+        &self.slots[..self.count]
+    }
+}
 
 impl StateColumn {
     /// Encodes from slot `*from` on, as far as the budget goes, and moves `*from`; answers whether that is
@@ -29,29 +51,65 @@ impl StateColumn {
             true => self.slots(),
             false => self.capture.bound(),
         };
-        let start = *from / 64;
-        for word in start..bound.div_ceil(64) {
-            let held = if context.tracker.full { self.held(word) } else { 0 };
-            let mut open = self.capture.open(word, context.tracker, held);
-            while open != 0 {
-                let slot = word * 64 + open.trailing_zeros() as usize;
-                open &= open - 1;
+        let mut batch = Batch::default();
+        while *from < bound {
+            let next = self.gather(*from, bound, context.tracker, &mut batch);
+            if batch.slots().is_empty() {
+                budget.look();
+            }
+            self.look_ahead(batch.slots(), context.keys);
+            for &slot in batch.slots() {
                 *from = slot;
                 if budget.is_spent() || !self.encode_slot(slot, context, budget, out) {
                     return false;
                 }
                 self.capture.set_encoded(slot);
             }
-            // Paying at the end of a run of words keeps an empty word at a nanosecond.
-            if word % WORDS_PER_ENTRY == 0 {
-                budget.spend(0);
-                *from = (word + 1) * 64;
-                if budget.is_spent() {
-                    return false;
-                }
+            *from = next;
+            if budget.is_spent() {
+                return false;
             }
         }
         true
+    }
+
+    /// Touches the keys and values of slots. They lie far apart when few slots changed, or on the heap;
+    /// touching all of a batch first has the memory fetch them at once rather than one after the other.
+    #[inline]
+    fn look_ahead(&self, slots: &[usize], keys: &KeyTable) {
+        let mut touched = 0;
+        for slot in slots {
+            touched += keys.key(*slot).1.len() + self.value_bytes(*slot);
+        }
+        if let Items::Values(items) = &self.items {
+            for slot in slots {
+                let value = items.get(*slot).and_then(Option::as_deref);
+                touched += usize::from(value.and_then(<[u8]>::first).copied().unwrap_or(0));
+            }
+        }
+        // The sum means nothing; it only must not be left out.
+        std::hint::black_box(touched);
+    }
+
+    /// Makes `batch` the next slots to encode; answers where to go on after them.
+    #[inline]
+    fn gather(&self, from: usize, bound: usize, tracker: &Tracker, batch: &mut Batch) -> usize {
+        batch.count = 0;
+        let last = (from / 64 + BATCH_WORDS).min(bound.div_ceil(64));
+        for word in from / 64..last {
+            let held = if tracker.full { self.held(word) } else { 0 };
+            let mut open = self.capture.open(word, tracker, held);
+            while open != 0 {
+                let slot = word * 64 + open.trailing_zeros() as usize;
+                open &= open - 1;
+                let Some(place) = batch.slots.get_mut(batch.count) else {
+                    return slot;
+                };
+                *place = slot;
+                batch.count += 1;
+            }
+        }
+        last * 64
     }
 
     /// Encodes what a frozen slot holds; answers whether that is all of it.

@@ -239,12 +239,13 @@ impl Map {
             put_entry(out.next(), owner.0, owner.1, Item::MapCleared);
         }
         let mut one = |key: &'_ [u8], item: Option<&MapItem>| {
-            let mut bytes = 0;
-            if !walk.ahead.contains(key) {
+            if walk.ahead.contains(key) {
+                budget.look();
+            } else {
                 put(out, owner, key, item);
-                bytes = key.len() + item.map_or(0, |(bytes, _)| bytes.len());
+                let bytes = item.map_or(0, |(bytes, _)| bytes.len());
+                budget.spend(owner.1.len() + key.len() + bytes);
             }
-            budget.spend(bytes);
             budget.is_spent()
         };
         let range = (walk.from(), Bound::Unbounded);
@@ -281,7 +282,7 @@ impl Map {
             if self.entries.pop_first().is_none() {
                 return true;
             }
-            budget.spend(0);
+            budget.look();
         }
         false
     }

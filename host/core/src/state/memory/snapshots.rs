@@ -74,7 +74,7 @@ impl MemoryBackend {
             if is_done {
                 column.capture.side.drain_into(group, state, &mut segments);
                 (at.state, at.slot) = (at.state + 1, 0);
-                budget.spend(0);
+                budget.look();
             }
         }
         EncodeStep { segments, done: self.snapshots.encoder.is_none() }
@@ -90,6 +90,10 @@ impl MemoryBackend {
         }
         self.tracker.settle(is_whole);
         self.snapshots.encoder = None;
+        if is_whole {
+            // All of it was handed out; nothing is left to drop.
+            return;
+        }
         let columns = self.tables.iter_mut().flat_map(|table| &mut table.states);
         columns.for_each(|column| column.capture.end_snapshot());
     }

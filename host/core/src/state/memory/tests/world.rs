@@ -120,6 +120,18 @@ impl World {
         }
     }
 
+    /// Encodes `count` entries, and stops where the encoder is then.
+    pub(super) fn encode_entries(&mut self, count: u32) {
+        let encoded = |world: &Self| {
+            let segments = world.flight.iter().flat_map(|flight| &flight.segments);
+            segments.map(|segment| segment.entries).sum::<u32>()
+        };
+        while encoded(self) < count {
+            assert!(self.backend.is_encoding(), "there are that many");
+            self.encode(EncodeBudget { entries: 1, bytes: 1 });
+        }
+    }
+
     pub(super) fn abort(&mut self) {
         self.backend.settle_snapshot(false);
         self.flight = None;
