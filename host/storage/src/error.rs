@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault};
+use tidemill_core::disk::DiskError;
+use tidemill_core::transaction::NameError;
 
 use crate::files::Packing;
 
@@ -73,8 +75,8 @@ pub enum FileError {
     )]
     Defect { path: PathBuf },
     /// A job or sink name that would leave the directory.
-    #[error("`{name}` cannot be part of a file name; use a name without `/`")]
-    Name { name: String },
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// An output directory or file cannot be made.
     #[error(
         "cannot create `{}`: {source}; check that the path is right, that this user may write \
@@ -92,7 +94,7 @@ pub enum FileError {
     /// An earlier run's output is in the way.
     #[error(
         "`{}` holds {count} output file(s) of an earlier run, such as `{example}`; move them \
-         away, name another directory, or run with --fresh to replace them",
+         away, name another directory, or run with --fresh, which removes them",
         path.display()
     )]
     Earlier { path: PathBuf, count: usize, example: String },
@@ -108,16 +110,12 @@ pub enum FileError {
     /// Data may not have reached the device.
     #[error("cannot make `{}` durable: {source}; check the disk, then run again", path.display())]
     Sync { path: PathBuf, source: Arc<io::Error> },
-    /// A finished file could not get its final name.
-    #[error(
-        "cannot publish `{}`: {source}; nothing of this sink is published, so move away what is in \
-         the way, then run again",
-        path.display()
-    )]
-    Publish { path: PathBuf, source: Arc<io::Error> },
     /// An output of an earlier run or of an abandoned one cannot be removed.
     #[error("cannot remove `{}`: {source}; remove it by hand", path.display())]
     Remove { path: PathBuf, source: Arc<io::Error> },
+    /// What an earlier run left unfinished cannot be found or removed.
+    #[error("cannot clean up output: {0}; check the directory's disk and permissions")]
+    CleanUp(#[from] DiskError),
 }
 
 fn also(skipped: usize) -> String {
@@ -147,8 +145,8 @@ impl FileError {
             | Self::Defect { .. }
             | Self::Write { .. }
             | Self::Sync { .. }
-            | Self::Publish { .. }
-            | Self::Remove { .. } => ConnectorFault::Io,
+            | Self::Remove { .. }
+            | Self::CleanUp(_) => ConnectorFault::Io,
         }
     }
 

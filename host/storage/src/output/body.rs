@@ -1,7 +1,8 @@
 //! One output file while it is written.
 //!
-//! Owns creating, compressing and making durable. Invariant: `finish` returns only when everything
-//! that was appended is on the device.
+//! Owns creating, compressing, hashing and making durable. Invariants: `finish` returns only when
+//! everything that was appended is on the device; length and digest are of what was given to the system,
+//! not of what a disk may make of it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -21,12 +22,14 @@ const GZIP_LEVEL: u32 = 2;
 struct Counted {
     file: File,
     bytes: u64,
+    digest: blake3::Hasher,
 }
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
         self.bytes += count as u64;
+        self.digest.update(&bytes[..count]);
         Ok(count)
     }
 
@@ -52,7 +55,7 @@ impl Body {
     pub(super) fn create(path: PathBuf, packing: Packing) -> Result<Self, FileError> {
         let failed = |error| FileError::create(&path, error);
         let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-        let counted = Counted { file, bytes: 0 };
+        let counted = Counted { file, bytes: 0, digest: blake3::Hasher::new() };
         let encoder = match packing {
             Packing::None => Encoder::Plain(counted),
             Packing::Gzip => {
@@ -83,8 +86,8 @@ impl Body {
         result.map_err(|error| write_failed(&self.path, self.bytes(), error))
     }
 
-    /// Ends the compression and makes the file durable.
-    pub(super) fn finish(self) -> Result<(), FileError> {
+    /// Ends the compression and makes the file durable. Answers its length and BLAKE3 digest.
+    pub(super) fn finish(self) -> Result<(u64, [u8; 32]), FileError> {
         let offset = self.bytes();
         let Self { path, encoder } = self;
         let ended = match encoder {
@@ -93,7 +96,8 @@ impl Body {
             Encoder::Zstd(encoder) => encoder.finish(),
         };
         let counted = ended.map_err(|error| write_failed(&path, offset, error))?;
-        counted.file.sync_data().map_err(|error| FileError::sync(&path, error))
+        counted.file.sync_data().map_err(|error| FileError::sync(&path, error))?;
+        Ok((counted.bytes, *counted.digest.finalize().as_bytes()))
     }
 }
 

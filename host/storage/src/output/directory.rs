@@ -1,56 +1,72 @@
-//! The directory of a file sink: checked before the job starts, published into at its end.
+//! The directory of a file sink: checked before the job starts, held while it runs.
 //!
-//! Owns what is done to the directory itself; the order of writes is told in [the parent](super).
-//! Knows nothing of lanes' threads. Invariants: one run at a time (a locked file); only names of
-//! this job and sink are ever removed; a published file is never overwritten.
+//! Owns what is done to the directory itself. Knows nothing of lanes' threads. Invariants: one run at a
+//! time (a locked file); only names of this job and sink are ever removed; what is published is removed
+//! only for a run that is to be fresh.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidemill_core::transaction::{SinkNames, clean_up};
+
+use crate::disk::{RealDisk, create_all, sync_directory};
 use crate::error::FileError;
 use crate::output::OutputNames;
+use crate::output::lock::SinkLock;
 
-/// How often a lock file is opened again because its last holder removed it in between.
-const LOCK_ATTEMPTS: usize = 8;
+/// What the files that are there mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkStart {
+    /// The job has no checkpoint: nothing that is there can be its own.
+    New {
+        /// Published files of earlier runs are removed, rather than an error.
+        fresh: bool,
+    },
+    /// The job goes on from a checkpoint: published files are its own, and unfinished ones are for
+    /// [`OutputDirectory::clean_up`].
+    Resumed,
+}
 
 /// A directory that is ready to take the output of one run.
 #[derive(Debug)]
 pub struct OutputDirectory {
     path: PathBuf,
     names: OutputNames,
-    lock: Option<File>,
-    /// Files that an earlier run has published and this one replaces.
-    replaced: Vec<String>,
-    /// Files that this run has published.
-    published: Vec<PathBuf>,
+    _lock: SinkLock,
 }
 
 impl OutputDirectory {
     /// Creates the directory if it is missing, takes its lock, and makes sure that files can be
-    /// created and published in it. Unfinished files of an earlier run are removed. Published files
-    /// of an earlier run are an error unless `fresh`; then they stay until this run publishes.
+    /// created and published in it. For a new job, files of earlier runs are removed: unfinished ones
+    /// always, published ones if the run is to be fresh. That is durable when this returns, so that a
+    /// loss of power cannot mix them with the new ones.
     ///
     /// # Errors
-    /// Any of this fails.
-    pub fn prepare(path: &Path, names: OutputNames, fresh: bool) -> Result<Self, FileError> {
-        create_all(path)?;
-        let lock = Some(lock(&path.join(names.lock()))?);
-        let (replaced, published) = (Vec::new(), Vec::new());
-        let mut directory = Self { path: path.to_owned(), names, lock, replaced, published };
+    /// Any of this fails, the path is not UTF-8, or there are published files of an earlier run.
+    pub fn prepare(path: &Path, names: OutputNames, start: SinkStart) -> Result<Self, FileError> {
+        let failed = |error| FileError::create(path, error);
+        let path = std::path::absolute(path).map_err(failed)?;
+        if path.to_str().is_none() {
+            // Checkpoints name the directory, and they are text.
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not UTF-8")));
+        }
+        create_all(&path).map_err(failed)?;
+        let lock = SinkLock::take(&path, names.sink())?;
+        let directory = Self { path, names, _lock: lock };
         directory.probe()?;
-        let (published, unfinished) = directory.earlier()?;
-        if let (Some(example), false) = (published.first(), fresh) {
-            let (count, example) = (published.len(), example.clone());
-            return Err(FileError::Earlier { path: path.to_owned(), count, example });
+        match start {
+            SinkStart::New { fresh } => directory.start_over(fresh)?,
+            SinkStart::Resumed => {}
         }
-        for name in &unfinished {
-            remove(&path.join(name))?;
-        }
-        directory.replaced = published;
         Ok(directory)
+    }
+
+    /// Where it is, absolute and UTF-8.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The names of this sink's files.
@@ -58,33 +74,56 @@ impl OutputDirectory {
         &self.names
     }
 
-    /// Where a file of the sink lies.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    /// Removes unfinished files, except those in `keep`, which holds the in-progress names of everything
+    /// that is prepared and not known to be committed. Not while a writer is at work. Answers how many
+    /// were removed.
+    ///
+    /// # Errors
+    /// They cannot be listed or removed.
+    pub fn clean_up(&self, keep: &BTreeSet<String>) -> Result<usize, FileError> {
+        let disk = RealDisk::open(&self.path)?;
+        Ok(clean_up(&disk, self.names.sink(), keep)?.len())
     }
 
-    /// Names of earlier runs' published and unfinished files, sorted.
+    /// Removes what earlier runs left, or refuses to.
+    fn start_over(&self, fresh: bool) -> Result<(), FileError> {
+        let (published, unfinished) = self.earlier()?;
+        if let (Some(example), false) = (published.first(), fresh) {
+            let (count, example) = (published.len(), example.clone());
+            return Err(FileError::Earlier { path: self.path.clone(), count, example });
+        }
+        let earlier: Vec<_> = published.into_iter().chain(unfinished).collect();
+        for name in &earlier {
+            remove(&self.path.join(name))?;
+        }
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        sync_directory(&self.path).map_err(|error| FileError::sync(&self.path, error))
+    }
+
+    /// Names of earlier runs' published and unfinished files; the published ones sorted.
     fn earlier(&self) -> Result<(Vec<String>, Vec<String>), FileError> {
         let failed = |error| FileError::List { path: self.path.clone(), source: Arc::new(error) };
         let (mut published, mut unfinished) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             // A name that is not UTF-8 is none of ours.
             let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
-            if self.names.is_published(&name) {
+            if self.names.sink().is_published(&name) {
                 published.push(name);
-            } else if self.names.is_in_progress(&name) {
+            } else if self.names.sink().is_in_progress(&name) {
                 unfinished.push(name);
             }
         }
         published.sort_unstable();
-        unfinished.sort_unstable();
         Ok((published, unfinished))
     }
 
-    /// Finds out before the job starts what publishing would find out at its end.
+    /// Finds out before the job starts what a commit would find out too late.
     fn probe(&self) -> Result<(), FileError> {
-        let (probe, link) = self.names.probe();
-        let (probe, link) = (self.path.join(probe), self.path.join(link));
+        let stem = self.names.sink().stem();
+        let probe = self.path.join(format!(".tm-{stem}.probe"));
+        let link = self.path.join(format!(".tm-{stem}.probe-link"));
         remove(&probe)?;
         remove(&link)?;
         let created = OpenOptions::new().write(true).create_new(true).open(&probe);
@@ -99,85 +138,24 @@ impl OutputDirectory {
         remove(&probe)?;
         linked
     }
-
-    /// Gives finished files their final names, in the given order of (lane, number), and makes that
-    /// durable. What they replace is removed first, so that a reader never finds old and new together. All of them or, when one cannot be published, none. The lock is held until the
-    /// directory is dropped, so that until then all of it can be taken back.
-    ///
-    /// # Errors
-    /// A file cannot be published, or it is not sure that the names outlast a loss of power.
-    pub fn publish(&mut self, finished: &[(usize, u64)]) -> Result<Vec<PathBuf>, FileError> {
-        for name in self.replaced.drain(..) {
-            remove(&self.path.join(name))?;
-        }
-        for &(lane, number) in finished {
-            let from = self.path.join(self.names.in_progress(lane, number));
-            let to = self.path.join(self.names.published(lane, number));
-            if let Err(error) = fs::hard_link(&from, &to) {
-                // The links so far are this call's own; their files still have their other name.
-                self.retract();
-                return Err(FileError::Publish { path: to, source: Arc::new(error) });
-            }
-            self.published.push(to);
-        }
-        for &(lane, number) in finished {
-            // A name that stays is only a second one for a published file; the next run removes it.
-            fs::remove_file(self.path.join(self.names.in_progress(lane, number))).ok();
-        }
-        sync(&self.path)?;
-        Ok(self.published.clone())
-    }
-
-    /// Removes the unfinished files, and those that this run has published: another sink of the job
-    /// has failed. What cannot be removed stays and is removed by the next run.
-    pub fn discard(&mut self) {
-        if self.lock.is_none() {
-            return;
-        }
-        self.retract();
-        let unfinished = self.earlier().map(|(_, unfinished)| unfinished).unwrap_or_default();
-        for name in unfinished {
-            remove(&self.path.join(name)).ok();
-        }
-        self.unlock();
-    }
-
-    fn retract(&mut self) {
-        self.published.drain(..).for_each(|file| drop(fs::remove_file(file)));
-    }
-
-    fn unlock(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            // Removed while the lock is held, so that nobody locks a file that is about to vanish
-            // without seeing that it did.
-            fs::remove_file(self.path.join(self.names.lock())).ok();
-            drop(lock);
-        }
-    }
 }
 
-impl Drop for OutputDirectory {
-    fn drop(&mut self) {
-        self.unlock();
+/// Removes the unfinished files of a sink, except those in `keep`, from a directory that no sink of this
+/// job uses any more. A directory that is gone is clean. Answers how many were removed.
+///
+/// # Errors
+/// Another run holds the directory, or they cannot be listed or removed.
+pub fn clean_up_in(
+    path: &Path,
+    names: &SinkNames,
+    keep: &BTreeSet<String>,
+) -> Result<usize, FileError> {
+    if !path.is_dir() {
+        return Ok(0);
     }
-}
-
-/// Creates a directory and what is missing above it, durably.
-fn create_all(path: &Path) -> Result<(), FileError> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
-    fs::create_dir_all(path).map_err(|error| FileError::create(path, error))?;
-    for created in missing {
-        if let Some(parent) = created.parent() {
-            sync(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
-        }
-    }
-    Ok(())
-}
-
-fn sync(directory: &Path) -> Result<(), FileError> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| FileError::sync(directory, error))
+    let _lock = SinkLock::take(path, names)?;
+    let disk = RealDisk::open(path)?;
+    Ok(clean_up(&disk, names, keep)?.len())
 }
 
 fn remove(path: &Path) -> Result<(), FileError> {
@@ -189,52 +167,41 @@ fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, FileError> {
-    let failed = |error| FileError::create(path, error);
-    for _ in 0..LOCK_ATTEMPTS {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FileError::Busy { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        let held = file.metadata().map_err(failed)?;
-        let there = fs::metadata(path);
-        if there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())) {
-            return Ok(file);
-        }
-    }
-    Err(FileError::Busy { path: path.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::files::Packing;
+    use crate::output::tests::listing;
+
+    const NEW: SinkStart = SinkStart::New { fresh: false };
+    const FRESH: SinkStart = SinkStart::New { fresh: true };
 
     fn names() -> OutputNames {
         OutputNames::new("job", "out", "txt", Packing::None).unwrap()
     }
 
-    fn listing(path: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
+    fn prepare(path: &Path, start: SinkStart) -> Result<OutputDirectory, FileError> {
+        OutputDirectory::prepare(path, names(), start)
+    }
+
+    fn fill(path: &Path) {
+        for name in [
+            "part-job-out-1-0-0.txt",
+            ".tm-job-out-1-1-0-0",
+            ".tm-job-out-1-2-0-0",
+            "part-job-out-2-1-0-0.txt",
+            ".tm-job-out-2-1-1-0-0",
+            "mine",
+        ] {
+            fs::write(path.join(name), name).unwrap();
+        }
     }
 
     #[test]
     fn a_directory_is_made_with_its_parents_and_left_clean() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/c");
-        drop(OutputDirectory::prepare(&path, names(), false).unwrap());
+        drop(prepare(&path, NEW).unwrap());
         assert!(listing(&path).is_empty());
     }
 
@@ -242,57 +209,53 @@ mod tests {
     fn output_of_an_earlier_run_is_refused_unless_fresh_and_nothing_else_is_touched() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path();
-        for name in ["part-job-out-0-0.txt", ".tm-job-out-0-1", "part-job-out-2-0-0.txt", "mine"] {
-            fs::write(path.join(name), name).unwrap();
-        }
-        let error = OutputDirectory::prepare(path, names(), false).unwrap_err();
+        fill(path);
+        let before = listing(path);
+        let error = prepare(path, NEW).unwrap_err();
         assert!(matches!(error, FileError::Earlier { count: 1, .. }), "{error}");
-        let mut fresh = OutputDirectory::prepare(path, names(), true).unwrap();
-        assert!(path.join("part-job-out-0-0.txt").exists(), "it stays until there is a new one");
-        fresh.publish(&[]).unwrap();
-        drop(fresh);
-        assert_eq!(listing(path), ["mine", "part-job-out-2-0-0.txt"]);
+        assert_eq!(listing(path), before);
+        drop(prepare(path, FRESH).unwrap());
+        assert_eq!(listing(path), [".tm-job-out-2-1-1-0-0", "mine", "part-job-out-2-1-0-0.txt"]);
+    }
+
+    #[test]
+    fn a_job_that_resumes_keeps_all_and_cleans_up_what_nothing_names() {
+        let root = tempfile::tempdir().unwrap();
+        fill(root.path());
+        let mut expected = listing(root.path());
+        let directory = prepare(root.path(), SinkStart::Resumed).unwrap();
+        let keep = BTreeSet::from([".tm-job-out-1-2-0-0".to_owned()]);
+        assert_eq!(directory.clean_up(&keep).unwrap(), 1);
+        drop(directory);
+        expected.retain(|name| name != ".tm-job-out-1-1-0-0");
+        assert_eq!(listing(root.path()), expected);
+    }
+
+    #[test]
+    fn a_directory_of_old_is_cleaned_up_unless_somebody_uses_it_or_it_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        fill(root.path());
+        let (names, keep) = (names(), BTreeSet::new());
+        let used = prepare(root.path(), SinkStart::Resumed).unwrap();
+        let error = clean_up_in(root.path(), names.sink(), &keep).unwrap_err();
+        assert!(matches!(error, FileError::Busy { .. }), "{error}");
+        drop(used);
+        assert_eq!(clean_up_in(root.path(), names.sink(), &keep).unwrap(), 2);
+        assert_eq!(clean_up_in(root.path(), names.sink(), &keep).unwrap(), 0);
+        assert_eq!(listing(root.path()).len(), 4);
+        assert_eq!(clean_up_in(&root.path().join("gone"), names.sink(), &keep).unwrap(), 0);
     }
 
     #[test]
     fn a_second_run_is_held_out_while_the_first_lasts() {
         let root = tempfile::tempdir().unwrap();
-        let first = OutputDirectory::prepare(root.path(), names(), false).unwrap();
-        let error = OutputDirectory::prepare(root.path(), names(), true).unwrap_err();
-        assert!(matches!(error, FileError::Busy { .. }), "{error}");
-        drop(first);
-        OutputDirectory::prepare(root.path(), names(), false).unwrap();
-    }
-
-    #[test]
-    fn publishing_never_overwrites_and_is_all_or_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let mut directory = OutputDirectory::prepare(root.path(), names(), false).unwrap();
-        fs::write(root.path().join(".tm-job-out-0-0"), "new").unwrap();
-        fs::write(root.path().join(".tm-job-out-1-0"), "new").unwrap();
-        fs::write(root.path().join("part-job-out-1-0.txt"), "foreign").unwrap();
-        let error = directory.publish(&[(0, 0), (1, 0)]).unwrap_err();
-        assert!(matches!(error, FileError::Publish { .. }), "{error}");
-        let foreign = root.path().join("part-job-out-1-0.txt");
-        assert_eq!(fs::read_to_string(&foreign).unwrap(), "foreign");
-        directory.discard();
-        assert_eq!(listing(root.path()), ["part-job-out-1-0.txt"]);
-    }
-
-    #[test]
-    fn what_was_published_can_be_taken_back_until_the_directory_is_dropped() {
-        let root = tempfile::tempdir().unwrap();
-        for is_kept in [false, true] {
-            let mut directory = OutputDirectory::prepare(root.path(), names(), false).unwrap();
-            fs::write(root.path().join(".tm-job-out-0-0"), "new").unwrap();
-            let files = directory.publish(&[(0, 0)]).unwrap();
-            assert_eq!(files, [root.path().join("part-job-out-0-0.txt")]);
-            if !is_kept {
-                directory.discard();
-            }
-            drop(directory);
-            assert_eq!(listing(root.path()).len(), usize::from(is_kept));
+        let first = prepare(root.path(), NEW).unwrap();
+        for start in [FRESH, SinkStart::Resumed] {
+            let error = prepare(root.path(), start).unwrap_err();
+            assert!(matches!(error, FileError::Busy { .. }), "{error}");
         }
+        drop(first);
+        prepare(root.path(), NEW).unwrap();
     }
 
     #[test]
@@ -300,7 +263,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("file");
         fs::write(&path, "").unwrap();
-        let error = OutputDirectory::prepare(&path, names(), false).unwrap_err();
+        let error = prepare(&path, NEW).unwrap_err();
         assert!(matches!(error, FileError::Create { .. }), "{error}");
     }
 }
