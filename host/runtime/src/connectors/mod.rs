@@ -23,7 +23,7 @@ mod stdin;
 mod stream;
 mod tcp;
 
-pub use sink::{BROKEN_PIPE, Sink, SinkSummary};
+pub use sink::{BROKEN_PIPE, Sink, SinkStart, SinkSummary};
 pub use source::Source;
 
 #[cfg(test)]

@@ -66,7 +66,10 @@ pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
         },
         NodeKind::Sink => NodeRole::Sink {
             name: node.name.clone(),
-            directory: job.sinks[index - sources.len() - operators.len()].directory(),
+            directory: match job.sinks[index - sources.len() - operators.len()].directory() {
+                Some(directory) => directory.display().to_string(),
+                None => String::new(),
+            },
         },
     };
     job.graph.nodes.iter().enumerate().map(role).collect()

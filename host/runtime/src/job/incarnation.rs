@@ -3,6 +3,8 @@
 //! Owns the order of starting and joining. Invariant: when `run` returns, no thread of this incarnation is
 //! left and no I/O of its sinks is under way, so that nothing of it can have an effect later.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::coordinator::{Coordinator, CoordinatorSettings, Fact};
 use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
+use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::CheckpointListener;
 use tidemill_core::connector::Wake;
 use tidemill_core::events::JobEventKind;
@@ -25,7 +28,8 @@ use super::report::TaskInfo;
 use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
 use super::uploads::Uploads;
 use super::{Job, JobError, SinkReport};
-use crate::connectors::{Sink, SinkStart};
+use crate::config::SinkPlan;
+use crate::connectors::{Sink, SinkStart, SinkSummary};
 
 /// Runs the lanes from a basis until all of them are gone.
 pub(super) fn run(
@@ -43,13 +47,17 @@ pub(super) fn run(
         written.map_err(|error| JobError::Checkpoint(error.to_string()))?;
     }
     let outcome = run_lanes(job, basis, places, is_first, since);
-    let report = |(plan, sink): (&crate::config::SinkPlan, &Sink)| SinkReport {
-        name: plan.name.clone(),
-        summary: sink.summary(),
+    let report = |(plan, sink): (&SinkPlan, &Sink)| {
+        let (files, file_count) = places.published.of(&plan.name);
+        let summary = SinkSummary { files, file_count, ..sink.summary() };
+        SinkReport { name: plan.name.clone(), summary }
     };
     job.shared.set_sinks(job.plan.sinks.iter().zip(&job.sinks).map(report).collect());
     // Joined before the next incarnation decides anything.
     job.sinks.iter_mut().for_each(Sink::close);
+    if outcome.is_err() {
+        clean_up_after_failure(job, places);
+    }
     tracing::debug!(%incarnation, "All lanes are gone.");
     outcome
 }
@@ -67,10 +75,50 @@ fn open_sinks(job: &mut Job, basis: &Basis) -> Result<(), JobError> {
         let incarnation = basis.manifest.incarnation;
         let (name, settings) = (&plan.name, &plan.settings);
         let opened = Sink::open(&job.plan.name, name, settings, start, incarnation, next);
-        let node = || plan.name.clone();
-        job.sinks.push(opened.map_err(|error| JobError::Connector { node: node(), error })?);
+        let failed = |error| JobError::Connector { node: plan.name.clone(), error };
+        let sink = opened.map_err(failed)?;
+        sink.clean_up(&BTreeSet::new()).map_err(failed)?;
+        job.sinks.push(sink);
+    }
+    clean_up_elsewhere(job, &basis.manifest)
+}
+
+/// Removes unfinished files from directories that the job no longer writes to.
+fn clean_up_elsewhere(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
+    for then in manifest.sinks.iter().filter(|sink| !sink.directory.is_empty()) {
+        let directory = Path::new(&then.directory);
+        let mut now = job.plan.sinks.iter().zip(&job.sinks);
+        let is_open = |(plan, sink): (&SinkPlan, &Sink)| {
+            plan.name == then.name && sink.directory() == Some(directory)
+        };
+        if !now.any(is_open) {
+            let cleaned = Sink::clean_up_in(directory, &manifest.job, &then.name, &BTreeSet::new());
+            let node = || then.name.clone();
+            cleaned.map_err(|error| JobError::Connector { node: node(), error })?;
+        }
     }
     Ok(())
+}
+
+/// Removes what a failed incarnation has prepared and no manifest names, so that nothing is left lying about
+/// until the next run. What cannot be removed now is removed then.
+fn clean_up_after_failure(job: &Job, places: &Places) {
+    let newest = places.checkpoints.manifests().ok().and_then(|all| all.last().cloned());
+    let manifest = newest.map(|newest| places.checkpoints.load(&newest));
+    let keep: BTreeSet<String> = match manifest {
+        None => BTreeSet::new(),
+        Some(Ok(manifest)) => {
+            let tasks = manifest.sinks.iter().flat_map(|sink| &sink.tasks);
+            let files = tasks.flat_map(|task| &task.prepared).flat_map(|prepared| &prepared.files);
+            files.map(|file| file.in_progress.clone()).collect()
+        }
+        Some(Err(_)) => return,
+    };
+    for sink in &job.sinks {
+        if let Err(error) = sink.clean_up(&keep) {
+            tracing::debug!("Unfinished files are left: {error}.");
+        }
+    }
 }
 
 fn run_lanes(

@@ -5,9 +5,10 @@
 //! manifest that could not be written ends the incarnation, because nobody knows whether it exists; a
 //! commit that fails is tried again, with a warning, until it succeeds or the incarnation ends.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,14 @@ use tidemill_core::checkpoint::recovery;
 use tidemill_core::checkpoint::store::{CheckpointStore, StoreError};
 use tidemill_core::connector::{ConnectorError, PreparedFile};
 use tidemill_core::disk::Disk;
+use tidemill_core::transaction::CommitOutcome;
 
 use super::failpoint::failpoint;
 use super::supervisor::Event;
 use crate::connectors::Sink;
 
+/// Published files that are named one by one at most: a long job has thousands.
+const FILES_NAMED_MAX: usize = 1000;
 /// Between two tries of a commit.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -49,6 +53,31 @@ pub(super) struct Places {
     pub(super) job: Arc<dyn Disk>,
     /// Its checkpoints.
     pub(super) checkpoints: CheckpointStore,
+    /// What this process has published.
+    pub(super) published: Arc<PublishedFiles>,
+}
+
+/// Files that this process has published, by sink: the first of them, and how many.
+#[derive(Default)]
+pub(super) struct PublishedFiles(Mutex<BTreeMap<String, (Vec<PathBuf>, u64)>>);
+
+impl PublishedFiles {
+    fn add(&self, sink: &SinkSnapshot, outcome: &CommitOutcome) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (files, count) = all.entry(sink.name.clone()).or_default();
+        for name in outcome.published.iter().chain(&outcome.found) {
+            *count += 1;
+            if files.len() < FILES_NAMED_MAX {
+                files.push(Path::new(&sink.directory).join(name));
+            }
+        }
+    }
+
+    /// The first files of a sink, and how many there are.
+    pub(super) fn of(&self, sink: &str) -> (Vec<PathBuf>, u64) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(sink).cloned().unwrap_or_default()
+    }
 }
 
 impl Keeper {
@@ -135,22 +164,22 @@ fn commit_until_done(places: &Places, end: &Receiver<()>, manifest: &Manifest) -
 pub(super) fn commit(places: &Places, manifest: &Manifest) -> Result<(), String> {
     failpoint("commit.before");
     for sink in &manifest.sinks {
-        commit_sink(sink).map_err(|error| format!("{}: {error}", sink.name))?;
+        commit_sink(places, sink).map_err(|error| format!("{}: {error}", sink.name))?;
     }
     failpoint("commit.mark");
     let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
     marked.map_err(|error| error.to_string())
 }
 
-fn commit_sink(sink: &SinkSnapshot) -> Result<(), ConnectorError> {
+fn commit_sink(places: &Places, sink: &SinkSnapshot) -> Result<(), ConnectorError> {
     let prepared = sink.tasks.iter().flat_map(|task| &task.prepared);
     let files: Vec<PreparedFile> = prepared.flat_map(|p| p.files.iter().cloned()).collect();
     if files.is_empty() {
         return Ok(());
     }
     let began = Instant::now();
-    let warnings = Sink::commit_in(Path::new(&sink.directory), &files)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{}: {warning}", sink.name));
+    let outcome = Sink::commit_in(Path::new(&sink.directory), &files)?;
+    places.published.add(sink, &outcome);
     tracing::debug!(sink = sink.name, files = files.len(), took = ?began.elapsed(), "Committed.");
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(super) fn restore(
         let open = |file: &SnapshotFile| open(places.checkpoints.disk(), file, basis, operator);
         let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut restore = Restore::new(readers, &groups, mapping.ids.clone())?;
-        while !restore.step(state.backend(), EncodeBudget::default())? {}
+        while !state.restore(&mut restore, EncodeBudget::default())? {}
     }
     Ok(())
 }

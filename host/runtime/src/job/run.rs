@@ -6,6 +6,7 @@
 //! older incarnations -> restore -> run the lanes. A failure that a new start may mend goes to the restart
 //! strategy; everything of the old incarnation is joined before the next begins.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,11 @@ impl Job {
         let began = Instant::now();
         let dir = open_job_dir(&self.options.data_dir, &self.plan.name)?;
         let checkpoints = open_checkpoints(&self.plan, &dir)?;
-        let places = Places { job: dir.disk(), checkpoints: CheckpointStore::new(checkpoints) };
+        let places = Places {
+            job: dir.disk(),
+            checkpoints: CheckpointStore::new(checkpoints),
+            published: Arc::default(),
+        };
         self.open_log(&dir);
         if self.options.fresh {
             places.checkpoints.drop_all().map_err(|error| JobError::Checkpoint(error.to_string()))?;
