@@ -1,17 +1,19 @@
 //! Counts and sums records and throws them away.
 //!
 //! Owns the two sums. Both are the same whatever the order of records, batches and lanes, so two
-//! runs with different parallelism can be compared.
+//! runs with different parallelism can be compared, and a run that was restarted with one that was not.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tidemill_core::batch::{Batch, RecordKeys};
-use tidemill_core::connector::{ConnectorError, SinkWriter};
+use tidemill_core::connector::{ConnectorError, Prepared, SinkWriter, Wake};
+use tidemill_core::ids::CheckpointId;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connectors::fields::FieldSum;
 use crate::connectors::nexmark::mix;
-use crate::connectors::sink::Counts;
+use crate::connectors::sink::counts::Counts;
 use crate::connectors::sink::lines::bad_record;
 
 /// One lane's part of a sink that discards.
@@ -21,11 +23,19 @@ pub(super) struct Discard {
     /// Hashes of the batch's keys, each computed once.
     key_hashes: Vec<u64>,
     counts: Arc<Counts>,
+    prepared: VecDeque<Prepared>,
+    waker: Arc<dyn Wake>,
 }
 
 impl Discard {
-    pub(super) fn new(lane: usize, fields: Option<FieldSum>, counts: Arc<Counts>) -> Self {
-        Self { lane, fields, key_hashes: Vec::new(), counts }
+    pub(super) fn new(
+        lane: usize,
+        fields: Option<FieldSum>,
+        counts: Arc<Counts>,
+        waker: Arc<dyn Wake>,
+    ) -> Self {
+        let (key_hashes, prepared) = (Vec::new(), VecDeque::new());
+        Self { lane, fields, key_hashes, counts, prepared, waker }
     }
 
     /// The sum over a batch's bytes: for each record `mix(mix(xxh3(key)) + xxh3(value))`, where a
@@ -86,12 +96,16 @@ impl SinkWriter for Discard {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), ConnectorError> {
+    /// There is nothing to wait for: the counts are all there is.
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError> {
+        let state = self.counts.state()?;
+        self.prepared.push_back(Prepared { checkpoint, files: Vec::new(), state });
+        self.waker.wake();
         Ok(())
     }
 
-    fn is_settled(&mut self) -> Result<bool, ConnectorError> {
-        Ok(true)
+    fn prepared(&mut self) -> Result<Option<Prepared>, ConnectorError> {
+        Ok(self.prepared.pop_front())
     }
 }
 
@@ -100,8 +114,8 @@ mod tests {
     use tidemill_core::batch::Dictionary;
 
     use super::*;
-    use crate::connectors::Sink;
     use crate::connectors::settings::{DiscardSink, FieldType, Fields, SinkSettings};
+    use crate::connectors::sink::tests::{answer, open};
     use crate::connectors::tests::bell;
 
     fn keyed(records: &[(&[u8], &[u8])], dictionary: &[&[u8]]) -> Batch {
@@ -120,16 +134,37 @@ mod tests {
     }
 
     fn summary(fields: Option<Fields>, lanes: Vec<Vec<Batch>>) -> crate::connectors::SinkSummary {
-        let settings = SinkSettings::Discard(DiscardSink { fields });
-        let mut sink = Sink::create("job", "out", &settings, false).unwrap();
+        let mut sink = open(&SinkSettings::Discard(DiscardSink { fields }));
         for (lane, batches) in lanes.into_iter().enumerate() {
-            let mut writer = sink.writer(lane, bell().0).unwrap();
+            let mut writer = sink.writer(lane, bell().0, &[]).unwrap();
             batches.into_iter().for_each(|batch| writer.write(batch).unwrap());
-            writer.end().unwrap();
-            assert!(writer.is_settled().unwrap());
         }
-        sink.commit().unwrap();
         sink.summary()
+    }
+
+    #[test]
+    fn a_job_that_resumes_with_fewer_lanes_has_the_sum_of_one_that_never_stopped() {
+        let (a, b): (&[u8], &[u8]) = (b"a", b"bb");
+        let batch = |records: &[(&[u8], &[u8])]| keyed(records, &[]);
+        let records = [(a, b), (b, a), (a, a)];
+        let expected = summary(None, vec![vec![batch(&records)]]);
+        let settings = SinkSettings::Discard(DiscardSink { fields: None });
+        let mut sink = open(&settings);
+        let mut states = Vec::new();
+        for (lane, records) in [(0, &records[..1]), (1, &records[1..2])] {
+            let (waker, wakes) = bell();
+            let mut writer = sink.writer(lane, waker, &[]).unwrap();
+            writer.write(batch(records)).unwrap();
+            writer.prepare(CheckpointId(4)).unwrap();
+            // This is after the checkpoint, and so it never was.
+            writer.write(batch(records)).unwrap();
+            let prepared = answer(&mut *writer, &wakes);
+            assert_eq!((prepared.checkpoint, prepared.files), (CheckpointId(4), Vec::new()));
+            states.push(prepared.state);
+        }
+        let mut sink = open(&settings);
+        sink.writer(0, bell().0, &states).unwrap().write(batch(&records[2..])).unwrap();
+        assert_eq!(sink.summary(), expected);
     }
 
     #[test]
@@ -161,8 +196,8 @@ mod tests {
         assert_eq!(first.check_sum_of_fields, second.check_sum_of_fields);
         assert!(first.checksum.is_none() && first.check_sum_of_fields.is_some());
         let settings = SinkSettings::Discard(DiscardSink { fields: fields(FieldType::U64) });
-        let mut sink = Sink::create("job", "out", &settings, false).unwrap();
-        let error = sink.writer(0, bell().0).unwrap().write(text).unwrap_err();
+        let mut writer = open(&settings).writer(0, bell().0, &[]).unwrap();
+        let error = writer.write(text).unwrap_err();
         assert!(error.message.contains("no 64-bit words"), "{error}");
     }
 }

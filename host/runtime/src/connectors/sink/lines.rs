@@ -10,7 +10,7 @@ use tidemill_core::batch::Batch;
 use tidemill_core::connector::{ConnectorError, ConnectorFault};
 
 use crate::connectors::fields::LineFormat;
-use crate::connectors::sink::Counts;
+use crate::connectors::sink::counts::Counts;
 
 /// Bytes of a key or value that a message shows.
 const SHOWN_BYTES: usize = 60;
@@ -25,6 +25,11 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(lane: usize, format: LineFormat, counts: Arc<Counts>) -> Self {
         Self { lane, format, counts }
+    }
+
+    /// What goes with a barrier that stands behind everything appended so far.
+    pub(super) fn state(&self) -> Result<Vec<u8>, ConnectorError> {
+        self.counts.state()
     }
 
     /// Appends the records of a batch to a block.

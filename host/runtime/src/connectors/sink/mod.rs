@@ -1,34 +1,44 @@
-//! A sink of a job: one writer for each lane, and what happens when all of them have ended.
+//! A sink of a job: one writer for each lane, and the commits of what they have prepared.
 //!
-//! Owns the settings' last checks, the counts over all lanes, and publishing or abandoning the
-//! whole. Invariants: `commit` is called when every writer has settled, and only it makes output
-//! visible that is promised to appear whole; after `abandon` nothing unfinished is left.
+//! Owns the settings' last checks, the figures over all lanes, and what a sink does to its directory
+//! beside writing. Must not know checkpoints beyond their numbers. Invariants: output that is promised
+//! exactly once is visible only by a commit; after `close` no thread of this sink is at work.
 
+mod counts;
 mod discard;
 mod file;
 mod lines;
+mod settle;
 mod stdout;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, SinkWriter, Wake};
+use tidemill_core::ids::{CheckpointId, Incarnation};
+use tidemill_core::transaction::CommitOutcome;
 use tidemill_storage::files::Packing;
-use tidemill_storage::output::{Output, OutputDirectory, OutputNames};
+use tidemill_storage::output::{Output, OutputDirectory, OutputNames, OutputTask};
 
 use crate::connectors::fields::{FieldSum, LineFormat};
 use crate::connectors::settings::{
     Compression, DiscardSink, FileSink, RecordFormat, SinkSettings, Style,
 };
+use crate::connectors::sink::counts::{Counts, Figures};
 use crate::connectors::sink::discard::Discard;
 use crate::connectors::sink::file::FileWriter;
 use crate::connectors::sink::lines::Lines;
 use crate::connectors::sink::stdout::Outlet;
 
 pub use stdout::BROKEN_PIPE;
+pub use tidemill_storage::output::SinkStart;
 
-/// What a sink has taken, over all lanes.
+/// Committed files that a summary names at most: a long job has thousands.
+const FILES_NAMED_MAX: usize = 1000;
+
+/// What a sink has taken, over all lanes, since the job was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkSummary {
     /// Records.
@@ -39,52 +49,43 @@ pub struct SinkSummary {
     pub checksum: Option<u64>,
     /// `Discard` with fields: a sum over the decoded fields, in any order of records.
     pub check_sum_of_fields: Option<u64>,
-    /// Published files, by lane and number.
+    /// Files that this process has committed, in that order; the first 1,000.
     pub files: Vec<PathBuf>,
-}
-
-/// Counts that all lanes add to.
-#[derive(Debug, Default)]
-struct Counts {
-    records: AtomicU64,
-    bytes: AtomicU64,
-    sum: AtomicU64,
-}
-
-impl Counts {
-    /// Adds what one batch brought; sums wrap.
-    fn add(&self, records: usize, bytes: usize, sum: u64) {
-        self.records.fetch_add(records as u64, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.sum.fetch_add(sum, Ordering::Relaxed);
-    }
+    /// How many files this process has committed.
+    pub file_count: u64,
 }
 
 enum Kind {
     File { format: RecordFormat, directory: OutputDirectory, outputs: Vec<Output> },
-    Stdout { format: RecordFormat, outlet: Arc<Outlet> },
+    Stdout { format: RecordFormat, outlet: Outlet },
     Discard(DiscardSink),
 }
 
 /// A sink that is ready to take records.
 pub struct Sink {
     kind: Kind,
-    counts: Arc<Counts>,
+    incarnation: Incarnation,
+    next: CheckpointId,
+    lanes: Vec<Arc<Counts>>,
     files: Vec<PathBuf>,
+    file_count: u64,
 }
 
 impl Sink {
-    /// Prepares sink `name` of `job`. For files this creates the directory and removes what an
-    /// earlier run left unfinished. What it published is refused, or replaced by
-    /// `commit` if `fresh`.
+    /// Prepares sink `name` of `job`. For files this creates and locks the directory, until the sink is
+    /// dropped. A new job removes what earlier runs left unfinished there; what they published is
+    /// refused, or removed at once if the job is to be fresh. `next` is one more than the last checkpoint
+    /// that was begun.
     ///
     /// # Errors
     /// The settings do not fit together, or the place to write to cannot be had.
-    pub fn create(
+    pub fn open(
         job: &str,
         name: &str,
         settings: &SinkSettings,
-        fresh: bool,
+        start: SinkStart,
+        incarnation: Incarnation,
+        next: CheckpointId,
     ) -> Result<Self, ConnectorError> {
         check(settings).map_err(refused)?;
         let kind = match settings {
@@ -99,7 +100,7 @@ impl Sink {
                     Compression::Zstd => Packing::Zstd,
                 };
                 let names = OutputNames::new(job, name, ending, packing)?;
-                let directory = OutputDirectory::prepare(directory, names, fresh)?;
+                let directory = OutputDirectory::prepare(directory, names, start)?;
                 Kind::File { format: format.clone(), directory, outputs: Vec::new() }
             }
             SinkSettings::Stdout(format) => {
@@ -107,23 +108,28 @@ impl Sink {
             }
             SinkSettings::Discard(settings) => Kind::Discard(settings.clone()),
         };
-        Ok(Self { kind, counts: Arc::default(), files: Vec::new() })
+        let (lanes, files) = (Vec::new(), Vec::new());
+        Ok(Self { kind, incarnation, next, lanes, files, file_count: 0 })
     }
 
-    /// The writer of lane `lane`; called once for each.
+    /// The writer of lane `lane`; called once for each. It goes on from `states`: those of the writers
+    /// of the checkpoint that fall to this lane, any number of them. Each is given to one lane.
     ///
     /// # Errors
-    /// The settings do not fit together.
+    /// The settings do not fit together, or a state cannot be read.
     pub fn writer(
         &mut self,
         lane: usize,
         waker: Arc<dyn Wake>,
+        states: &[Vec<u8>],
     ) -> Result<Box<dyn SinkWriter>, ConnectorError> {
-        let counts = Arc::clone(&self.counts);
+        let counts = Arc::new(Counts::resume(states)?);
+        self.lanes.push(Arc::clone(&counts));
+        let (incarnation, next) = (self.incarnation, self.next);
         Ok(match &mut self.kind {
             Kind::File { format, directory, outputs } => {
                 let format = LineFormat::new(format).map_err(refused)?;
-                let output = Output::new(directory, lane, waker);
+                let output = Output::new(directory, OutputTask { lane, incarnation, next }, waker);
                 outputs.push(output.clone());
                 Box::new(FileWriter::new(Lines::new(lane, format, counts), output))
             }
@@ -133,70 +139,66 @@ impl Sink {
             }
             Kind::Discard(DiscardSink { fields }) => {
                 let fields = fields.as_ref().map(FieldSum::new).transpose().map_err(refused)?;
-                Box::new(Discard::new(lane, fields, counts))
+                Box::new(Discard::new(lane, fields, counts, waker))
             }
         })
     }
 
-    /// The whole job has ended and every writer has settled: makes the output visible.
-    ///
-    /// # Errors
-    /// A file cannot be published, or a writer has not settled.
-    pub fn commit(&mut self) -> Result<(), ConnectorError> {
-        let Kind::File { directory, outputs, .. } = &mut self.kind else { return Ok(()) };
-        let mut finished = Vec::new();
-        for output in outputs.iter() {
-            if !output.is_settled()? {
-                let what =
-                    "a lane is still writing; this is a defect in Tidemill, please report it";
-                return Err(ConnectorError::new(ConnectorFault::Io, what));
-            }
-            finished.extend(output.finished());
+    /// The directory that its files lie in, absolute and UTF-8; `None` when it writes none, and so has
+    /// nothing to commit.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::File { directory, .. } => Some(directory.path()),
+            Kind::Stdout { .. } | Kind::Discard(_) => None,
         }
-        finished.sort_unstable();
-        self.files = directory.publish(&finished)?;
-        outputs.clear();
-        Ok(())
     }
 
-    /// The job has failed: removes what is unfinished, and what this sink has published. Waits for I/O
-    /// threads that are at work on it.
-    pub fn abandon(&mut self) {
-        if let Kind::File { directory, outputs, .. } = &mut self.kind {
-            outputs.drain(..).for_each(|output| output.cancel());
-            directory.discard();
+    /// Takes note of files that were committed, for the summary.
+    pub fn committed(&mut self, outcome: &CommitOutcome) {
+        let Kind::File { directory, .. } = &self.kind else { return };
+        for name in outcome.published.iter().chain(&outcome.found) {
+            self.file_count += 1;
+            if self.files.len() < FILES_NAMED_MAX {
+                self.files.push(directory.path().join(name));
+            }
+        }
+    }
+
+    /// Ends this incarnation's part: drops what is queued, and waits until no thread is at work on it.
+    /// Barriers that are not answered by then never are. Blocks for as long as a device takes for one
+    /// write, and for standard output as long as its reader takes nothing.
+    pub fn close(&mut self) {
+        match &mut self.kind {
+            Kind::File { outputs, .. } => outputs.drain(..).for_each(|output| output.cancel()),
+            Kind::Stdout { outlet, .. } => outlet.close(),
+            Kind::Discard(_) => {}
         }
     }
 
     /// What the sink has taken so far.
     pub fn summary(&self) -> SinkSummary {
-        let sum = self.counts.sum.load(Ordering::Relaxed);
+        let lanes = self.lanes.iter().map(|counts| counts.figures());
+        let Figures { records, bytes, sum } = lanes.fold(Figures::default(), Figures::plus);
         let (checksum, check_sum_of_fields) = match &self.kind {
             Kind::Discard(DiscardSink { fields: None }) => (Some(sum), None),
             Kind::Discard(DiscardSink { fields: Some(_) }) => (None, Some(sum)),
             Kind::File { .. } | Kind::Stdout { .. } => (None, None),
         };
-        SinkSummary {
-            records: self.counts.records.load(Ordering::Relaxed),
-            bytes: self.counts.bytes.load(Ordering::Relaxed),
-            checksum,
-            check_sum_of_fields,
-            files: self.files.clone(),
-        }
+        let (files, file_count) = (self.files.clone(), self.file_count);
+        SinkSummary { records, bytes, checksum, check_sum_of_fields, files, file_count }
     }
 
     /// What a sink with these settings promises about each record.
     pub fn guarantee(settings: &SinkSettings) -> &'static str {
         match settings {
             SinkSettings::File(_) => {
-                "exactly once: files appear complete, and only after the whole job has succeeded"
+                "exactly once: files appear with each checkpoint, complete, and stay"
             }
             SinkSettings::Stdout(_) => {
-                "at least once: lines appear as they are made, so a second run repeats them"
+                "at least once: lines appear as they are made, so a restart may repeat those since \
+                 the last checkpoint"
             }
-            SinkSettings::Discard(_) => {
-                "exactly once per run: counts and sums cover one run of the job"
-            }
+            SinkSettings::Discard(_) => "exactly once: counts and sums are part of each checkpoint",
         }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Owns the thread that may wait there, and each lane's share of the queue in front of it.
 //! Invariants: lines of several lanes never mix, since a block holds whole ones; what was written
-//! is flushed before anybody waits for more; once the reader has gone, every writer learns it.
+//! is flushed before anybody waits for more; a barrier is answered when all its lane's lines before it
+//! are written and flushed; once the reader has gone, every writer learns it.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use tidemill_core::batch::Batch;
-use tidemill_core::connector::{ConnectorError, ConnectorFault, SinkWriter, Wake};
+use tidemill_core::connector::{ConnectorError, ConnectorFault, Prepared, SinkWriter, Wake};
+use tidemill_core::ids::CheckpointId;
 use tidemill_storage::output::QUEUED_BYTES_MAX;
 
 use crate::connectors::sink::lines::Lines;
@@ -22,14 +24,21 @@ pub const BROKEN_PIPE: &str =
 /// Written blocks that are kept to be filled again.
 const SPENT_MAX: usize = 4;
 
+enum Item {
+    Block(Vec<u8>),
+    Barrier(Prepared),
+}
+
 struct Lane {
     queued_bytes: usize,
+    prepared: VecDeque<Prepared>,
     waker: Arc<dyn Wake>,
 }
 
 #[derive(Default)]
 struct State {
-    blocks: VecDeque<(usize, Vec<u8>)>,
+    /// What lanes, by their slots, have queued.
+    items: VecDeque<(usize, Item)>,
     lanes: Vec<Lane>,
     spent: Vec<Vec<u8>>,
     failure: Option<ConnectorError>,
@@ -47,32 +56,37 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes blocks until the outlet is gone or nothing can be written.
+    /// Writes blocks and answers barriers until the outlet is closed or nothing can be written.
     fn serve(&self, mut output: impl Write) {
         loop {
             let mut state = self.lock();
-            let (lane, block) = loop {
-                match state.blocks.pop_front() {
-                    Some(block) => break block,
-                    None if state.is_closed => return,
+            let (slot, item) = loop {
+                match state.items.pop_front() {
+                    _ if state.is_closed => return,
+                    Some(item) => break item,
                     None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
                 }
             };
             drop(state);
-            let result = output.write_all(&block).and_then(|()| output.flush());
-            if let Err(error) = result {
-                return self.fail(explain(&error));
+            match item {
+                Item::Barrier(prepared) => self.answer(slot, prepared),
+                Item::Block(block) => {
+                    let result = output.write_all(&block).and_then(|()| output.flush());
+                    if let Err(error) = result {
+                        return self.fail(explain(&error));
+                    }
+                    self.written(slot, block);
+                }
             }
-            self.written(lane, block);
         }
     }
 
-    fn written(&self, lane: usize, mut block: Vec<u8>) {
+    fn written(&self, slot: usize, mut block: Vec<u8>) {
         let mut state = self.lock();
-        let Lane { queued_bytes, waker } = &mut state.lanes[lane];
+        let Lane { queued_bytes, waker, .. } = &mut state.lanes[slot];
         let was_full = *queued_bytes >= QUEUED_BYTES_MAX;
         *queued_bytes -= block.len();
-        let wake = *queued_bytes == 0 || (was_full && *queued_bytes < QUEUED_BYTES_MAX);
+        let wake = was_full && *queued_bytes < QUEUED_BYTES_MAX;
         let waker = wake.then(|| Arc::clone(waker));
         if state.spent.len() < SPENT_MAX {
             block.clear();
@@ -84,10 +98,28 @@ impl Queue {
         }
     }
 
+    fn answer(&self, slot: usize, prepared: Prepared) {
+        let mut state = self.lock();
+        let lane = &mut state.lanes[slot];
+        lane.prepared.push_back(prepared);
+        let waker = Arc::clone(&lane.waker);
+        drop(state);
+        waker.wake();
+    }
+
+    /// Nothing more is written, but for the block at work.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.items.clear();
+        drop(state);
+        self.work.notify_all();
+    }
+
     fn fail(&self, failure: ConnectorError) {
         let mut state = self.lock();
         state.failure = Some(failure);
-        state.blocks.clear();
+        state.items.clear();
         let wakers: Vec<_> = state.lanes.iter().map(|lane| Arc::clone(&lane.waker)).collect();
         drop(state);
         wakers.iter().for_each(|waker| waker.wake());
@@ -105,35 +137,46 @@ fn explain(error: &io::Error) -> ConnectorError {
 /// Standard output with its thread.
 pub(super) struct Outlet {
     queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Outlet {
     /// Starts the thread.
-    pub(super) fn start(output: impl Write + Send + 'static) -> Result<Arc<Self>, ConnectorError> {
+    pub(super) fn start(output: impl Write + Send + 'static) -> Result<Self, ConnectorError> {
         let queue = Arc::new(Queue::default());
         let served = Arc::clone(&queue);
         let started = thread::Builder::new().name("tidemill-stdout".to_owned());
-        started.spawn(move || served.serve(output)).map_err(|error| {
+        let thread = started.spawn(move || served.serve(output)).map_err(|error| {
             let what = format!("cannot start the thread that writes standard output: {error}");
             ConnectorError::new(ConnectorFault::Io, format!("{what}; raise the limit on threads"))
         })?;
-        Ok(Arc::new(Self { queue }))
+        Ok(Self { queue, thread: Some(thread) })
     }
 
     /// A writer for one lane.
     pub(super) fn writer(&self, lines: Lines, waker: Arc<dyn Wake>) -> StdoutWriter {
         let mut state = self.queue.lock();
         let slot = state.lanes.len();
-        state.lanes.push(Lane { queued_bytes: 0, waker });
+        state.lanes.push(Lane { queued_bytes: 0, prepared: VecDeque::new(), waker });
         drop(state);
         StdoutWriter { queue: Arc::clone(&self.queue), slot, lines, block: Vec::new() }
+    }
+
+    /// Drops what is not written yet and waits for the thread to end, which is as long as the reader
+    /// of standard output takes nothing.
+    pub(super) fn close(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say: a failure was told to the writers.
+            thread.join().ok();
+        }
     }
 }
 
 impl Drop for Outlet {
+    /// Does not wait, so that a reader who takes nothing cannot keep a failed job from ending.
     fn drop(&mut self) {
-        self.queue.lock().is_closed = true;
-        self.queue.work.notify_all();
+        self.queue.close();
     }
 }
 
@@ -146,8 +189,24 @@ pub(super) struct StdoutWriter {
 }
 
 impl StdoutWriter {
-    fn check(state: &State) -> Result<(), ConnectorError> {
-        state.failure.clone().map_or(Ok(()), Err)
+    fn push(&self, mut state: MutexGuard<'_, State>, item: Item) {
+        if state.is_closed {
+            return;
+        }
+        if let Item::Block(block) = &item {
+            state.lanes[self.slot].queued_bytes += block.len();
+        }
+        state.items.push_back((self.slot, item));
+        drop(state);
+        self.queue.work.notify_one();
+    }
+
+    fn unless_failed(&self) -> Result<MutexGuard<'_, State>, ConnectorError> {
+        let state = self.queue.lock();
+        match &state.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(state),
+        }
     }
 }
 
@@ -160,35 +219,32 @@ impl SinkWriter for StdoutWriter {
 
     fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
         self.lines.append(&batch, &mut self.block)?;
-        let mut state = self.queue.lock();
-        Self::check(&state)?;
+        let block = std::mem::take(&mut self.block);
+        let mut state = self.unless_failed()?;
         let next = state.spent.pop().unwrap_or_default();
-        let block = std::mem::replace(&mut self.block, next);
-        state.lanes[self.slot].queued_bytes += block.len();
-        state.blocks.push_back((self.slot, block));
-        drop(state);
-        self.queue.work.notify_one();
+        self.push(state, Item::Block(block));
+        self.block = next;
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), ConnectorError> {
-        Self::check(&self.queue.lock())
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError> {
+        let state = self.lines.state()?;
+        let barrier = Prepared { checkpoint, files: Vec::new(), state };
+        self.push(self.unless_failed()?, Item::Barrier(barrier));
+        Ok(())
     }
 
-    fn is_settled(&mut self) -> Result<bool, ConnectorError> {
-        let state = self.queue.lock();
-        Self::check(&state)?;
-        Ok(state.lanes[self.slot].queued_bytes == 0)
+    fn prepared(&mut self) -> Result<Option<Prepared>, ConnectorError> {
+        Ok(self.unless_failed()?.lanes[self.slot].prepared.pop_front())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
     use crate::connectors::fields::LineFormat;
     use crate::connectors::settings::{FieldType, Fields, RecordFormat, Style};
+    use crate::connectors::sink::tests::answer;
     use crate::connectors::tests::bell;
 
     #[derive(Clone, Default)]
@@ -233,14 +289,6 @@ mod tests {
         batch
     }
 
-    fn settle(writer: &mut StdoutWriter, wakes: &mpsc::Receiver<()>) -> Result<(), ConnectorError> {
-        writer.end()?;
-        while !writer.is_settled()? {
-            wakes.recv().unwrap();
-        }
-        Ok(())
-    }
-
     #[test]
     fn lines_of_several_lanes_stay_whole_and_in_their_order() {
         let paper = Paper::default();
@@ -248,15 +296,30 @@ mod tests {
         let lanes: Vec<_> = (0..3)
             .map(|lane| {
                 let (waker, wakes) = bell();
-                let mut writer = outlet.writer(lines(lane), waker);
+                let (mut writer, paper) = (outlet.writer(lines(lane), waker), paper.clone());
                 thread::spawn(move || {
+                    let lines_of = |run| batch(lane, run).values.data.len() + 1000;
+                    let mut written = 0;
                     for run in 0..50 {
                         while !writer.has_room() {
                             wakes.recv().unwrap();
                         }
                         writer.write(batch(lane, run)).unwrap();
+                        written += lines_of(run);
+                        if run % 10 == 9 {
+                            writer.prepare(CheckpointId(run as u64)).unwrap();
+                        }
                     }
-                    settle(&mut writer, &wakes).unwrap();
+                    for checkpoint in [9, 19, 29, 39, 49] {
+                        let prepared = answer(&mut writer, &wakes);
+                        assert_eq!(prepared.checkpoint, CheckpointId(checkpoint));
+                        assert!(prepared.files.is_empty());
+                    }
+                    // All of this lane is on paper now, whatever the others do.
+                    let start = format!("{lane} ");
+                    let paper = String::from_utf8_lossy(&paper.0.lock().unwrap()).into_owned();
+                    let found = paper.lines().filter(|line| line.starts_with(&start));
+                    assert_eq!(found.map(|line| line.len() + 1).sum::<usize>(), written);
                 })
             })
             .collect();
@@ -278,8 +341,30 @@ mod tests {
         let mut first = outlet.writer(lines(0), waker.clone());
         let mut second = outlet.writer(lines(1), waker);
         first.write(batch(0, 0)).unwrap();
-        assert_eq!(settle(&mut first, &wakes).unwrap_err().message, BROKEN_PIPE);
+        wakes.recv().unwrap();
+        assert_eq!(first.prepared().unwrap_err().message, BROKEN_PIPE);
+        assert_eq!(first.prepare(CheckpointId(1)).unwrap_err().message, BROKEN_PIPE);
         assert!(second.has_room());
         assert_eq!(second.write(batch(1, 0)).unwrap_err().message, BROKEN_PIPE);
+    }
+
+    #[test]
+    fn a_closed_outlet_is_at_rest_and_writes_nothing_more() {
+        let paper = Paper::default();
+        let mut outlet = Outlet::start(paper.clone()).unwrap();
+        let (waker, wakes) = bell();
+        let mut writer = outlet.writer(lines(0), waker);
+        writer.write(batch(0, 0)).unwrap();
+        writer.prepare(CheckpointId(1)).unwrap();
+        answer(&mut writer, &wakes);
+        outlet.close();
+        let written = paper.0.lock().unwrap().len();
+        for run in 0..200 {
+            assert!(writer.has_room(), "a lane that has not seen the end yet is not held up");
+            writer.write(batch(0, run)).unwrap();
+        }
+        writer.prepare(CheckpointId(2)).unwrap();
+        assert_eq!(writer.prepared(), Ok(None));
+        assert_eq!(paper.0.lock().unwrap().len(), written);
     }
 }
