@@ -78,7 +78,8 @@ impl Counts {
     /// The state that goes with a barrier.
     pub(super) fn state(&self) -> Result<Vec<u8>, ConnectorError> {
         rmp_serde::to_vec_named(&self.figures()).map_err(|error| {
-            let what = format!("the counts cannot be written: {error}; this is a defect in Tidemill");
+            let what =
+                format!("the counts cannot be written: {error}; this is a defect in Tidemill");
             ConnectorError::new(ConnectorFault::Io, what)
         })
     }

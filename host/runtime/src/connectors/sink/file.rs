@@ -68,9 +68,10 @@ mod tests {
         Compression, FieldType, Fields, FileSink, FileSource, Format, RecordFormat, SinkSettings,
         SourceSettings, Style,
     };
+    use crate::connectors::sink::SinkStart;
     use crate::connectors::sink::tests::{NEW, answer, open};
     use crate::connectors::tests::{bell, drain};
-    use crate::connectors::{Sink, SinkStart, Source};
+    use crate::connectors::{Sink, Source};
 
     fn settings(
         directory: &Path,
@@ -226,9 +227,8 @@ mod tests {
         let (_, files) = write(&mut sink, 1);
         Sink::commit_in(root.path(), &files).unwrap();
         drop(sink);
-        let start = |start| {
-            Sink::open("job", "out", &settings, start, Incarnation(1), CheckpointId(1))
-        };
+        let start =
+            |start| Sink::open("job", "out", &settings, start, Incarnation(1), CheckpointId(1));
         let error = start(NEW).err().unwrap();
         assert_eq!(error.fault, ConnectorFault::CannotCreate);
         assert!(error.message.contains("part-job-out-1-0-0.ndjson"), "{error}");

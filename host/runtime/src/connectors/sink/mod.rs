@@ -164,6 +164,13 @@ impl Sink {
         }
     }
 
+    /// Takes over the list of committed files from this sink of the incarnation before, in the same
+    /// process. The other figures come from the checkpoint.
+    pub fn take_over_files(&mut self, before: SinkSummary) {
+        self.files = before.files;
+        self.file_count = before.file_count;
+    }
+
     /// Ends this incarnation's part: drops what is queued, and waits until no thread is at work on it.
     /// Barriers that are not answered by then never are. Blocks for as long as a device takes for one
     /// write, and for standard output as long as its reader takes nothing.
@@ -198,9 +205,7 @@ impl Sink {
                 "at least once: lines appear as they are made, so a restart may repeat those since \
                  the last checkpoint"
             }
-            SinkSettings::Discard(_) => {
-                "exactly once: counts and sums are part of each checkpoint"
-            }
+            SinkSettings::Discard(_) => "exactly once: counts and sums are part of each checkpoint",
         }
     }
 }

@@ -29,7 +29,7 @@ impl Sink {
         }
         let disk = RealDisk::open(directory).map_err(CommitError::from);
         let outcome = disk.and_then(|disk| commit(&disk, files)).map_err(|error| {
-            let message = format!("in `{}`: {error}", directory.display());
+            let message = format!("{error} (in `{}`)", directory.display());
             ConnectorError::new(ConnectorFault::Io, message)
         })?;
         if let Some(example) = outcome.taken.first() {

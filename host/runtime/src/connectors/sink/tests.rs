@@ -27,6 +27,22 @@ pub(super) fn answer(writer: &mut dyn SinkWriter, wakes: &mpsc::Receiver<()>) ->
 }
 
 #[test]
+fn a_summary_goes_on_after_a_restart_in_the_same_process() {
+    let settings = SinkSettings::Discard(DiscardSink { fields: None });
+    let before = SinkSummary {
+        records: 7,
+        files: vec!["/out/part-1".into()],
+        file_count: 1,
+        ..SinkSummary::default()
+    };
+    let mut sink = open(&settings);
+    sink.take_over_files(before);
+    let summary = sink.summary();
+    assert_eq!((summary.records, summary.file_count), (0, 1));
+    assert_eq!(summary.files, [PathBuf::from("/out/part-1")]);
+}
+
+#[test]
 fn a_summary_names_the_first_files_and_counts_all() {
     let root = tempfile::tempdir().unwrap();
     let fields = Fields { key: None, value: FieldType::Text, select: vec![] };
