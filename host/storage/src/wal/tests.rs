@@ -94,7 +94,7 @@ impl Bench {
         let (writer, _) = writer(disk, 99, 1024 * 1024);
         let mut reader = WalReader::new(Arc::new(disk.clone()), writer.view(), 0, Seqs::default());
         let mut bodies = Vec::new();
-        while let Some(logged) = reader.next().unwrap() {
+        while let Some(logged) = reader.next_batch().unwrap() {
             bodies.push(logged.body.to_vec());
         }
         bodies
@@ -202,8 +202,8 @@ fn a_failed_sync_is_told_once_and_everything_after_is_refused() {
     for _ in 0..3 {
         bench.outcomes.recv().unwrap().unwrap();
     }
-    bench.disk.inject(Fault::SyncAt(bench.disk.counts().1 + 1));
-    bench.disk.inject(Fault::SyncAt(bench.disk.counts().1 + 2));
+    bench.disk.inject(Fault::Sync(bench.disk.counts().1 + 1));
+    bench.disk.inject(Fault::Sync(bench.disk.counts().1 + 2));
     bench.append_waiting(b"lost");
     let error = bench.outcomes.recv().unwrap().unwrap_err();
     assert!(matches!(error, WalError::Disk { .. }), "{error}");

@@ -117,7 +117,7 @@ fn a_failed_sync_ends_the_writer_for_good() {
     for sync in 2..8 {
         let disk = MemoryDisk::default();
         let mut wal = begin(&disk, 1);
-        disk.inject(Fault::SyncAt(sync));
+        disk.inject(Fault::Sync(sync));
         let a = wal.partition("in", "a").unwrap();
         let mut synced = 0;
         let error = loop {
@@ -146,4 +146,34 @@ fn a_failed_sync_ends_the_writer_for_good() {
             assert_eq!(replay_found(&crashed, &found).unwrap(), rows);
         }
     }
+}
+
+#[test]
+fn a_failure_of_any_change_ends_the_writer_and_the_next_start_finds_what_was_durable() {
+    let mut failures = 0;
+    for change in 1.. {
+        let disk = MemoryDisk::default();
+        let mut wal = begin(&disk, 1);
+        let a = wal.partition("in", "a").unwrap();
+        disk.inject(Fault::Change(disk.counts().0 + change));
+        let mut durable = 0;
+        let life = |wal: &mut WalWriter, durable: &mut usize| {
+            for round in 0..12 {
+                wal.append(a, &[round; 500])?;
+                wal.sync()?;
+                *durable += 1;
+            }
+            wal.seal()
+        };
+        let Err(error) = life(&mut wal, &mut durable) else { break };
+        failures += 1;
+        assert!(matches!(&error, WalError::Disk { .. }), "{error}");
+        assert_eq!(wal.append(a, b"x"), Err(error));
+        drop(wal);
+        let wal = begin(&disk, 2);
+        let rows = all(&disk, &wal);
+        assert!(rows.len() >= durable, "{} of {durable}", rows.len());
+        assert!(rows.iter().map(|row| row.2).eq(0..rows.len() as u64));
+    }
+    assert!(failures > 40, "{failures}");
 }
