@@ -65,6 +65,8 @@ fn start(disk: &mut MemoryDisk, model: &mut Model, chance: &mut Chance, sizes: S
         match WalWriter::begin(Arc::new(disk.clone()), found, incarnation, salt, sizes) {
             Ok(wal) => {
                 model.durable_lsn = wal.durable_lsn();
+                let kept = names(disk).len();
+                assert_eq!(kept, wal.view().segments.len(), "leftovers are removed");
                 return wal;
             }
             Err(_) => *disk = disk.after_crash(chance.below(u64::MAX)),
