@@ -1,7 +1,7 @@
 //! The first effect of an incarnation: a segment of its own.
 //!
-//! Owns what is taken over from the segment before. Order: the directory synced -> the new segment made, with
-//! the needed records of the newest one copied into it and durable -> what it replaces removed -> the directory
+//! Owns what is taken over from the segment before. Order: the new segment made, with the needed records of
+//! the newest one copied into it, and it and its directory durable -> what it replaces removed -> the directory
 //! synced. A crash in between leaves the old log or the new one, and leftovers that both pass over.
 //!
 //! The newest segment is always replaced, sealed or not: what the system showed of it may lie in memory alone,
@@ -48,9 +48,7 @@ impl WalWriter {
         if incarnation <= recovered.incarnation {
             return Err(WalError::Overtaken { file, incarnation });
         }
-        let failed = |error| WalError::disk(&directory, error);
-        disk.make_directory(&directory).map_err(failed)?;
-        disk.sync_dir(&directory).map_err(failed)?;
+        disk.make_directory(&directory).map_err(|error| WalError::disk(&directory, error))?;
         let (base_lsn, input_floor, previous) = recovered.goes_on_from();
         let salt_of = segment_salt(&salt, number);
         let header = SegmentHeader {

@@ -57,7 +57,7 @@ impl WalReader {
     ///
     /// # Errors
     /// The disk fails, or what was whole at the start is not any more.
-    pub fn next(&mut self) -> Result<Option<Logged<'_>>, WalError> {
+    pub fn next_batch(&mut self) -> Result<Option<Logged<'_>>, WalError> {
         let Some(found) = self.find()? else { return Ok(None) };
         let Some((walk, _)) = &mut self.open else { return Ok(None) };
         Ok(read_input(walk.payload(&found)?).map(|input| Logged {

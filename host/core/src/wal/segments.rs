@@ -2,7 +2,7 @@
 //!
 //! Owns rotation, trimming and the quota. Order:
 //! - rotation: waiting records synced -> seal -> synced -> the next segment made, as `open_segment` says.
-//! - trim: for one segment after the other, oldest first: removed -> directory synced.
+//! - trim: segments removed, oldest first.
 //!
 //! Invariants: a rotation that found no space is taken up again by the next one; the newest segment is never
 //! removed.
@@ -51,10 +51,9 @@ impl WalWriter {
         let is_needless = |closed: &&Closed| closed.last_input_lsn < below_lsn;
         while let Some(closed) = self.older.front().filter(is_needless) {
             let name = in_directory(&self.directory, &segment_name(closed.header.segment));
-            // One at a time, so that a crash cannot leave an older segment behind without the next.
-            let failed = |error| WalError::disk(&name, error);
-            self.disk.remove(&name).map_err(failed)?;
-            self.disk.sync_dir(&self.directory).map_err(failed)?;
+            // Not synced: a needless segment that comes back after a crash, alone or with others, is a
+            // leftover, or waits for the next trim.
+            self.disk.remove(&name).map_err(|error| WalError::disk(&name, error))?;
             trimmed.segments += 1;
             trimmed.bytes += closed.bytes;
             self.older.pop_front();

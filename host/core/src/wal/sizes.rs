@@ -4,7 +4,7 @@
 //! its quota for one more record of the largest size, so a full log comes free when it is trimmed.
 
 use super::error::WalError;
-use super::record::{PAYLOAD_BYTES_MAX, framed_bytes};
+use super::record::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES};
 use super::segment::PAGE_BYTES;
 
 const MIB: u64 = 1024 * 1024;
@@ -60,9 +60,10 @@ impl Sizes {
         (self.quota_bytes / SHARE).min(PAYLOAD_BYTES_MAX)
     }
 
-    /// Where a file must be filled to before records that end at `end` are written.
+    /// Where a file must be filled to before records that end at `end` are written: there is always room for
+    /// one more header, so that a reader who finds less knows that the file was cut short.
     pub(super) fn filled_for(&self, end: u64) -> u64 {
-        (end + TAIL_BYTES).next_multiple_of(self.fill_bytes)
+        (end + RECORD_HEADER_BYTES).next_multiple_of(self.fill_bytes)
     }
 
     /// As [`Self::filled_for`], when input records are among them.
@@ -70,9 +71,6 @@ impl Sizes {
         self.filled_for(end + self.reserve_bytes)
     }
 }
-
-/// Durable zeros that follow every record in its file: more than a record's header.
-pub(super) const TAIL_BYTES: u64 = framed_bytes(24);
 
 /// How much of the quota is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

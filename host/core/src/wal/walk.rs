@@ -9,7 +9,6 @@ use super::record::{
     Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, RecordKey, Tail, framed_bytes,
 };
 use super::segment::{PAGE_BYTES, SegmentHeader, in_directory, segment_name};
-use super::sizes::TAIL_BYTES;
 use super::window::Window;
 use crate::disk::Disk;
 
@@ -74,7 +73,8 @@ impl Walk {
         let offset = self.offset;
         let length = self.window.length();
         let bytes = self.window.bytes(offset, RECORD_HEADER_BYTES)?;
-        if (bytes.len() as u64) < RECORD_HEADER_BYTES || offset + TAIL_BYTES > length {
+        // Its writer had made more zeros than these durable behind the record before.
+        if (bytes.len() as u64) < RECORD_HEADER_BYTES {
             return Ok(Err(Stop::CutShort));
         }
         if bytes.iter().all(|byte| *byte == 0) {
@@ -86,10 +86,8 @@ impl Walk {
             return Ok(Err(Stop::Header));
         }
         let payload_bytes = u64::from(header.payload_bytes);
-        // Its own writer made it, and had zeros made durable up to here before: see invariant 3 of the log.
-        if payload_bytes > PAYLOAD_BYTES_MAX
-            || offset + framed_bytes(payload_bytes) + TAIL_BYTES > length
-        {
+        // Its own writer made it, and had made zeros durable up to its end before.
+        if payload_bytes > PAYLOAD_BYTES_MAX || offset + framed_bytes(payload_bytes) > length {
             return Ok(Err(Stop::CutShort));
         }
         let payload = self.window.bytes(offset + RECORD_HEADER_BYTES, payload_bytes)?;

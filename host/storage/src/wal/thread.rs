@@ -34,6 +34,8 @@ pub(super) struct Committer {
     events: Arc<dyn WalEvents>,
     taken: VecDeque<Append>,
     appended: VecDeque<Appended>,
+    /// Durable, and not called back yet.
+    ready: VecDeque<Appended>,
     full: Option<FullOf>,
     is_pressing: bool,
     written_at: Instant,
@@ -48,6 +50,7 @@ impl Committer {
             events,
             taken: VecDeque::new(),
             appended: VecDeque::new(),
+            ready: VecDeque::new(),
             full: None,
             is_pressing: false,
             written_at: Instant::now(),
@@ -147,14 +150,16 @@ impl Committer {
     /// Calls back what has become durable.
     fn call_back(&mut self) {
         let durable_lsn = self.writer.durable_lsn();
-        let (mut records, mut bytes) = (0, 0);
+        let mut bytes = 0;
         while let Some(appended) = self.appended.pop_front_if(|next| next.lsn <= durable_lsn) {
-            let Appended { lsn, seq, body, on_durable, .. } = appended;
-            records += 1;
-            bytes += body.len();
+            bytes += appended.body.len();
+            self.ready.push_back(appended);
+        }
+        // First the figures, so that who is called back finds himself in them.
+        self.count((self.ready.len(), bytes));
+        while let Some(Appended { lsn, seq, body, on_durable, .. }) = self.ready.pop_front() {
             on_durable(Ok(Durable { lsn, seq, body }));
         }
-        self.count((records, bytes));
     }
 
     /// Tells the queue how far the log is, and what is settled.
@@ -192,7 +197,8 @@ impl Committer {
         if error != WalError::Closed {
             self.events.failed(&error);
         }
-        let appended = self.appended.drain(..).map(|appended| appended.on_durable);
+        let appended = self.ready.drain(..).chain(self.appended.drain(..));
+        let appended = appended.map(|appended| appended.on_durable);
         let taken = self.taken.drain(..).chain(never_taken).map(|append| append.on_durable);
         for on_durable in appended.chain(taken) {
             on_durable(Err(error.clone()));

@@ -57,7 +57,7 @@ fn start(disk: &mut MemoryDisk, model: &mut Model, chance: &mut Chance, sizes: S
         model.check(disk, &found);
         model.incarnation += 1;
         if chance.one_in(2) {
-            disk.inject(Fault::PowerAt(disk.counts().0 + 1 + chance.below(12)));
+            disk.inject(Fault::Power(disk.counts().0 + 1 + chance.below(12)));
         }
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&chance.below(u64::MAX).to_le_bytes());
@@ -65,6 +65,8 @@ fn start(disk: &mut MemoryDisk, model: &mut Model, chance: &mut Chance, sizes: S
         match WalWriter::begin(Arc::new(disk.clone()), found, incarnation, salt, sizes) {
             Ok(wal) => {
                 model.durable_lsn = wal.durable_lsn();
+                let kept = names(disk).len();
+                assert_eq!(kept, wal.view().segments.len(), "leftovers are removed");
                 return wal;
             }
             Err(_) => *disk = disk.after_crash(chance.below(u64::MAX)),
@@ -109,7 +111,7 @@ fn live(seed: u64) {
     for _ in 0..8 {
         let mut wal = start(&mut disk, &mut model, &mut chance, sizes);
         if chance.one_in(2) {
-            disk.inject(Fault::PowerAt(disk.counts().0 + 1 + chance.below(120)));
+            disk.inject(Fault::Power(disk.counts().0 + 1 + chance.below(120)));
         }
         for _ in 0..chance.below(80) {
             let done = step(&mut wal, &mut model, &mut chance);
@@ -169,7 +171,7 @@ fn a_crash_in_every_change_of_a_life_and_of_the_start_after_it_is_survived() {
     for first in 1.. {
         let disk = MemoryDisk::default();
         let mut model = Model::default();
-        disk.inject(Fault::PowerAt(first));
+        disk.inject(Fault::Power(first));
         if life(&disk, &mut model).is_ok() {
             break;
         }
@@ -184,7 +186,7 @@ fn a_crash_in_every_change_of_a_life_and_of_the_start_after_it_is_survived() {
             let disk = disk.after_crash(chance.below(u64::MAX));
             let found = recovered(&disk, &model.known()).unwrap();
             model.check(&disk, &found);
-            disk.inject(Fault::PowerAt(second));
+            disk.inject(Fault::Power(second));
             let is_over = life(&disk, &mut model).is_ok();
             let disk = disk.after_crash(chance.below(u64::MAX));
             let found = recovered(&disk, &model.known()).unwrap();

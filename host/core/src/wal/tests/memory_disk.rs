@@ -35,12 +35,12 @@ impl Chance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The power fails in the middle of the change with this number; nothing works from then on.
-    PowerAt(u64),
+    Power(u64),
     /// The sync with this number fails, and what it should have made durable never will be, though it can
     /// still be read.
-    SyncAt(u64),
+    Sync(u64),
     /// The change with this number fails.
-    ErrorAt(u64),
+    Change(u64),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -195,10 +195,10 @@ impl State {
     fn change(&mut self, name: &str) -> Result<bool, DiskError> {
         self.alive(name)?;
         self.changes += 1;
-        if self.faults.contains(&Fault::ErrorAt(self.changes)) {
+        if self.faults.contains(&Fault::Change(self.changes)) {
             return Err(broken(name, "change"));
         }
-        self.is_dead = self.faults.contains(&Fault::PowerAt(self.changes));
+        self.is_dead = self.faults.contains(&Fault::Power(self.changes));
         Ok(self.is_dead)
     }
 
@@ -360,7 +360,7 @@ impl DiskFile for MemoryFile {
         let is_dead = state.change(&self.name)?;
         unless_dead(is_dead, &self.name)?;
         state.syncs += 1;
-        if state.faults.contains(&Fault::SyncAt(state.syncs)) {
+        if state.faults.contains(&Fault::Sync(state.syncs)) {
             state.files[self.file].dirty.clear();
             return Err(broken(&self.name, "sync"));
         }

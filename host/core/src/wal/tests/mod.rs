@@ -57,7 +57,7 @@ fn replay(
 ) -> Result<Vec<Row>, WalError> {
     let mut reader = WalReader::new(Arc::new(disk.clone()), view, from_lsn, first);
     let mut rows = Vec::new();
-    while let Some(logged) = reader.next()? {
+    while let Some(logged) = reader.next_batch()? {
         assert_eq!(logged.source, "in");
         rows.push((logged.lsn, logged.partition.to_owned(), logged.seq, logged.body.to_vec()));
     }
