@@ -114,11 +114,7 @@ fn manifest_text(manifest: &Manifest) -> String {
         manifest.written_by,
         if manifest.finished { ", finished" } else { "" }
     );
-    text += &format!(
-        "{} lanes, {} key groups\n",
-        manifest.parallelism,
-        manifest.owners.len()
-    );
+    text += &format!("{} lanes, {} key groups\n", manifest.parallelism, manifest.owners.len());
     for source in &manifest.sources {
         let ended = source.partitions.iter().filter(|p| p.position.ended).count();
         let count = source.partitions.len();
@@ -194,9 +190,8 @@ fn check(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
 pub(super) fn open(selection: &CheckpointSelection) -> Result<CheckpointStore, Failure> {
     let (plan, options) = run::plan(&selection.job, false)?;
     let path = checkpoint_directory(&plan, &options.data_dir);
-    let disk = tidemill_storage::disk::RealDisk::open(&path).map_err(|error| Failure::Unreadable {
-        path: path.clone(),
-        error: std::io::Error::other(error.to_string()),
+    let disk = tidemill_storage::disk::RealDisk::open(&path).map_err(|error| {
+        Failure::Unreadable { path: path.clone(), error: std::io::Error::other(error.to_string()) }
     })?;
     Ok(CheckpointStore::new(std::sync::Arc::new(disk)))
 }
@@ -212,7 +207,10 @@ pub(super) fn chosen(
     };
     let Some(stored) = manifests.iter().rev().find(wanted) else {
         let numbers: Vec<_> = manifests.iter().map(|m| m.checkpoint.to_string()).collect();
-        return Err(Failure::NoCheckpoint { wanted: selection.checkpoint, there: numbers.join(", ") });
+        return Err(Failure::NoCheckpoint {
+            wanted: selection.checkpoint,
+            there: numbers.join(", "),
+        });
     };
     let manifest = store.load(stored).map_err(unreadable)?;
     Ok((store, manifest))

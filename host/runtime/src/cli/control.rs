@@ -81,7 +81,9 @@ async fn watch(mut interrupts: Stream, mut terminations: Stream, state: &State) 
             }
             running => {
                 if running.is_some() {
-                    note("stopped without a last checkpoint; the next run goes on from the newest\n");
+                    note(
+                        "stopped without a last checkpoint; the next run goes on from the newest\n",
+                    );
                 }
                 std::process::exit(code.number().into());
             }

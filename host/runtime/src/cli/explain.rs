@@ -77,8 +77,12 @@ struct EdgeView {
 /// What a new run of the job can rely on at a source.
 fn source_guarantee(settings: &SourceSettings) -> &'static str {
     match settings {
-        SourceSettings::File(_) => "exactly once: the files are read again from the newest checkpoint's position",
-        SourceSettings::Nexmark(_) => "exactly once: records are made again from the newest checkpoint's position",
+        SourceSettings::File(_) => {
+            "exactly once: the files are read again from the newest checkpoint's position"
+        }
+        SourceSettings::Nexmark(_) => {
+            "exactly once: records are made again from the newest checkpoint's position"
+        }
         SourceSettings::Stdin(_) | SourceSettings::Tcp(_) => {
             "not replayable: what a run has taken in when it fails is lost"
         }

@@ -216,7 +216,8 @@ impl Diagnostic for Failure {
                     .to_owned()
             }
             Self::NoCheckpoint { .. } => {
-                "a job has checkpoints once it has run; --data-dir says where its data is".to_owned()
+                "a job has checkpoints once it has run; --data-dir says where its data is"
+                    .to_owned()
             }
             Self::Unreadable { .. }
             | Self::Refused { .. }

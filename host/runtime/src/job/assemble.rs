@@ -61,7 +61,11 @@ pub(super) fn snapshot_seed(job: &Job, basis: &Basis) -> SnapshotSeed {
 }
 
 /// The keyed state of all tasks as of the basis. The tasks of a lane are restored by a thread of their own.
-pub(super) fn restore_states(job: &Job, basis: &Basis, places: &Places) -> Result<States, JobError> {
+pub(super) fn restore_states(
+    job: &Job,
+    basis: &Basis,
+    places: &Places,
+) -> Result<States, JobError> {
     let one_lane = |lane: LaneId| -> Result<States, JobError> {
         let mut states = States::new();
         for (index, node) in job.graph.nodes.iter().enumerate() {
@@ -71,7 +75,8 @@ pub(super) fn restore_states(job: &Job, basis: &Basis, places: &Places) -> Resul
             if !description.inputs.iter().any(|input| input.keyed) {
                 continue;
             }
-            let limits = Arc::new(job.plan.operators[index - job.plan.sources.len()].limits.clone());
+            let limits =
+                Arc::new(job.plan.operators[index - job.plan.sources.len()].limits.clone());
             let mut state = empty_state(description, basis, lane, &limits);
             let task = basis.tasks.get(&(NodeId(index), lane));
             if let Some(task) = task {

@@ -91,9 +91,8 @@ pub(super) fn first(
     });
     let manifest = Manifest {
         job: job.plan.name.clone(),
-        identity: identity.unwrap_or_else(|| {
-            format!("{:016x}{:016x}", chance::bits(), chance::bits())
-        }),
+        identity: identity
+            .unwrap_or_else(|| format!("{:016x}{:016x}", chance::bits(), chance::bits())),
         checkpoint: CheckpointId(0),
         incarnation,
         created_ms: super::lane_thread::wall_ms(),
@@ -254,8 +253,8 @@ fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
             NodeKind::Operator(description) => Some(description),
             NodeKind::Source | NodeKind::Sink => None,
         });
-        let holds = !snapshot.states.is_empty()
-            || snapshot.tasks.iter().any(|task| task.saved.is_some());
+        let holds =
+            !snapshot.states.is_empty() || snapshot.tasks.iter().any(|task| task.saved.is_some());
         match described {
             None if holds && !job.options.allow_drop_state => {
                 return Err(JobError::Incompatible {
@@ -285,12 +284,14 @@ fn check_states(
         let (problem, help) = match difference {
             StateDifference::Added { .. } => continue,
             StateDifference::Missing { .. } if job.options.allow_drop_state => continue,
-            StateDifference::Missing { .. } => {
-                (difference.to_string(), "use a component that has it, or give it up with --allow-drop-state")
-            }
-            StateDifference::Changed { .. } => {
-                (difference.to_string(), "use a component with the same states, or give the new state another name")
-            }
+            StateDifference::Missing { .. } => (
+                difference.to_string(),
+                "use a component that has it, or give it up with --allow-drop-state",
+            ),
+            StateDifference::Changed { .. } => (
+                difference.to_string(),
+                "use a component with the same states, or give the new state another name",
+            ),
         };
         let problem = format!("operator {operator}: {problem}");
         return Err(JobError::Incompatible { problem, help: help.to_owned() });

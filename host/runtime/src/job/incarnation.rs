@@ -5,15 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{self, Sender};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidemill_core::checkpoint::CheckpointListener;
 use tidemill_core::checkpoint::coordinator::{Coordinator, CoordinatorSettings, Fact};
 use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
 use tidemill_core::checkpoint::manifest::Manifest;
-use tidemill_core::checkpoint::CheckpointListener;
 use tidemill_core::connector::Wake;
 use tidemill_core::events::JobEventKind;
 use tidemill_core::failure::Failure;

@@ -205,11 +205,7 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
 }
 
 /// Does what the coordinator says. The steps of the lane tell the outcome; here only whether to go on.
-fn follow_commands(
-    lane: &mut Lane,
-    line: &LaneLine,
-    now: Now,
-) -> Result<StepOutcome, LaneFailure> {
+fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<StepOutcome, LaneFailure> {
     for command in line.take_commands() {
         match command {
             Command::StopSources => lane.stop_sources(),

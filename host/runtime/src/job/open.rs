@@ -45,7 +45,8 @@ pub(super) fn open_checkpoints(plan: &JobPlan, dir: &JobDir) -> Result<Arc<dyn D
     let disk = RealDisk::create(&path).map_err(|error| JobError::DataDir {
         path: path.clone(),
         problem: error.to_string(),
-        help: "check that the directory can be written, or name another with checkpoint-dir".to_owned(),
+        help: "check that the directory can be written, or name another with checkpoint-dir"
+            .to_owned(),
     })?;
     Ok(Arc::new(disk))
 }

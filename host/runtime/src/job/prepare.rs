@@ -9,10 +9,10 @@ use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, Job, JobError, RunOptions, Shared};
 use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan};
+use crate::connectors::Source;
 use crate::connectors::settings::{
     Compression, FieldType, Fields, FileSink, RecordFormat, SinkSettings, Style,
 };
-use crate::connectors::Source;
 
 /// Name of the sink of dead letters; the graph refuses a node of a job file that has it too.
 const DEAD_LETTER_SINK: &str = "dead-letters";
@@ -89,11 +89,8 @@ fn graph_spec(plan: &JobPlan, components: &[Component]) -> GraphSpec {
 fn dead_letter_sink(plan: &JobPlan) -> Option<SinkPlan> {
     let directory = plan.dead_letter_dir.clone()?;
     let keeps = |operator: &&OperatorPlan| operator.poison.on_poison == OnPoison::DeadLetter;
-    let edge = |operator: &OperatorPlan| EdgeSpec {
-        input: None,
-        from: operator.name.clone(),
-        kind: None,
-    };
+    let edge =
+        |operator: &OperatorPlan| EdgeSpec { input: None, from: operator.name.clone(), kind: None };
     let inputs = plan.operators.iter().filter(keeps).map(edge).collect();
     let fields = Fields { key: None, value: FieldType::Bytes, select: Vec::new() };
     let settings = SinkSettings::File(FileSink {

@@ -2,10 +2,10 @@
 //!
 //! Owns the checks before a byte is used: every file has the length and the digest that the manifest says.
 
+use tidemill_core::checkpoint::manifest::SnapshotFile;
 use tidemill_core::describe::Description;
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::{KeyGroup, LaneId};
-use tidemill_core::checkpoint::manifest::SnapshotFile;
 use tidemill_core::snapshot::{
     Expectations, Restore, SnapshotError, SnapshotReader, compare_states, verify,
 };

@@ -46,7 +46,10 @@ impl Job {
         };
         self.open_log(&dir);
         if self.options.fresh {
-            places.checkpoints.drop_all().map_err(|error| JobError::Checkpoint(error.to_string()))?;
+            places
+                .checkpoints
+                .drop_all()
+                .map_err(|error| JobError::Checkpoint(error.to_string()))?;
         }
         self.bind()?;
         let mut policy = RestartPolicy::new(self.plan.restart.clone());
@@ -139,9 +142,7 @@ impl Job {
             Some(Restored { manifest, .. }) if manifest.checkpoint.0 > 0 => {
                 basis::resume(self, manifest, incarnation)?
             }
-            begun => {
-                basis::first(self, incarnation, begun.map(|begun| begun.manifest.identity))?
-            }
+            begun => basis::first(self, incarnation, begun.map(|begun| begun.manifest.identity))?,
         };
         self.tell_where_it_begins(&basis, is_first);
         match incarnation::run(self, basis, places, is_first, since)? {

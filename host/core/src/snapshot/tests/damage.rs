@@ -123,7 +123,10 @@ fn what_a_backend_hands_over_wrongly_is_not_written() {
         let file = Box::new(MemoryFile::default());
         let mut writer = SnapshotWriter::new(file, "f", &header).unwrap();
         let added = all.into_iter().try_for_each(|segment| writer.add(segment));
-        matches!(added.and_then(|()| writer.finish().map(drop)), Err(SnapshotError::BadSegment { .. }))
+        matches!(
+            added.and_then(|()| writer.finish().map(drop)),
+            Err(SnapshotError::BadSegment { .. })
+        )
     };
     assert!(!refused(vec![first.clone(), second.clone()]));
     assert!(refused(vec![second, first.clone()]), "out of order");

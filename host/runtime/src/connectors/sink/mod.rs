@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, SinkWriter, Wake};
 use tidemill_core::ids::{CheckpointId, Incarnation};
-use tidemill_core::transaction::CommitOutcome;
 use tidemill_storage::files::Packing;
 use tidemill_storage::output::{Output, OutputDirectory, OutputNames, OutputTask};
 
@@ -35,9 +34,6 @@ use crate::connectors::sink::stdout::Outlet;
 pub use stdout::BROKEN_PIPE;
 pub use tidemill_storage::output::SinkStart;
 
-/// Committed files that a summary names at most: a long job has thousands.
-const FILES_NAMED_MAX: usize = 1000;
-
 /// What a sink has taken, over all lanes, since the job was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkSummary {
@@ -49,7 +45,7 @@ pub struct SinkSummary {
     pub checksum: Option<u64>,
     /// `Discard` with fields: a sum over the decoded fields, in any order of records.
     pub check_sum_of_fields: Option<u64>,
-    /// Files that this process has committed, in that order; the first 1,000.
+    /// Files that this process has committed, in that order; the first 1,000. Filled in by whoever commits.
     pub files: Vec<PathBuf>,
     /// How many files this process has committed.
     pub file_count: u64,
@@ -67,8 +63,6 @@ pub struct Sink {
     incarnation: Incarnation,
     next: CheckpointId,
     lanes: Vec<Arc<Counts>>,
-    files: Vec<PathBuf>,
-    file_count: u64,
 }
 
 impl Sink {
@@ -108,8 +102,7 @@ impl Sink {
             }
             SinkSettings::Discard(settings) => Kind::Discard(settings.clone()),
         };
-        let (lanes, files) = (Vec::new(), Vec::new());
-        Ok(Self { kind, incarnation, next, lanes, files, file_count: 0 })
+        Ok(Self { kind, incarnation, next, lanes: Vec::new() })
     }
 
     /// The writer of lane `lane`; called once for each. It goes on from `states`: those of the writers
@@ -153,24 +146,6 @@ impl Sink {
         }
     }
 
-    /// Takes note of files that were committed, for the summary.
-    pub fn committed(&mut self, outcome: &CommitOutcome) {
-        let Kind::File { directory, .. } = &self.kind else { return };
-        for name in outcome.published.iter().chain(&outcome.found) {
-            self.file_count += 1;
-            if self.files.len() < FILES_NAMED_MAX {
-                self.files.push(directory.path().join(name));
-            }
-        }
-    }
-
-    /// Takes over the list of committed files from this sink of the incarnation before, in the same
-    /// process. The other figures come from the checkpoint.
-    pub fn take_over_files(&mut self, before: SinkSummary) {
-        self.files = before.files;
-        self.file_count = before.file_count;
-    }
-
     /// Ends this incarnation's part: drops what is queued, and waits until no thread is at work on it.
     /// Barriers that are not answered by then never are. Blocks for as long as a device takes for one
     /// write, and for standard output as long as its reader takes nothing.
@@ -191,8 +166,7 @@ impl Sink {
             Kind::Discard(DiscardSink { fields: Some(_) }) => (None, Some(sum)),
             Kind::File { .. } | Kind::Stdout { .. } => (None, None),
         };
-        let (files, file_count) = (self.files.clone(), self.file_count);
-        SinkSummary { records, bytes, checksum, check_sum_of_fields, files, file_count }
+        SinkSummary { records, bytes, checksum, check_sum_of_fields, ..SinkSummary::default() }
     }
 
     /// What a sink with these settings promises about each record.
