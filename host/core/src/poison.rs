@@ -109,8 +109,6 @@ impl PoisonRecord<'_> {
     /// The record as an error shows it.
     pub fn shown(&self) -> ShownRecord {
         ShownRecord {
-            operator: self.operator.to_owned(),
-            lane: self.lane,
             cause: self.cause,
             reason: self.reason.to_owned(),
             key: self.key.map(shown),
@@ -160,10 +158,6 @@ fn shown(bytes: &[u8]) -> String {
 /// A poison record as people see it, its key and value cut and escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownRecord {
-    /// Name of the node.
-    pub operator: String,
-    /// Lane of the task.
-    pub lane: u32,
     /// How it showed itself.
     pub cause: PoisonCause,
     /// The author's words, or what the sandbox died of.
@@ -176,8 +170,8 @@ pub struct ShownRecord {
 
 impl fmt::Display for ShownRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operator, lane, cause, reason, key, value } = self;
-        write!(f, "{operator:?} on lane {lane}, {}: {reason} (", cause.name())?;
+        let Self { cause, reason, key, value } = self;
+        write!(f, "{}: {reason} (", cause.name())?;
         if let Some(key) = key {
             write!(f, "key {key}, ")?;
         }
@@ -189,18 +183,14 @@ impl fmt::Display for ShownRecord {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoisonError {
     /// One, where none is allowed.
-    #[error(
-        "a record cannot be processed by operator {record}; mend the record or the operator, or let \
-         `on-poison` skip or dead-letter such records"
-    )]
+    #[error("a record cannot be processed: {record}")]
     Record {
         /// The record.
         record: ShownRecord,
     },
     /// More than the limit.
     #[error(
-        "more than {limit_per_minute} records within a minute cannot be processed; the newest by operator \
-         {record}; mend the input or the operator, or raise `poison-limit`"
+        "more than {limit_per_minute} records within a minute cannot be processed; the newest: {record}"
     )]
     Limit {
         /// The limit of the task.
@@ -276,7 +266,7 @@ mod tests {
         let value = [b"\x1b[31m".as_slice(), &[b'v'; 100]].concat();
         let record = record(Some(b"k\n"), &value, "out of luck").shown();
         let error = PoisonError::Record { record }.to_string();
-        for part in ["\"count\" on lane 2", "TRAP: out of luck", r#"key "k\n""#, "25 more bytes"] {
+        for part in ["TRAP: out of luck", r#"key "k\n""#, "25 more bytes"] {
             assert!(error.contains(part), "{error}");
         }
         assert!(!error.contains(['\x1b', '\n']), "{error}");

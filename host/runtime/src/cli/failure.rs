@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use miette::{Diagnostic, LabeledSpan, SourceCode};
 use tidemill_core::failure::{Failure as CallFailure, FaultCode};
+use tidemill_core::poison::{PoisonCause, PoisonError};
 use tidemill_sandbox::AdmissionError;
 
 use super::exit_code::ExitCode;
@@ -156,10 +157,7 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::Operator { failure, .. } => match failure {
             CallFailure::Guest(fault) => fault_help(fault.code)?,
             CallFailure::Host(_) => HOST_FAULT_HELP,
-            CallFailure::Poison(_) => {
-                "mend the record or the operator; or go on without such records: on-poison = \
-                 \"dead-letter\" keeps them in a file, \"skip\" counts them"
-            }
+            CallFailure::Poison(poison) => return Some(poison_help(poison)),
             CallFailure::Lost { fault } => fault_help(fault.code)?,
             CallFailure::Fatal(_) => return None,
         },
@@ -176,6 +174,23 @@ fn job_help(error: &JobError) -> Option<String> {
         }
     };
     Some(help.to_owned())
+}
+
+fn poison_help(error: &PoisonError) -> String {
+    const GO_ON: &str = "on-poison = \"dead-letter\" keeps such records in a file and goes on, \"skip\" \
+                         counts them";
+    match error {
+        PoisonError::Record { record } => {
+            let mend = match record.cause {
+                PoisonCause::Fault(code) => fault_help(code),
+                PoisonCause::Rejected => None,
+            };
+            format!("{}; or: {GO_ON}", mend.unwrap_or("mend the record or the operator"))
+        }
+        PoisonError::Limit { .. } => {
+            "mend the input or the operator, or raise `poison-limit`".to_owned()
+        }
+    }
 }
 
 const HOST_FAULT_HELP: &str =

@@ -124,6 +124,7 @@ struct SinkView {
     #[serde(skip_serializing_if = "Option::is_none")]
     check_sum_of_fields: Option<String>,
     files: Vec<PathBuf>,
+    file_count: u64,
 }
 
 impl ReportView {
@@ -247,6 +248,7 @@ impl SinkView {
             checksum: summary.checksum.map(|sum| sum.to_string()),
             check_sum_of_fields: summary.check_sum_of_fields.map(|sum| sum.to_string()),
             files: summary.files.clone(),
+            file_count: summary.file_count,
         }
     }
 
@@ -257,7 +259,7 @@ impl SinkView {
             [file] => parts.push(file.display().to_string()),
             [file, ..] => {
                 let place = file.parent().unwrap_or(file).display();
-                parts.push(format!("{} files in {place}", self.files.len()));
+                parts.push(format!("{} files in {place}", self.file_count));
             }
         }
         parts.extend(self.checksum.iter().map(|sum| format!("check sum {sum}")));
@@ -328,7 +330,13 @@ mod tests {
 
     fn report() -> Report {
         let files = vec!["/out/part-0.txt".into(), "/out/part-1.txt".into()];
-        let written = SinkSummary { records: 1200, bytes: 2048, files, ..SinkSummary::default() };
+        let written = SinkSummary {
+            records: 1200,
+            bytes: 2048,
+            files,
+            file_count: 2,
+            ..SinkSummary::default()
+        };
         let summed =
             SinkSummary { records: 1200, checksum: Some(u64::MAX), ..SinkSummary::default() };
         Report {
