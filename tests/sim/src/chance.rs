@@ -60,7 +60,8 @@ impl Chance {
         chance.settings.tolerable_failures = [0, 3, 1000, 1000][rng.below(4)];
         chance.declines_one_in = [None, None, Some(3), Some(20)][rng.below(4)];
         let turns = [200, 1000, 4000][rng.below(3)];
-        let last = [LastOperation::Nothing, LastOperation::Half, LastOperation::Whole][rng.below(3)];
+        let last =
+            [LastOperation::Nothing, LastOperation::Half, LastOperation::Whole][rng.below(3)];
         match rng.below(8) {
             0..=3 => {
                 let operations = [10, 60, 400, 1500][rng.below(4)];

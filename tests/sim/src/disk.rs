@@ -191,7 +191,9 @@ impl SimDisk {
 impl Tree {
     fn change(&mut self, change: Change) {
         let directory = match &change {
-            Change::Set(name, _) | Change::Remove(name) | Change::Rename(_, name, _) => parent(name),
+            Change::Set(name, _) | Change::Remove(name) | Change::Rename(_, name, _) => {
+                parent(name)
+            }
         };
         let directory = directory.to_owned();
         apply(&mut self.names, change.clone());

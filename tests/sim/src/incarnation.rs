@@ -134,8 +134,14 @@ impl Incarnation {
         let checkpoints = places.disk.rooted("checkpoints");
         let waiting = plan.waiting_bytes_max;
         let uploads = Uploads::new(checkpoints, seed, flags.clone(), mailbox.clone(), waiting);
-        let mut builder =
-            Builder { plan, basis: &basis, places, flags: &flags, gates: Vec::new(), sinks: Vec::new() };
+        let mut builder = Builder {
+            plan,
+            basis: &basis,
+            places,
+            flags: &flags,
+            gates: Vec::new(),
+            sinks: Vec::new(),
+        };
         let mut parts = Vec::new();
         for lane in 0..lanes {
             parts.push(builder.parts(lane, chance, rng)?);
@@ -157,12 +163,8 @@ impl Incarnation {
         let is_source = |(node, _): &(usize, _)| plan.kinds[*node] == Kind::Source;
         let sources = built.iter().flat_map(|lane| lane.counters().enumerate().filter(is_source));
         let sources = sources.map(|(_, counters)| counters.clone()).collect();
-        let lane = |(lane, awake)| SimLane {
-            lane,
-            commands: VecDeque::new(),
-            awake,
-            has_ended: false,
-        };
+        let lane =
+            |(lane, awake)| SimLane { lane, commands: VecDeque::new(), awake, has_ended: false };
         let nodes = plan.kinds.len();
         let coordinator = Coordinator::new(chance.settings.clone(), nodes, lanes, restored, 0);
         Ok(Self {
@@ -202,12 +204,7 @@ impl Builder<'_> {
         gate
     }
 
-    fn parts(
-        &mut self,
-        lane: usize,
-        chance: &Chance,
-        rng: &mut Rng,
-    ) -> Result<LaneParts, Trouble> {
+    fn parts(&mut self, lane: usize, chance: &Chance, rng: &mut Rng) -> Result<LaneParts, Trouble> {
         let mut parts = LaneParts::default();
         let (plan, basis) = (self.plan, self.basis);
         let manifest = &basis.manifest;

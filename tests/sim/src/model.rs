@@ -24,14 +24,17 @@ impl Copies {
         let count = plan.graph.nodes.len();
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by_key(|node| plan.graph.nodes[*node].depth);
-        let mut copies = Self { taken: vec![vec![0; count]; count], keyed: vec![vec![0; count]; count] };
+        let mut copies =
+            Self { taken: vec![vec![0; count]; count], keyed: vec![vec![0; count]; count] };
         for origin in 0..count {
             let mut emitted = vec![0; count];
             emitted[origin] = 1;
             for &node in &order {
-                let into = plan.graph.edges.iter().filter(|edge| edge.to.0 == node && edge.output == 0);
+                let into =
+                    plan.graph.edges.iter().filter(|edge| edge.to.0 == node && edge.output == 0);
                 for edge in into {
-                    let lanes = if edge.kind == EdgeKind::Broadcast { plan.lanes as u64 } else { 1 };
+                    let lanes =
+                        if edge.kind == EdgeKind::Broadcast { plan.lanes as u64 } else { 1 };
                     let came = emitted[edge.from.0] * lanes;
                     let is_keyed = match &plan.graph.nodes[node].kind {
                         NodeKind::Operator(description) => description.inputs[edge.input].keyed,

@@ -78,7 +78,9 @@ impl Script {
                 fault(FaultCode::Trap)
             }
             Death::Limit if records > 1 => fault(FaultCode::EmitLimit),
-            Death::Trap | Death::TrapTwice | Death::Limit | Death::AtClose => fault(FaultCode::Trap),
+            Death::Trap | Death::TrapTwice | Death::Limit | Death::AtClose => {
+                fault(FaultCode::Trap)
+            }
         }
     }
 

@@ -88,7 +88,8 @@ impl Plan {
     pub fn random(rng: &mut Rng) -> Self {
         let rescales = rng.one_in(3);
         let (specs, kinds) = nodes(rng, rescales);
-        let graph = GraphSpec { nodes: specs }.validate().expect("the generator makes valid graphs");
+        let graph =
+            GraphSpec { nodes: specs }.validate().expect("the generator makes valid graphs");
         let count = graph.nodes.len();
         let (heavy, times) = (rng.below(count), [1, 2, 7][rng.below(3)]);
         let fan_out = (0..count).map(|node| if node == heavy { times } else { 1 });
@@ -192,12 +193,7 @@ fn edge(from: &str, input: Option<&str>, kind: Option<EdgeKind>) -> EdgeSpec {
 
 /// An operator with one or two inputs, each fed by one or two edges from random nodes: a node taken
 /// twice is a self-join, two ways from one node are a diamond.
-fn operator(
-    index: usize,
-    upstream: &[String],
-    rng: &mut Rng,
-    rescales: bool,
-) -> (NodeSpec, Kind) {
+fn operator(index: usize, upstream: &[String], rng: &mut Rng, rescales: bool) -> (NodeSpec, Kind) {
     let names = ["left", "right"];
     let mut inputs = Vec::new();
     let mut described = Vec::new();

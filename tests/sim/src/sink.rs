@@ -126,7 +126,8 @@ impl SimSink {
         states: &[Vec<u8>],
         roll_lines: usize,
     ) -> Self {
-        let next = FileId { incarnation, checkpoint: CheckpointId(restored.0 + 1), task, number: 0 };
+        let next =
+            FileId { incarnation, checkpoint: CheckpointId(restored.0 + 1), task, number: 0 };
         let lines = states.iter().map(|state| lines_of(state)).sum();
         Self { io, names, gate, next, file: None, full: Vec::new(), roll_lines, lines }
     }

@@ -241,7 +241,8 @@ impl Incarnation {
     /// The machine is off.
     pub fn wind_down(mut self, env: &mut Env) -> Result<(), Trouble> {
         self.lanes.clear();
-        while self.uploads.work(false).map_err(|error| blame(&env.places.disk, "uploads", error))? {}
+        while self.uploads.work(false).map_err(|error| blame(&env.places.disk, "uploads", error))? {
+        }
         self.make_merge(env)?;
         while self.keep(env)? {}
         Ok(())

@@ -16,6 +16,7 @@ use super::manifest::{
 use crate::connector::Position;
 use crate::describe::StateDescription;
 use crate::ids::{LaneId, NodeId};
+use crate::planted::{self, Bug};
 
 /// Deltas of a chain at most, before it is merged into a new base.
 pub const DELTAS_MAX: usize = 8;
@@ -136,6 +137,9 @@ impl Ledger {
         for partition in &mut partitions {
             if let Some(position) = positions.get(partition.partition.as_str()) {
                 partition.position = (*position).clone();
+                partition.position.offset += u64::from(planted::is(Bug::PositionLate));
+                let early = u64::from(planted::is(Bug::PositionEarly));
+                partition.position.offset = partition.position.offset.saturating_sub(early);
             }
         }
         SourceSnapshot { name: name.to_owned(), partitions }
@@ -151,7 +155,8 @@ impl Ledger {
         let AckContent::Operator(ack) = content else {
             return None;
         };
-        let mut files = if ack.is_base { Vec::new() } else { self.chain(node, lane, name) };
+        let is_new = ack.is_base && !planted::is(Bug::BaseAppendedToChain);
+        let mut files = if is_new { Vec::new() } else { self.chain(node, lane, name) };
         files.extend(ack.file.clone());
         Some(TaskSnapshot {
             lane: lane.0 as u32,
