@@ -61,8 +61,6 @@ pub enum Bug {
     CloseRunsTwice,
     /// Chains of another number of lanes are gone on with.
     ChainKeptAfterRescale,
-    /// A base is appended to the chain that it replaces.
-    BaseAppendedToChain,
     /// Files of older checkpoints that are kept are collected.
     RetainedFilesCollected,
     /// A file that was merged and that no manifest names yet is collected.
@@ -79,7 +77,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 33] = [
         Self::CommitBeforeManifest,
         Self::MarkBeforeCommit,
         Self::NoDirectorySyncOfManifest,
@@ -107,7 +105,6 @@ impl Bug {
         Self::LateAckCounted,
         Self::CloseRunsTwice,
         Self::ChainKeptAfterRescale,
-        Self::BaseAppendedToChain,
         Self::RetainedFilesCollected,
         Self::MergedFileCollected,
         Self::RecoverySkipsCommit,

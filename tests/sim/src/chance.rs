@@ -40,7 +40,7 @@ impl Chance {
         let mut chance = Self {
             is_kind,
             settings: CoordinatorSettings {
-                interval_ms: plan.interval_ms,
+                interval_ms: plan.turns_ms(plan.interval_turns),
                 min_pause_ms: 0,
                 timeout_ms: 1_000_000_000,
                 tolerable_failures: 3,
@@ -55,21 +55,25 @@ impl Chance {
         if is_kind {
             return chance;
         }
-        chance.settings.timeout_ms = [1, 3, 10, 1_000_000][rng.below(4)];
+        let timeout_turns = [30, 200, 1000, 1_000_000, 1_000_000, 1_000_000][rng.below(6)];
+        chance.settings.timeout_ms = plan.turns_ms(timeout_turns);
         chance.settings.min_pause_ms = [0, 0, 2][rng.below(3)];
-        chance.settings.tolerable_failures = [0, 3, 1000, 1000][rng.below(4)];
+        chance.settings.tolerable_failures = [0, 2, 10, 10][rng.below(4)];
         chance.declines_one_in = [None, None, Some(3), Some(20)][rng.below(4)];
-        let turns = [200, 1000, 4000][rng.below(3)];
+        let turns = [300, 2000, 5000][rng.below(3)];
         let last =
             [LastOperation::Nothing, LastOperation::Half, LastOperation::Whole][rng.below(3)];
         match rng.below(8) {
             0..=3 => {
-                let operations = [10, 60, 400, 1500][rng.below(4)];
+                let operations = [12, 100, 500, 1500][rng.below(4)];
                 chance.fuse = Some((1 + rng.below(operations) as u64, last));
             }
             4 | 5 => chance.killed_at = Some(1 + rng.below(turns) as u64),
             6 => chance.fails_at = Some(1 + rng.below(turns) as u64),
-            _ => chance.stopped_at = Some(1 + rng.below(turns) as u64),
+            _ => {}
+        }
+        if rng.one_in(4) {
+            chance.stopped_at = Some(1 + rng.below(turns) as u64);
         }
         // Whatever else was to happen to it, it does not go on for ever.
         chance.killed_at.get_or_insert(10_000);

@@ -16,6 +16,59 @@ use crate::trouble::Violation;
 /// Wall time at the beginning of every run, in milliseconds since the Unix epoch.
 const BEGAN_MS: i64 = 1_000_000;
 
+/// How often what has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Seeds.
+    pub runs: u64,
+    /// Turns of the world.
+    pub turns: u64,
+    /// Operations of the disk.
+    pub operations: u64,
+    /// Starts.
+    pub incarnations: u64,
+    /// Starts from a checkpoint with another number of lanes.
+    pub rescaled: u64,
+    /// Starts that had commits to finish.
+    pub recommitted: u64,
+    /// Starts from a checkpoint with at least one delta.
+    pub chained: u64,
+    /// Processes that were killed.
+    pub kills: u64,
+    /// Losses of power.
+    pub power_losses: u64,
+    /// Incarnations that failed in a process that went on.
+    pub failures: u64,
+    /// Stops with a last checkpoint.
+    pub stops: u64,
+    /// Checkpoints that completed.
+    pub completed: u64,
+    /// Checkpoints that were given up.
+    pub aborted: u64,
+    /// Chains that were merged.
+    pub merged: u64,
+}
+
+impl Events {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.turns += other.turns;
+        self.operations += other.operations;
+        self.incarnations += other.incarnations;
+        self.rescaled += other.rescaled;
+        self.recommitted += other.recommitted;
+        self.chained += other.chained;
+        self.kills += other.kills;
+        self.power_losses += other.power_losses;
+        self.failures += other.failures;
+        self.stops += other.stops;
+        self.completed += other.completed;
+        self.aborted += other.aborted;
+        self.merged += other.merged;
+    }
+}
+
 /// What all incarnations of a run share.
 pub struct Env {
     pub(crate) plan: Plan,
@@ -24,7 +77,7 @@ pub struct Env {
     pub(crate) rng: Rng,
     pub(crate) now_us: u64,
     pub(crate) history: History,
-    pub(crate) turns: u64,
+    pub(crate) events: Events,
     /// Every turn, in words; only when asked for, because it costs more than the turns.
     trace: Option<String>,
 }
@@ -41,7 +94,7 @@ impl Env {
             rng,
             now_us: 0,
             history: History::default(),
-            turns: 0,
+            events: Events::default(),
             trace: traced.then(String::new),
         }
     }

@@ -32,8 +32,6 @@ pub struct History {
     closes: BTreeMap<(CheckpointId, Incarnation), Vec<Closes>>,
     /// Of the incarnation at hand.
     now: Vec<Closes>,
-    /// Checkpoints that came to completion.
-    pub completed: u64,
 }
 
 impl History {
@@ -88,7 +86,6 @@ impl History {
     /// # Errors
     /// Its number is not above all that were complete before.
     pub fn completes(&mut self, manifest: &Manifest) -> Result<(), Violation> {
-        self.completed += 1;
         match self.newest.replace(manifest.checkpoint) {
             Some(before) if before >= manifest.checkpoint => {
                 let message = format!("{} was written after {before}", manifest.checkpoint);

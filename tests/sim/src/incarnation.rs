@@ -74,6 +74,8 @@ pub struct Incarnation {
     /// Records read when the coordinator was last told that there are new ones.
     pub(crate) read: u64,
     pub(crate) began_us: u64,
+    /// A checkpoint was triggered and is neither done nor given up.
+    pub(crate) in_flight: Option<CheckpointId>,
     /// Turns in which nothing could be done, since the last in which something was.
     pub(crate) idle: u32,
     /// Jumps of time since something was done.
@@ -181,6 +183,7 @@ impl Incarnation {
             sources,
             read: 0,
             began_us: now_us,
+            in_flight: None,
             idle: 0,
             jumps: 0,
         })

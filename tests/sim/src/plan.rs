@@ -16,7 +16,7 @@ use crate::model::Copies;
 use crate::rng::Rng;
 
 /// Records that all nodes of a job together may take in.
-const RECORDS_TAKEN_MAX: u64 = 700;
+const RECORDS_TAKEN_MAX: u64 = 1500;
 /// An item with this time to live outlives every run.
 const LONG_MS: u64 = 1_000_000_000;
 
@@ -68,14 +68,16 @@ pub struct Plan {
     pub mode: BarrierMode,
     /// Virtual time between two turns of the world at most, in microseconds.
     pub pace_us: usize,
-    /// From one checkpoint to the next, in milliseconds.
-    pub interval_ms: u64,
+    /// From one checkpoint to the next, in turns of the world on average.
+    pub interval_turns: u64,
     /// Checkpoints that are kept.
     pub retained: usize,
     /// Lines of a sink's file before the next is begun.
     pub roll_lines: usize,
     /// Entries that a slice of a snapshot encodes.
     pub slice_entries: usize,
+    /// Things that a thread of the host does in one turn, at most.
+    pub burst: usize,
     /// Bytes of segments that may wait to be written before lanes stop encoding.
     pub waiting_bytes_max: usize,
 }
@@ -103,16 +105,17 @@ impl Plan {
             lanes: 1 + rng.below(4),
             rescales,
             partitions: 1 + rng.below(5),
-            records: rng.below(100),
+            records: rng.below(200),
             keys: 1 + rng.below(20),
             queue_bytes: [1, 1, 200, 10_000][rng.below(4)],
             batch_records: [1, 3, 16][rng.below(3)],
             mode,
-            pace_us: [10, 50, 200][rng.below(3)],
-            interval_ms: [1, 2, 5, 20][rng.below(4)],
+            pace_us: [50, 200, 1000][rng.below(3)],
+            interval_turns: [1, 50, 200, 800][rng.below(4)],
             retained: 1 + rng.below(3),
             roll_lines: [2, 10, 1000][rng.below(3)],
             slice_entries: [1, 2, 5, 1000][rng.below(4)],
+            burst: [1, 5, 50, 50][rng.below(4)],
             waiting_bytes_max: [1, 100, 100_000][rng.below(3)],
             graph,
         };
@@ -124,6 +127,11 @@ impl Plan {
             .sum();
         plan.records = plan.records.min((RECORDS_TAKEN_MAX / taken.max(1)) as usize);
         plan
+    }
+
+    /// The milliseconds in which the world makes so many turns on average, at least 1.
+    pub fn turns_ms(&self, turns: u64) -> u64 {
+        (turns * self.pace_us as u64 / 2000).max(1)
     }
 
     /// Nodes of a kind.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::env::Events;
 use crate::trouble::{Violation, violation};
-use crate::world::{Summary, World};
+use crate::world::World;
 
 /// A seed that failed.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub struct Failed {
 ///
 /// # Errors
 /// What an oracle found.
-pub fn try_seed(seed: u64) -> Result<Summary, Violation> {
+pub fn try_seed(seed: u64) -> Result<Events, Violation> {
     let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -31,10 +32,10 @@ pub fn try_seed(seed: u64) -> Result<Summary, Violation> {
 }
 
 /// Tries seeds until one fails; answers the sums of all that did not, and the first that did.
-pub fn try_seeds(seeds: std::ops::Range<u64>) -> (Summary, Option<Failed>) {
+pub fn try_seeds(seeds: std::ops::Range<u64>) -> (Events, Option<Failed>) {
     let next = AtomicU64::new(seeds.start);
     let is_over = AtomicBool::new(false);
-    let found = Mutex::new((Summary::default(), None::<Failed>));
+    let found = Mutex::new((Events::default(), None::<Failed>));
     let work = || {
         while !is_over.load(SeqCst) {
             let seed = next.fetch_add(1, SeqCst);
@@ -44,7 +45,7 @@ pub fn try_seeds(seeds: std::ops::Range<u64>) -> (Summary, Option<Failed>) {
             let outcome = try_seed(seed);
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             match outcome {
-                Ok(summary) => found.0.add(summary),
+                Ok(events) => found.0.add(&events),
                 Err(violation) => {
                     is_over.store(true, SeqCst);
                     if found.1.as_ref().is_none_or(|failed| seed < failed.seed) {
@@ -57,13 +58,4 @@ pub fn try_seeds(seeds: std::ops::Range<u64>) -> (Summary, Option<Failed>) {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Summary {
-    fn add(&mut self, other: Self) {
-        self.incarnations += other.incarnations;
-        self.checkpoints += other.checkpoints;
-        self.turns += other.turns;
-        self.operations += other.operations;
-    }
 }

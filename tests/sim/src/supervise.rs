@@ -78,6 +78,7 @@ impl Incarnation {
         match event {
             Event::Fact(fact) => Ok(self.coordinator.learn(fact, now_ms)),
             Event::ManifestWritten(manifest) => {
+                env.events.completed += 1;
                 env.history.completes(&manifest)?;
                 // Reading everything back costs more than writing it.
                 if env.rng.one_in(4) {
@@ -110,10 +111,11 @@ impl Incarnation {
             if ended.is_some() {
                 return Ok(());
             }
-            env.note(format_args!("{action:?}"));
             match action {
                 Action::StopSources => self.tell_all(Command::StopSources),
                 Action::Trigger(barrier) => {
+                    env.note(format_args!("trigger {barrier:?}"));
+                    self.in_flight = Some(barrier.checkpoint);
                     for at in 0..self.lanes.len() {
                         // A lane takes a barrier once, however often it is told.
                         for _ in 0..1 + usize::from(!chance.is_kind && env.rng.one_in(4)) {
@@ -124,6 +126,7 @@ impl Incarnation {
                 }
                 Action::WriteManifest(gathered) => {
                     let manifest = self.ledger.compose(&gathered, env.now().wall_ms, None);
+                    env.note(format_args!("compose {manifest:?}"));
                     env.history.composed(&manifest);
                     let manifest = Arc::new(manifest);
                     if planted::is(Bug::CommitBeforeManifest) {
@@ -139,7 +142,12 @@ impl Incarnation {
                     self.keeper.ask(Task::Commit(manifest));
                 }
                 Action::Finished(completion) => self.finished(&completion, env, ended),
-                Action::Abort { checkpoint, .. } => self.tell_all(Command::Aborted(checkpoint)),
+                Action::Abort { checkpoint, reason, .. } => {
+                    env.note(format_args!("abort {checkpoint}: {reason}"));
+                    env.events.aborted += 1;
+                    self.in_flight = None;
+                    self.tell_all(Command::Aborted(checkpoint));
+                }
                 Action::Fail { reason } => *ended = Some(Ended::Failed(reason)),
             }
         }
@@ -154,6 +162,8 @@ impl Incarnation {
     }
 
     fn finished(&mut self, completion: &Completion, env: &mut Env, ended: &mut Option<Ended>) {
+        env.note(format_args!("finished {}", completion.checkpoint));
+        self.in_flight = None;
         match completion.purpose {
             Purpose::End => *ended = Some(Ended::Finished),
             Purpose::Stop => *ended = Some(Ended::Stopped),

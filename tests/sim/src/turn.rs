@@ -41,18 +41,28 @@ impl Incarnation {
     pub fn turn(&mut self, env: &mut Env, chance: &Chance) -> Result<Option<Ended>, Trouble> {
         env.now_us += env.rng.below(env.plan.pace_us) as u64;
         let mut ended = None;
-        let is_done = match env.rng.below(16) {
-            0..=7 => {
-                let lane = env.rng.below(self.lanes.len());
-                self.step_lane(lane, env, &mut ended)?
+        let mut is_done = false;
+        let actor = env.rng.below(16);
+        // A thread goes on for a while once it has its turn.
+        let burst = if matches!(actor, 8..=12) { 1 + env.rng.below(env.plan.burst) } else { 1 };
+        for _ in 0..burst {
+            let did = match actor {
+                0..=7 => {
+                    let lane = env.rng.below(self.lanes.len());
+                    self.step_lane(lane, env, &mut ended)?
+                }
+                8 | 9 => self.supervise(env, chance, &mut ended)?,
+                10 => self.keep(env)?,
+                11 => self.upload(env, chance)?,
+                12 => self.write_sinks(env)?,
+                13 | 14 => self.open_gate(env),
+                _ => self.make_merge(env)?,
+            };
+            is_done |= did;
+            if !did || ended.is_some() {
+                break;
             }
-            8 | 9 => self.supervise(env, chance, &mut ended)?,
-            10 => self.keep(env)?,
-            11 => self.upload(env, chance)?,
-            12 => self.write_sinks(env)?,
-            13 | 14 => self.open_gate(env),
-            _ => self.make_merge(env)?,
-        };
+        }
         if is_done {
             (self.idle, self.jumps) = (0, 0);
         } else {
@@ -203,6 +213,7 @@ impl Incarnation {
         let Some((task, newest)) = self.merge.take() else { return Ok(false) };
         let merged = self.uploads.merge(&task, newest, env.now().wall_ms);
         let merged = merged.map_err(|error| blame(&env.places.disk, "merges", error))?;
+        env.events.merged += 1;
         env.note(format_args!("merged {}", merged.name));
         self.mailbox.send(Sender::Merger, Event::Merged(task, merged));
         Ok(true)
@@ -223,6 +234,10 @@ impl Incarnation {
             return Ok(());
         }
         self.jumps += 1;
+        // A checkpoint that only its timeout can end is stuck, too.
+        if self.in_flight.is_some() {
+            self.jumps = JUMPS_MAX + 1;
+        }
         let deadline_ms = self.coordinator.deadline_ms();
         let Some(deadline_ms) = deadline_ms.filter(|_| self.jumps <= JUMPS_MAX) else {
             let newest = self.coordinator.completed();

@@ -8,7 +8,7 @@ use tidemill_core::checkpoint::recovery::{self, Restored, Start};
 
 use crate::basis;
 use crate::chance::Chance;
-use crate::env::Env;
+use crate::env::{Env, Events};
 use crate::incarnation::{Incarnation, clean_up_sinks};
 use crate::keeper::commit_all;
 use crate::trouble::{Trouble, Violation, blame, violation};
@@ -18,19 +18,6 @@ use crate::turn::Ended;
 const HOSTILE_MAX: usize = 6;
 /// Incarnations in a kind world after which a run counts as one that never ends.
 const KIND_MAX: usize = 3;
-
-/// What became of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Incarnations.
-    pub incarnations: usize,
-    /// Checkpoints that completed.
-    pub checkpoints: u64,
-    /// Turns of the world.
-    pub turns: u64,
-    /// Disk operations.
-    pub operations: u64,
-}
 
 /// A job in a world.
 pub struct World {
@@ -70,8 +57,9 @@ impl World {
     ///
     /// # Errors
     /// What an oracle found.
-    pub fn run(&mut self) -> Result<Summary, Violation> {
+    pub fn run(&mut self) -> Result<Events, Violation> {
         let mut incarnations = 0;
+        self.env.events.runs = 1;
         loop {
             let is_kind = incarnations >= self.hostile;
             if incarnations >= self.hostile + KIND_MAX {
@@ -89,23 +77,26 @@ impl World {
             self.env.note(format_args!("ended {ended:?}"));
             match ended {
                 Ok(Ended::Finished) => break,
-                Ok(Ended::Stopped | Ended::Failed(_)) => {}
+                Ok(Ended::Stopped) => self.env.events.stops += 1,
+                Ok(Ended::Failed(_)) => self.env.events.failures += 1,
                 Err(Trouble::Down) => self.crash(),
                 Err(Trouble::Violation(violation)) => return Err(violation),
             }
         }
         self.check_end()?;
-        let (checkpoints, turns) = (self.env.history.completed, self.env.turns);
-        let operations = self.env.places.disk.operations();
-        Ok(Summary { incarnations, checkpoints, turns, operations })
+        self.env.events.operations = self.env.places.disk.operations();
+        Ok(self.env.events)
     }
 
     /// The process is gone, and sometimes the power was.
     fn crash(&mut self) {
-        let Env { places, rng, .. } = &mut self.env;
-        match rng.one_in(2) {
-            true => places.disk.kill(),
-            false => places.disk.lose_power(rng),
+        let Env { places, rng, events, .. } = &mut self.env;
+        if rng.one_in(2) {
+            events.kills += 1;
+            places.disk.kill();
+        } else {
+            events.power_losses += 1;
+            places.disk.lose_power(rng);
         }
     }
 
@@ -127,6 +118,7 @@ impl World {
         }
         let lanes = self.lanes;
         let manifest = from.as_ref().map(|from| &from.manifest);
+        self.count(manifest, lanes);
         self.env.history.begins(&self.env.plan, manifest, lanes);
         let basis = match from {
             None => {
@@ -142,10 +134,19 @@ impl World {
         self.live(begun, chance)
     }
 
+    fn count(&mut self, from: Option<&Manifest>, lanes: usize) {
+        let events = &mut self.env.events;
+        events.incarnations += 1;
+        let Some(manifest) = from else { return };
+        events.rescaled += u64::from(manifest.parallelism as usize != lanes);
+        events.chained += u64::from(manifest.files().any(|file| !file.is_base));
+    }
+
     /// Publishes what the newest manifest holds, if that is not known to be done, and compares.
     fn finish_commits(&mut self, manifest: &Manifest, is_committed: bool) -> Result<(), Trouble> {
-        let Env { places, .. } = &self.env;
+        let Env { places, events, .. } = &mut self.env;
         if !is_committed {
+            events.recommitted += 1;
             commit_all(places, manifest)
                 .map_err(|error| blame(&places.disk, "commits are finished", error))?;
         }
@@ -164,7 +165,7 @@ impl World {
 
     fn live(&mut self, mut live: Incarnation, chance: &Chance) -> Result<Ended, Trouble> {
         for turn in 0..chance.turns_max {
-            self.env.turns += 1;
+            self.env.events.turns += 1;
             if chance.killed_at == Some(turn) {
                 return Err(Trouble::Down);
             }

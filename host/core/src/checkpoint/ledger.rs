@@ -155,8 +155,7 @@ impl Ledger {
         let AckContent::Operator(ack) = content else {
             return None;
         };
-        let is_new = ack.is_base && !planted::is(Bug::BaseAppendedToChain);
-        let mut files = if is_new { Vec::new() } else { self.chain(node, lane, name) };
+        let mut files = if ack.is_base { Vec::new() } else { self.chain(node, lane, name) };
         files.extend(ack.file.clone());
         Some(TaskSnapshot {
             lane: lane.0 as u32,
