@@ -179,7 +179,8 @@ impl Incarnation {
                 self.is_merging = true;
                 self.merge = Some((task, completion.checkpoint));
             }
-            None => self.keeper.ask(Task::DropOld),
+            None if self.ledger.may_collect() => self.keeper.ask(Task::DropOld),
+            None => {}
         }
     }
 

@@ -158,7 +158,8 @@ impl CheckpointStore {
     }
 
     /// Drops all but the newest `retained` checkpoints, and files that none of those names and that are not of
-    /// a checkpoint after the newest. Not while a merge is in flight: its file has no manifest yet.
+    /// a checkpoint after the newest. Not while a merge is in flight, nor before
+    /// [`Ledger::may_collect`](super::ledger::Ledger::may_collect): a merged file has no manifest at first.
     ///
     /// # Errors
     /// The disk fails, or a manifest that is kept cannot be read; nothing that it might name is removed.
@@ -166,7 +167,8 @@ impl CheckpointStore {
         let manifests = self.manifests()?;
         let (old, kept) = manifests.split_at(manifests.len().saturating_sub(retained.max(1)));
         let mut named = BTreeSet::new();
-        let ours = if planted::is(Bug::RetainedFilesCollected) { kept.len().saturating_sub(1) } else { 0 };
+        let ours =
+            if planted::is(Bug::RetainedFilesCollected) { kept.len().saturating_sub(1) } else { 0 };
         for stored in &kept[ours..] {
             named.extend(self.load(stored)?.files().map(|file| file.name.clone()));
         }
