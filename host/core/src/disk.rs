@@ -9,6 +9,8 @@
 //!
 //! Names are relative paths with `/` between their parts; `""` is the root.
 
+use crate::planted::{self, Bug};
+
 /// What a disk could not do. Never retried by the protocols: after a failed sync nobody knows what is
 /// durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,9 +156,14 @@ pub fn create_whole(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), Dis
     disk.remove(&temporary)?;
     let mut file = disk.create(&temporary)?;
     file.write_at(0, bytes)?;
-    file.sync()?;
+    if !planted::is(Bug::NoSyncOfManifest) {
+        file.sync()?;
+    }
     disk.link(&temporary, name)?;
     disk.remove(&temporary)?;
+    if planted::is(Bug::NoDirectorySyncOfManifest) {
+        return Ok(());
+    }
     disk.sync_dir(parent(name))
 }
 

@@ -21,6 +21,7 @@ pub mod key_group;
 pub mod lane;
 pub mod limits;
 pub mod operator;
+pub mod planted;
 pub mod poison;
 pub mod restart;
 pub mod snapshot;

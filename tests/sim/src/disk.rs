@@ -1,12 +1,15 @@
-//! A disk that forgets: what was not synced may be lost, torn or reordered by a crash.
+//! A disk that forgets: what was not synced may be lost, torn or reordered by a loss of power.
 //!
-//! Owns the difference between what programs see and what is durable. A crash keeps any subset of the
-//! 512-byte sectors that were written and not synced, and any subset of the changes to a directory that was
-//! not synced, as the world's generator chooses. A fuse makes the disk fail for good after so many
-//! operations, in the middle of one if need be, so that a crash can come at any step of any protocol.
+//! Owns the difference between what programs see and what is durable. A loss of power keeps any subset of
+//! the 512-byte sectors that were written and not synced, and any subset of the changes to a directory
+//! that was not synced, as the world's generator chooses; a kill keeps all that programs see. A fuse turns
+//! the machine off after so many operations: before the last of them, in its middle, or behind it without
+//! an answer. Handles that were open then are dead for good. Oracles look through an observer, which
+//! neither counts as an operation nor ever fails.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemill_core::disk::{Disk, DiskError, DiskFile, parent};
 
@@ -14,13 +17,24 @@ use crate::rng::Rng;
 
 const SECTOR: usize = 512;
 
-#[derive(Clone, Debug, Default)]
+/// What the operation at which the machine goes off still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastOperation {
+    /// Nothing.
+    Nothing,
+    /// Half of a write; any other as a whole.
+    Half,
+    /// All; only the answer is missing.
+    Whole,
+}
+
+#[derive(Debug, Default)]
 struct Inode {
     /// What programs see.
     content: Vec<u8>,
-    /// What a crash leaves at least.
+    /// What a loss of power leaves at least.
     durable: Vec<u8>,
-    /// Writes since the last sync, in order.
+    /// Writes since the last sync, in order: offset and length, the bytes as of then.
     writes: Vec<(usize, Vec<u8>)>,
 }
 
@@ -32,16 +46,19 @@ enum Change {
     Rename(String, String, usize),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Tree {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     /// Changes since the last sync of their directory, in order.
     changes: Vec<(String, Change)>,
-    /// Operations that are left before the disk fails.
-    fuse: Option<u64>,
+    /// Operations that are left before the machine goes off, and what the last one does.
+    fuse: Option<(u64, LastOperation)>,
+    is_off: bool,
     operations: u64,
+    /// Counts the times that the machine went off.
+    life: u64,
 }
 
 /// The disk of one machine; clones are the same disk.
@@ -50,26 +67,35 @@ pub struct SimDisk {
     tree: Arc<Mutex<Tree>>,
     /// What is put before every name: the directory that this handle is rooted at.
     root: String,
+    observes: bool,
 }
 
 impl SimDisk {
     fn lock(&self) -> MutexGuard<'_, Tree> {
-        self.tree.lock().expect("no disk operation panics")
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A handle rooted at a directory.
+    #[must_use]
     pub fn rooted(&self, directory: &str) -> Self {
-        Self { tree: self.tree.clone(), root: format!("{}{directory}/", self.root) }
+        let root = format!("{}{directory}/", self.root);
+        Self { tree: self.tree.clone(), root, observes: self.observes }
     }
 
-    /// Lets the disk fail after `operations` more.
-    pub fn set_fuse(&self, operations: Option<u64>) {
-        self.lock().fuse = operations;
+    /// A handle that sees everything and is no part of the run.
+    #[must_use]
+    pub fn observer(&self) -> Self {
+        Self { tree: self.tree.clone(), root: self.root.clone(), observes: true }
     }
 
-    /// Whether the fuse has blown.
-    pub fn has_failed(&self) -> bool {
-        self.lock().fuse == Some(0)
+    /// Lets the machine go off at operation number `operations` from now.
+    pub fn set_fuse(&self, operations: u64, last: LastOperation) {
+        self.lock().fuse = Some((operations.max(1), last));
+    }
+
+    /// Whether the machine is off.
+    pub fn is_off(&self) -> bool {
+        self.lock().is_off
     }
 
     /// Operations so far.
@@ -77,8 +103,17 @@ impl SimDisk {
         self.lock().operations
     }
 
-    /// Loses the power: what was not durable survives as chance has it.
-    pub fn crash(&self, rng: &mut Rng) {
+    /// Ends all programs; the machine goes on, and what they wrote is there.
+    pub fn kill(&self) {
+        let mut tree = self.lock();
+        tree.is_off = false;
+        tree.fuse = None;
+        tree.life += 1;
+    }
+
+    /// Loses the power and comes back: what was not durable survives as chance has it.
+    pub fn lose_power(&self, rng: &mut Rng) {
+        self.kill();
         let mut tree = self.lock();
         for inode in &mut tree.inodes {
             for (offset, bytes) in std::mem::take(&mut inode.writes) {
@@ -92,38 +127,55 @@ impl SimDisk {
                     at = end;
                 }
             }
-            inode.content = inode.durable.clone();
+            inode.content.clone_from(&inode.durable);
         }
         for (_, change) in std::mem::take(&mut tree.changes) {
-            if rng.one_in(3) {
-                continue;
+            if !rng.one_in(3) {
+                apply(&mut tree.durable_names, change);
             }
-            apply(&mut tree.durable_names, change);
         }
         tree.names = tree.durable_names.clone();
-        tree.fuse = None;
     }
 
-    /// Files below a directory with their content, for oracles.
-    pub fn files(&self, directory: &str) -> BTreeMap<String, Vec<u8>> {
+    /// Files in the directory that the handle is rooted at, with their content.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let tree = self.lock();
-        let prefix = format!("{}{directory}/", self.root);
-        let files = tree.names.iter().filter_map(|(name, inode)| {
-            Some((name.strip_prefix(&prefix)?.to_owned(), tree.inodes[*inode].content.clone()))
+        let files = below(&tree.names, &self.root).map(|(name, inode)| {
+            (name[self.root.len()..].to_owned(), tree.inodes[*inode].content.clone())
         });
         files.collect()
     }
 
-    fn begin(&self, name: &str, operation: &'static str) -> Result<MutexGuard<'_, Tree>, DiskError> {
+    /// Makes an operation, or turns the machine off. `act` is told whether to do only half.
+    fn operate<T>(
+        &self,
+        name: &str,
+        operation: &'static str,
+        act: impl FnOnce(&mut Tree, bool) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
         let mut tree = self.lock();
+        if self.observes {
+            return act(&mut tree, false);
+        }
+        if tree.is_off {
+            return Err(off(name, operation));
+        }
         tree.operations += 1;
         match &mut tree.fuse {
-            Some(0) => Err(failed(name, operation)),
-            Some(left) => {
-                *left -= 1;
-                if *left == 0 { Err(failed(name, operation)) } else { Ok(tree) }
+            Some((1, last)) => {
+                let last = *last;
+                tree.is_off = true;
+                if last != LastOperation::Nothing {
+                    // Nobody is there to hear the answer.
+                    act(&mut tree, last == LastOperation::Half).ok();
+                }
+                Err(off(name, operation))
             }
-            None => Ok(tree),
+            Some((left, _)) => {
+                *left -= 1;
+                act(&mut tree, false)
+            }
+            None => act(&mut tree, false),
         }
     }
 
@@ -131,22 +183,47 @@ impl SimDisk {
         format!("{}{name}", self.root)
     }
 
-    fn change(tree: &mut Tree, change: Change) {
-        let directory = match &change {
-            Change::Set(name, _) | Change::Remove(name) | Change::Rename(_, name, _) => parent(name),
-        };
-        let directory = directory.to_owned();
-        apply(&mut tree.names, change.clone());
-        tree.changes.push((directory, change));
+    fn file(&self, name: &str, inode: usize, life: u64) -> Box<dyn DiskFile> {
+        Box::new(SimFile { disk: self.clone(), name: name.to_owned(), inode, life })
     }
 }
 
-fn failed(name: &str, operation: &'static str) -> DiskError {
+impl Tree {
+    fn change(&mut self, change: Change) {
+        let directory = match &change {
+            Change::Set(name, _) | Change::Remove(name) | Change::Rename(_, name, _) => {
+                parent(name)
+            }
+        };
+        let directory = directory.to_owned();
+        apply(&mut self.names, change.clone());
+        self.changes.push((directory, change));
+    }
+
+    fn inode(&self, full: &str, name: &str) -> Result<usize, DiskError> {
+        let found = self.names.get(full).copied();
+        found.ok_or_else(|| DiskError::NotFound { name: name.to_owned() })
+    }
+
+    fn check_free(&self, full: &str, name: &str) -> Result<(), DiskError> {
+        match self.names.contains_key(full) {
+            true => Err(DiskError::Exists { name: name.to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
+fn off(name: &str, operation: &'static str) -> DiskError {
     DiskError::Failed { name: name.to_owned(), operation, reason: "the machine is off".to_owned() }
 }
 
-fn not_found(name: &str) -> DiskError {
-    DiskError::NotFound { name: name.to_owned() }
+/// The names that begin with `prefix`.
+fn below<'a>(
+    names: &'a BTreeMap<String, usize>,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a String, &'a usize)> {
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    names.range::<str, _>(from).take_while(move |(name, _)| name.starts_with(prefix))
 }
 
 fn write(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
@@ -169,86 +246,91 @@ fn apply(names: &mut BTreeMap<String, usize>, change: Change) {
 
 impl Disk for SimDisk {
     fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, DiskError> {
-        let mut tree = self.begin(name, "create")?;
         let full = self.full(name);
-        if tree.names.contains_key(&full) {
-            return Err(DiskError::Exists { name: name.to_owned() });
-        }
-        tree.inodes.push(Inode::default());
-        let inode = tree.inodes.len() - 1;
-        Self::change(&mut tree, Change::Set(full, inode));
-        drop(tree);
-        Ok(Box::new(SimFile { disk: self.clone(), name: name.to_owned(), inode }))
+        let (inode, life) = self.operate(name, "create", |tree, _| {
+            tree.check_free(&full, name)?;
+            tree.inodes.push(Inode::default());
+            let inode = tree.inodes.len() - 1;
+            tree.change(Change::Set(full, inode));
+            Ok((inode, tree.life))
+        })?;
+        Ok(self.file(name, inode, life))
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn DiskFile>, DiskError> {
-        let tree = self.begin(name, "open")?;
-        let inode = *tree.names.get(&self.full(name)).ok_or_else(|| not_found(name))?;
-        drop(tree);
-        Ok(Box::new(SimFile { disk: self.clone(), name: name.to_owned(), inode }))
+        let full = self.full(name);
+        let (inode, life) =
+            self.operate(name, "open", |tree, _| Ok((tree.inode(&full, name)?, tree.life)))?;
+        Ok(self.file(name, inode, life))
     }
 
     fn length(&self, name: &str) -> Result<Option<u64>, DiskError> {
-        let tree = self.begin(name, "look at")?;
-        let inode = tree.names.get(&self.full(name));
-        Ok(inode.map(|inode| tree.inodes[*inode].content.len() as u64))
+        let full = self.full(name);
+        self.operate(name, "look at", |tree, _| {
+            let inode = tree.names.get(&full);
+            Ok(inode.map(|inode| tree.inodes[*inode].content.len() as u64))
+        })
     }
 
     fn list(&self, directory: &str) -> Result<Vec<String>, DiskError> {
-        let tree = self.begin(directory, "list")?;
         let prefix = match directory {
             "" => self.root.clone(),
             directory => format!("{}{directory}/", self.root),
         };
-        let names = tree.names.keys().filter_map(|name| name.strip_prefix(&prefix));
-        let mut entries: Vec<String> =
-            names.map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect();
-        entries.dedup();
-        Ok(entries)
+        self.operate(directory, "list", |tree, _| {
+            let names = below(&tree.names, &prefix).map(|(name, _)| &name[prefix.len()..]);
+            // What lies deeper stands for the directory that it lies in.
+            let entries = names.map(|name| name.split('/').next().unwrap_or(name).to_owned());
+            let mut entries: Vec<String> = entries.collect();
+            entries.dedup();
+            Ok(entries)
+        })
     }
 
     fn make_directory(&self, directory: &str) -> Result<(), DiskError> {
         // A directory is there as soon as a file is in it.
-        self.begin(directory, "make").map(drop)
+        self.operate(directory, "make", |_, _| Ok(()))
     }
 
     fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        let mut tree = self.begin(to, "link")?;
-        let inode = *tree.names.get(&self.full(from)).ok_or_else(|| not_found(from))?;
-        let to_full = self.full(to);
-        if tree.names.contains_key(&to_full) {
-            return Err(DiskError::Exists { name: to.to_owned() });
-        }
-        Self::change(&mut tree, Change::Set(to_full, inode));
-        Ok(())
+        let (from_full, to_full) = (self.full(from), self.full(to));
+        self.operate(to, "link", |tree, _| {
+            let inode = tree.inode(&from_full, from)?;
+            tree.check_free(&to_full, to)?;
+            tree.change(Change::Set(to_full, inode));
+            Ok(())
+        })
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        let mut tree = self.begin(from, "rename")?;
-        let inode = *tree.names.get(&self.full(from)).ok_or_else(|| not_found(from))?;
-        let change = Change::Rename(self.full(from), self.full(to), inode);
-        Self::change(&mut tree, change);
-        Ok(())
+        let (from_full, to_full) = (self.full(from), self.full(to));
+        self.operate(from, "rename", |tree, _| {
+            let inode = tree.inode(&from_full, from)?;
+            tree.change(Change::Rename(from_full, to_full, inode));
+            Ok(())
+        })
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        let mut tree = self.begin(name, "remove")?;
         let full = self.full(name);
-        if tree.names.contains_key(&full) {
-            Self::change(&mut tree, Change::Remove(full));
-        }
-        Ok(())
+        self.operate(name, "remove", |tree, _| {
+            if tree.names.contains_key(&full) {
+                tree.change(Change::Remove(full));
+            }
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, directory: &str) -> Result<(), DiskError> {
-        let mut tree = self.begin(directory, "sync")?;
         let full = self.full(directory);
         let full = full.trim_end_matches('/');
-        let (synced, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut tree.changes).into_iter().partition(|(at, _)| at == full);
-        tree.changes = rest;
-        synced.into_iter().for_each(|(_, change)| apply(&mut tree.durable_names, change));
-        Ok(())
+        self.operate(directory, "sync", |tree, _| {
+            let (synced, rest): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut tree.changes).into_iter().partition(|(at, _)| at == full);
+            tree.changes = rest;
+            synced.into_iter().for_each(|(_, change)| apply(&mut tree.durable_names, change));
+            Ok(())
+        })
     }
 }
 
@@ -256,36 +338,49 @@ struct SimFile {
     disk: SimDisk,
     name: String,
     inode: usize,
+    life: u64,
+}
+
+impl SimFile {
+    fn operate<T>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&mut Inode, bool) -> T,
+    ) -> Result<T, DiskError> {
+        let (inode, life) = (self.inode, self.life);
+        self.disk.operate(&self.name, operation, |tree, half| match tree.life == life {
+            true => Ok(act(&mut tree.inodes[inode], half)),
+            false => Err(off(&self.name, operation)),
+        })
+    }
 }
 
 impl DiskFile for SimFile {
     fn length(&self) -> Result<u64, DiskError> {
-        let tree = self.disk.begin(&self.name, "look at")?;
-        Ok(tree.inodes[self.inode].content.len() as u64)
+        self.operate("look at", |inode, _| inode.content.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let tree = self.disk.begin(&self.name, "read")?;
-        let content = &tree.inodes[self.inode].content;
-        let from = content.len().min(offset as usize);
-        let count = buffer.len().min(content.len() - from);
-        buffer[..count].copy_from_slice(&content[from..from + count]);
-        Ok(count)
+        self.operate("read", |inode, _| {
+            let from = inode.content.len().min(offset as usize);
+            let count = buffer.len().min(inode.content.len() - from);
+            buffer[..count].copy_from_slice(&inode.content[from..from + count]);
+            count
+        })
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let mut tree = self.disk.begin(&self.name, "write")?;
-        let inode = &mut tree.inodes[self.inode];
-        write(&mut inode.content, offset as usize, bytes);
-        inode.writes.push((offset as usize, bytes.to_vec()));
-        Ok(())
+        self.operate("write", |inode, half| {
+            let bytes = if half { &bytes[..bytes.len() / 2] } else { bytes };
+            write(&mut inode.content, offset as usize, bytes);
+            inode.writes.push((offset as usize, bytes.to_vec()));
+        })
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {
-        let mut tree = self.disk.begin(&self.name, "sync")?;
-        let inode = &mut tree.inodes[self.inode];
-        inode.writes.clear();
-        inode.durable = inode.content.clone();
-        Ok(())
+        self.operate("sync", |inode, _| {
+            inode.writes.clear();
+            inode.durable.clone_from(&inode.content);
+        })
     }
 }

@@ -1,10 +1,34 @@
-//! A seeded simulator of the pure core.
+//! A seeded simulator of the pure core: a job with checkpoints, crashes and recovery, in virtual time on one thread.
 //!
-//! The lanes are the product's own; sources, sinks and operators are scripted; time is virtual and one
-//! seeded generator decides everything that the world could decide: which lane runs, when a source has
-//! records, when a sink has room. A seed reproduces a run step by step.
+//! Lanes, state, coordinator, ledger, manifests, snapshot files, transactions and recovery are the product's own. Around
+//! them everything is scripted: sources that can be read again, operators whose results do not depend on order,
+//! a disk that forgets. One seeded generator decides everything that the world could: which actor goes next, how
+//! late a message is, when the machine goes off and what survives. A seed reproduces a run byte by byte.
+//!
+//! Where the product's driver (which thread does what in which order) is outside of the core, it is followed here
+//! in the same order: [`world`] starts, [`supervise`] performs actions, [`keeper`] and [`uploads`] write.
 
+pub mod backend;
+pub mod basis;
+pub mod chance;
+pub mod disk;
+pub mod dump;
+pub mod env;
+pub mod gate;
+pub mod history;
+pub mod incarnation;
+pub mod keeper;
+pub mod mail;
+pub mod model;
+pub mod operator;
+pub mod oracle;
 pub mod plan;
 pub mod rng;
-pub mod script;
+pub mod seeds;
+pub mod sink;
+pub mod source;
+pub mod supervise;
+pub mod trouble;
+pub mod turn;
+pub mod uploads;
 pub mod world;

@@ -1,37 +1,85 @@
-//! Random jobs: graphs with diamonds, self-joins and every kind of edge, and what must come out.
+//! Random jobs: graphs with diamonds, self-joins and every kind of edge, and what each node does.
+//!
+//! Owns what a seed says of the job itself; what happens to it is the world's. Sources and operators emit
+//! records on one output; an operator that counts has a second one for its running counts, which all go to
+//! one sink.
 
 use tidemill_core::describe::{
-    Description, InputDescription, OutputDescription, StateDescription, StateKind,
+    Description, InputDescription, OutputDescription, StateDescription, StateKind, Ttl, TtlUpdate,
 };
 use tidemill_core::graph::{
     EdgeKind, EdgeSpec, Graph, GraphSpec, NodeKind, NodeSpec, NodeSpecKind,
 };
-use tidemill_core::ids::NodeId;
+use tidemill_core::lane::BarrierMode;
 
+use crate::model::Copies;
 use crate::rng::Rng;
 
 /// Records that all nodes of a job together may take in.
-const RECORDS_TAKEN_MAX: u64 = 3000;
+const RECORDS_TAKEN_MAX: u64 = 1500;
+/// An item with this time to live outlives every run.
+const LONG_MS: u64 = 1_000_000_000;
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Reads partitions that can be read again.
+    Source,
+    /// Sends on what it gets.
+    Pass,
+    /// Counts each key in a value, keeps all records of a key in a list and their numbers in maps.
+    Count,
+    /// Holds every other record of a key in a value, a list and a map: often nothing at all.
+    Toggle,
+    /// Counts in its own memory.
+    Memory,
+    /// Writes records to files.
+    Sink,
+    /// Writes the running counts of all that count.
+    CountsSink,
+}
 
 /// A job to simulate.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The validated graph.
     pub graph: Graph,
-    /// Lanes.
+    /// What each node does.
+    pub kinds: Vec<Kind>,
+    /// For each node how many records it emits for each that it takes.
+    pub fan_out: Vec<usize>,
+    /// For each node whether its tasks emit a record when they close.
+    pub emits_at_close: Vec<bool>,
+    /// Lanes that the job begins with.
     pub lanes: usize,
+    /// The number of lanes may change at a restart.
+    pub rescales: bool,
     /// Partitions of each source; fewer than lanes leaves lanes without.
     pub partitions: usize,
     /// Records of each source.
     pub records: usize,
     /// Keys that the records have.
     pub keys: usize,
-    /// For each node how many records it emits for each that it takes.
-    pub fan_out: Vec<usize>,
     /// Bound of each queue in bytes; 1 means one batch.
     pub queue_bytes: usize,
     /// Records of a batch.
     pub batch_records: usize,
+    /// How barriers hold back input.
+    pub mode: BarrierMode,
+    /// Virtual time between two turns of the world at most, in microseconds.
+    pub pace_us: usize,
+    /// From one checkpoint to the next, in turns of the world on average.
+    pub interval_turns: u64,
+    /// Checkpoints that are kept.
+    pub retained: usize,
+    /// Lines of a sink's file before the next is begun.
+    pub roll_lines: usize,
+    /// Entries that a slice of a snapshot encodes.
+    pub slice_entries: usize,
+    /// Things that a thread of the host does in one turn, at most.
+    pub burst: usize,
+    /// Bytes of segments that may wait to be written before lanes stop encoding.
+    pub waiting_bytes_max: usize,
 }
 
 impl Plan {
@@ -40,75 +88,102 @@ impl Plan {
     /// # Panics
     /// When the generator makes a graph that validation refuses: a bug here or there.
     pub fn random(rng: &mut Rng) -> Self {
-        let sources = 1 + rng.below(2);
-        let operators = 1 + rng.below(6);
-        let mut nodes: Vec<NodeSpec> = (0..sources).map(source).collect();
-        for index in 0..operators {
-            let upstream: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
-            nodes.push(operator(index, &upstream, rng));
-        }
-        let fed: Vec<String> = nodes
-            .iter()
-            .flat_map(|node| node.inputs.iter().map(|edge| edge.from.clone()))
-            .collect();
-        let loose = nodes.iter().filter(|node| !fed.contains(&node.name) || rng.one_in(4));
-        let inputs: Vec<EdgeSpec> = loose.map(|node| edge(&node.name, None, None)).collect();
-        let sinks = inputs.into_iter().enumerate().map(|(index, edge)| NodeSpec {
-            name: format!("sink{index}"),
-            kind: NodeSpecKind::Sink,
-            inputs: vec![edge],
-        });
-        let sinks: Vec<NodeSpec> = sinks.collect();
-        nodes.extend(sinks);
-        let graph = GraphSpec { nodes }.validate().expect("the generator makes valid graphs");
-        let heavy = rng.below(graph.nodes.len());
-        let fan_out = (0..graph.nodes.len()).map(|node| if node == heavy { 7 } else { 1 });
+        let rescales = rng.one_in(3);
+        let (specs, kinds) = nodes(rng, rescales);
+        let graph =
+            GraphSpec { nodes: specs }.validate().expect("the generator makes valid graphs");
+        let count = graph.nodes.len();
+        let (heavy, times) = (rng.below(count), [1, 2, 7][rng.below(3)]);
+        let fan_out = (0..count).map(|node| if node == heavy { times } else { 1 });
+        let is_operator = |node: usize| matches!(graph.nodes[node].kind, NodeKind::Operator(_));
+        let emits_at_close = (0..count).map(|node| is_operator(node) && rng.one_in(2)).collect();
+        let mode = if rng.one_in(6) { BarrierMode::Unaligned } else { BarrierMode::Aligned };
         let mut plan = Self {
             fan_out: fan_out.collect(),
+            emits_at_close,
+            kinds,
             lanes: 1 + rng.below(4),
-            partitions: 1 + rng.below(4),
-            records: rng.below(120),
+            rescales,
+            partitions: 1 + rng.below(5),
+            records: rng.below(200),
             keys: 1 + rng.below(20),
             queue_bytes: [1, 1, 200, 10_000][rng.below(4)],
             batch_records: [1, 3, 16][rng.below(3)],
+            mode,
+            pace_us: [50, 200, 1000][rng.below(3)],
+            interval_turns: [1, 50, 200, 800][rng.below(4)],
+            retained: 1 + rng.below(3),
+            roll_lines: [2, 10, 1000][rng.below(3)],
+            slice_entries: [1, 2, 5, 1000][rng.below(4)],
+            burst: [1, 5, 50, 50][rng.below(4)],
+            waiting_bytes_max: [1, 100, 100_000][rng.below(3)],
             graph,
         };
         // Broadcasts and fan-outs multiply: keep a run short enough to try thousands.
-        let copies: u64 = plan.copies().iter().sum();
-        plan.records = plan.records.min((RECORDS_TAKEN_MAX / copies.max(1)) as usize);
+        let copies = Copies::new(&plan);
+        let sources = (0..count).filter(|node| plan.kinds[*node] == Kind::Source);
+        let taken: u64 = sources
+            .map(|source| (0..count).map(|node| copies.taken(source, node)).sum::<u64>())
+            .sum();
+        plan.records = plan.records.min((RECORDS_TAKEN_MAX / taken.max(1)) as usize);
         plan
     }
 
-    /// For each node how many copies of each record of each source it must take in: the sum over its
-    /// edges of what their senders emit.
-    pub fn copies(&self) -> Vec<u64> {
-        let mut order: Vec<usize> = (0..self.graph.nodes.len()).collect();
-        order.sort_by_key(|node| self.graph.nodes[*node].depth);
-        let mut taken = vec![0; self.graph.nodes.len()];
-        for node in order {
-            let sum = self.graph.edges_into(NodeId(node)).map(|(_, edge)| {
-                let sender = edge.from.0;
-                let emitted = match self.graph.nodes[sender].kind {
-                    NodeKind::Source => 1,
-                    _ => taken[sender] * self.fan_out[sender] as u64,
-                };
-                emitted * if edge.kind == EdgeKind::Broadcast { self.lanes as u64 } else { 1 }
-            });
-            taken[node] = sum.sum();
-        }
-        taken
+    /// The milliseconds in which the world makes so many turns on average, at least 1.
+    pub fn turns_ms(&self, turns: u64) -> u64 {
+        (turns * self.pace_us as u64 / 2000).max(1)
     }
 
-    /// The sources that reach `node`, each with the number of copies of each of its records.
-    pub fn copies_by_source(&self, source: usize) -> Vec<u64> {
-        let mut only = self.clone();
-        for (index, node) in only.graph.nodes.iter_mut().enumerate() {
-            if matches!(node.kind, NodeKind::Source) && index != source {
-                node.kind = NodeKind::Sink;
-            }
-        }
-        only.copies()
+    /// Nodes of a kind.
+    pub fn nodes_of(&self, kind: Kind) -> impl Iterator<Item = usize> {
+        (0..self.kinds.len()).filter(move |node| self.kinds[*node] == kind)
     }
+
+    /// Name of a node.
+    pub fn name(&self, node: usize) -> &str {
+        &self.graph.nodes[node].name
+    }
+
+    /// Description of an operator; `None` for other nodes.
+    pub fn description(&self, node: usize) -> Option<&Description> {
+        match &self.graph.nodes[node].kind {
+            NodeKind::Operator(description) => Some(description),
+            NodeKind::Source | NodeKind::Sink => None,
+        }
+    }
+}
+
+/// The nodes of a random graph, and what each does.
+fn nodes(rng: &mut Rng, rescales: bool) -> (Vec<NodeSpec>, Vec<Kind>) {
+    let sources = 1 + rng.below(2);
+    let operators = 1 + rng.below(4);
+    let mut nodes: Vec<NodeSpec> = (0..sources).map(source).collect();
+    let mut kinds = vec![Kind::Source; sources];
+    // What records come out of, as an edge names it.
+    let mut outputs: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
+    let mut counts = Vec::new();
+    for index in 0..operators {
+        let (spec, kind) = operator(index, &outputs, rng, rescales);
+        outputs.push(format!("{}.out", spec.name));
+        if kind == Kind::Count {
+            counts.push(edge(&format!("{}.counts", spec.name), None, None));
+        }
+        nodes.push(spec);
+        kinds.push(kind);
+    }
+    let fed: Vec<String> =
+        nodes.iter().flat_map(|node| node.inputs.iter().map(|edge| edge.from.clone())).collect();
+    let loose = outputs.iter().filter(|output| !fed.contains(output) || rng.one_in(5));
+    let loose: Vec<EdgeSpec> = loose.map(|output| edge(output, None, None)).collect();
+    for (index, edge) in loose.into_iter().enumerate() {
+        nodes.push(sink(format!("sink{index}"), vec![edge]));
+        kinds.push(Kind::Sink);
+    }
+    if !counts.is_empty() {
+        nodes.push(sink("counts".to_owned(), counts));
+        kinds.push(Kind::CountsSink);
+    }
+    (nodes, kinds)
 }
 
 fn source(index: usize) -> NodeSpec {
@@ -116,45 +191,78 @@ fn source(index: usize) -> NodeSpec {
     NodeSpec { name, kind: NodeSpecKind::Source { keyed: true }, inputs: Vec::new() }
 }
 
+fn sink(name: String, inputs: Vec<EdgeSpec>) -> NodeSpec {
+    NodeSpec { name, kind: NodeSpecKind::Sink, inputs }
+}
+
 fn edge(from: &str, input: Option<&str>, kind: Option<EdgeKind>) -> EdgeSpec {
     EdgeSpec { input: input.map(str::to_owned), from: from.to_owned(), kind }
 }
 
-/// An operator with one or two inputs, each fed by one to three edges from random nodes: a node taken
+/// An operator with one or two inputs, each fed by one or two edges from random nodes: a node taken
 /// twice is a self-join, two ways from one node are a diamond.
-fn operator(index: usize, upstream: &[String], rng: &mut Rng) -> NodeSpec {
+fn operator(index: usize, upstream: &[String], rng: &mut Rng, rescales: bool) -> (NodeSpec, Kind) {
     let names = ["left", "right"];
-    let count = 1 + rng.below(2);
     let mut inputs = Vec::new();
     let mut described = Vec::new();
-    let mut any_keyed = false;
-    for name in &names[..count] {
+    for name in &names[..1 + rng.below(2)] {
         let keyed = !rng.one_in(3);
-        any_keyed |= keyed;
         described.push(InputDescription { name: (*name).to_owned(), keyed, value_width: None });
         for _ in 0..1 + rng.below(2) {
             let from = &upstream[rng.below(upstream.len())];
-            let unkeyed =
-                [EdgeKind::Forward, EdgeKind::Rebalance, EdgeKind::Broadcast, EdgeKind::Keyed];
+            // How often a broadcast record arrives would depend on when the lanes changed.
+            let spread = if rescales { EdgeKind::Forward } else { EdgeKind::Broadcast };
+            let unkeyed = [EdgeKind::Forward, EdgeKind::Rebalance, spread, EdgeKind::Keyed];
             let kind = if keyed { None } else { Some(unkeyed[rng.below(4)]) };
             inputs.push(edge(from, Some(name), kind));
         }
     }
-    let state = StateDescription {
-        name: "seen".to_owned(),
-        kind: StateKind::Value,
-        width: Some(8),
-        schema_version: 1,
-        ttl: None,
+    let any_keyed = described.iter().any(|input| input.keyed);
+    // What is in an operator's own memory cannot be dealt to other lanes.
+    let unkeyed = if rescales { Kind::Pass } else { [Kind::Pass, Kind::Memory][rng.below(2)] };
+    let kind = match any_keyed {
+        true => [Kind::Count, Kind::Count, Kind::Toggle, Kind::Toggle, unkeyed][rng.below(5)],
+        false => unkeyed,
     };
+    let output = |name: &str| OutputDescription { name: name.to_owned(), value_width: None };
+    let mut outputs = vec![output("out")];
+    if kind == Kind::Count {
+        outputs.push(output("counts"));
+    }
     let description = Description {
         name: "scripted".to_owned(),
         version: "1".to_owned(),
         inputs: described,
-        outputs: vec![OutputDescription { name: "out".to_owned(), value_width: None }],
-        states: if any_keyed { vec![state] } else { Vec::new() },
+        outputs,
+        states: states(kind, rng),
         metrics: Vec::new(),
     };
-    let kind = NodeSpecKind::Operator(Box::new(description));
-    NodeSpec { name: format!("operator{index}"), kind, inputs }
+    let spec = NodeSpecKind::Operator(Box::new(description));
+    (NodeSpec { name: format!("operator{index}"), kind: spec, inputs }, kind)
+}
+
+fn states(kind: Kind, rng: &mut Rng) -> Vec<StateDescription> {
+    let update = [TtlUpdate::OnCreateAndWrite, TtlUpdate::OnReadAndWrite][rng.below(2)];
+    let ttl = rng.one_in(3).then_some(Ttl { milliseconds: LONG_MS, update });
+    let state = |name: &str, kind, width| StateDescription {
+        name: name.to_owned(),
+        kind,
+        width,
+        schema_version: 1,
+        ttl,
+    };
+    match kind {
+        Kind::Count => vec![
+            state("count", StateKind::Value, Some(8)),
+            state("records", StateKind::List, None),
+            state("tally", StateKind::Map, Some(8)),
+            state("odd", StateKind::Map, None),
+        ],
+        Kind::Toggle => vec![
+            state("held", StateKind::Value, None),
+            state("records", StateKind::List, None),
+            state("map", StateKind::Map, None),
+        ],
+        Kind::Source | Kind::Pass | Kind::Memory | Kind::Sink | Kind::CountsSink => Vec::new(),
+    }
 }

@@ -16,6 +16,7 @@ use super::manifest::{
 use crate::connector::Position;
 use crate::describe::StateDescription;
 use crate::ids::{LaneId, NodeId};
+use crate::planted::{self, Bug};
 
 /// Deltas of a chain at most, before it is merged into a new base.
 pub const DELTAS_MAX: usize = 8;
@@ -136,6 +137,9 @@ impl Ledger {
         for partition in &mut partitions {
             if let Some(position) = positions.get(partition.partition.as_str()) {
                 partition.position = (*position).clone();
+                partition.position.offset += u64::from(planted::is(Bug::PositionLate));
+                let early = u64::from(planted::is(Bug::PositionEarly));
+                partition.position.offset = partition.position.offset.saturating_sub(early);
             }
         }
         SourceSnapshot { name: name.to_owned(), partitions }
@@ -185,6 +189,12 @@ impl Ledger {
         self.merged.retain(|_, (replaced, _)| {
             newest.files().any(|file| replaced.first().is_some_and(|first| first == file))
         });
+    }
+
+    /// Whether files that no manifest names may be removed: not while a merged file waits for the next manifest.
+    /// Whoever makes a merge knows whether one is under way.
+    pub fn may_collect(&self) -> bool {
+        self.merged.is_empty() || planted::is(Bug::MergedFileCollected)
     }
 
     /// A chain that should be merged now, the longest first.
@@ -334,6 +344,30 @@ mod tests {
         assert_eq!(ledger.due_merge(), None);
         add(&mut ledger, "last", false);
         assert_eq!(names(ledger.newest()), ["merged", "later", "last"]);
+    }
+
+    #[test]
+    fn nothing_may_be_collected_while_a_merged_file_has_no_manifest() {
+        let mut ledger = ledger();
+        let compose = |ledger: &Ledger, checkpoint: u64| {
+            let file = Some(file(&checkpoint.to_string(), 1, checkpoint == 1));
+            ledger.compose(&gathered(checkpoint, checkpoint == 1, file), 0, None)
+        };
+        for checkpoint in [1, 2] {
+            ledger.completed(compose(&ledger, checkpoint));
+        }
+        let chain: Vec<_> = ledger.newest().files().cloned().collect();
+        assert!(ledger.may_collect());
+        // The next manifest is composed while the merge is still being made.
+        let third = compose(&ledger, 3);
+        let task = MergeTask { node: NodeId(1), lane: LaneId(0), chain };
+        ledger.merged(task, file("merged", 1, true));
+        ledger.completed(third);
+        assert!(!ledger.may_collect());
+        let fourth = compose(&ledger, 4);
+        assert_eq!(names(&fourth), ["merged", "3", "4"]);
+        ledger.completed(fourth);
+        assert!(ledger.may_collect());
     }
 
     #[test]

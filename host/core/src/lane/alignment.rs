@@ -7,6 +7,7 @@
 use super::node::Inbox;
 use crate::checkpoint::Barrier;
 use crate::ids::CheckpointId;
+use crate::planted::{self, Bug};
 
 /// How barriers hold back input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,8 @@ impl Alignment {
 
     /// Whether an inbox must not be read now.
     pub(super) fn blocks(&self, inbox: &Inbox) -> bool {
-        self.mode == BarrierMode::Aligned && inbox.delivered > self.taken
+        let is_aligned = self.mode == BarrierMode::Aligned;
+        is_aligned && inbox.delivered > self.taken && !planted::is(Bug::AlignmentDoesNotBlock)
     }
 
     /// Notes that a barrier headed an inbox. One that was taken already, or twice the same, changes
@@ -59,8 +61,12 @@ impl Alignment {
     /// The barrier that all live inboxes have delivered, if there is one that was not taken. With no
     /// live inbox there is none: the node has ended and answers the coordinator itself.
     pub(super) fn complete(&mut self, inboxes: &[Inbox], now_us: u64) -> Option<Aligned> {
-        let live = inboxes.iter().filter(|inbox| !inbox.ended);
-        let checkpoint = live.map(|inbox| inbox.delivered).min()?;
+        let is_live = |inbox: &&Inbox| !inbox.ended || planted::is(Bug::EndedInputAwaited);
+        let delivered = inboxes.iter().filter(is_live).map(|inbox| inbox.delivered);
+        let checkpoint = match planted::is(Bug::FirstBarrierCompletes) {
+            true => delivered.max()?,
+            false => delivered.min()?,
+        };
         if checkpoint <= self.taken {
             return None;
         }

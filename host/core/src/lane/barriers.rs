@@ -10,6 +10,7 @@ use super::node::{NodePhase, NodeTask, NodeWork};
 use super::queue::Message;
 use crate::checkpoint::{AckContent, Barrier, TaskAck};
 use crate::ids::{CheckpointId, Now};
+use crate::planted::{self, Bug};
 
 impl NodeTask {
     /// The coordinator has triggered a checkpoint.
@@ -25,7 +26,8 @@ impl NodeTask {
 
     /// Takes the barrier that was triggered last, unless that is done.
     pub(super) fn answer_if_triggered(&mut self, _now: Now) -> Result<(), LaneProblem> {
-        if self.triggered.checkpoint <= self.alignment.taken {
+        let is_taken = self.triggered.checkpoint <= self.alignment.taken;
+        if is_taken && !planted::is(Bug::DuplicateBarrierTaken) {
             return Ok(());
         }
         self.alignment.taken = self.triggered.checkpoint;
@@ -42,7 +44,9 @@ impl NodeTask {
 
     fn take_barrier(&mut self, aligned: Aligned) -> Result<(), LaneProblem> {
         let Aligned { barrier, took_us } = aligned;
-        if self.phase == NodePhase::Running {
+        let is_late =
+            planted::is(Bug::BarrierBehindNextBatch) && matches!(self.work, NodeWork::Source(_));
+        if self.phase == NodePhase::Running && !is_late {
             // Nothing is emitted between this and the snapshot, so the order of the two does not matter;
             // first the barrier lets the tasks behind align earlier.
             self.outboxes_mut().for_each(|outbox| outbox.put_marker(Message::Barrier(barrier)));
@@ -60,7 +64,7 @@ impl NodeTask {
                 });
             }
             NodeWork::Operator(task, snapshots) => {
-                let closed = self.phase == NodePhase::Done;
+                let closed = self.phase == NodePhase::Done && !planted::is(Bug::CloseRunsTwice);
                 snapshots.take(task, id, barrier, closed, took_us, listener)?;
             }
             NodeWork::Sink(writer, snapshots) => {
@@ -100,6 +104,9 @@ impl NodeTask {
 
     /// A checkpoint was given up.
     pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
+        if planted::is(Bug::PreparedDroppedOnAbort) {
+            self.completed(checkpoint);
+        }
         if let NodeWork::Operator(task, snapshots) = &mut self.work {
             snapshots.abort_up_to(task, checkpoint);
         }

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::graph::EdgeKind;
 use crate::ids::{CheckpointId, LaneId, Now};
 use crate::key_group::Assignment;
+use crate::planted::{self, Bug};
 
 /// A source is asked for its positions once in so many polls: there may be thousands of them.
 const REMAINING_EVERY_POLLS: u64 = 64;
@@ -170,6 +171,10 @@ impl NodeTask {
                         self.count_in(&batch);
                         TaskCounters::add(&self.counters.records_out, batch.len() as u64);
                         route(&mut self.outputs[0], &self.routing, batch, now);
+                        if planted::is(Bug::BarrierBehindNextBatch) {
+                            let barrier = Message::Barrier(self.triggered);
+                            self.outboxes_mut().for_each(|o| o.put_marker(barrier.clone()));
+                        }
                     }
                     SourcePoll::Pending => {}
                     SourcePoll::Ended => self.end(now)?,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::queue::{Message, Queue};
 use crate::batch::{Batch, BatchBuilder};
 use crate::connector::BatchTarget;
+use crate::planted::{self, Bug};
 
 pub(super) struct Outbox {
     queue: Arc<Queue>,
@@ -48,7 +49,10 @@ impl Outbox {
 
     /// Appends a barrier or the end of input behind everything else, whether there is room or not.
     pub(super) fn put_marker(&mut self, marker: Message) {
-        self.close_building();
+        let is_barrier = matches!(marker, Message::Barrier(_));
+        if !(is_barrier && planted::is(Bug::BarrierOvertakesBatch)) {
+            self.close_building();
+        }
         self.ready.push_back(marker);
         self.hand_over();
     }

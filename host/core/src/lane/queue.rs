@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::batch::Batch;
 use crate::checkpoint::Barrier;
 use crate::connector::Wake;
+use crate::planted::{self, Bug};
 
 /// What travels in band along an edge.
 #[derive(Clone, Debug)]
@@ -93,6 +94,7 @@ impl Queue {
         let has_room = items.messages.is_empty() || items.bytes < self.bound_bytes;
         let wake = has_room && std::mem::take(&mut items.refused);
         drop(items);
+        let wake = wake && !planted::is(Bug::SenderNotWoken);
         if let (true, Some(wakers)) = (wake, &self.wakers) {
             wakers.sender.wake();
         }

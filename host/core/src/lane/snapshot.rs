@@ -14,6 +14,7 @@ use crate::checkpoint::{
 use crate::connector::{ConnectorError, Prepared, SinkWriter};
 use crate::failure::Failure;
 use crate::ids::{CheckpointId, LaneId, NodeId};
+use crate::planted::{self, Bug};
 use crate::state::EncodeBudget;
 
 /// Which task it is, for its answers.
@@ -118,7 +119,7 @@ impl OperatorSnapshots {
         if self.open.take().is_some()
             && let Some(state) = task.frame.state_mut()
         {
-            state.settle_snapshot(false);
+            state.settle_snapshot(planted::is(Bug::DeltaBasedOnAborted));
         }
     }
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 use crate::connector::PreparedFile;
 use crate::disk::{Disk, DiskError, DiskFile};
+use crate::planted::{self, Bug};
 use crate::transaction::SinkNames;
 
 /// Bytes that are read at once to compare a file with its digest.
@@ -87,6 +88,7 @@ pub fn commit(disk: &dyn Disk, files: &[PreparedFile]) -> Result<CommitOutcome, 
     for file in files {
         let list = match publish(disk, file) {
             Ok(Published::Now) => &mut outcome.published,
+            Ok(Published::Before) if planted::is(Bug::CommitStopsAtFirstPublished) => break,
             Ok(Published::Before) => &mut outcome.found,
             Ok(Published::Taken) => &mut outcome.taken,
             Err(error) => {
@@ -101,7 +103,9 @@ pub fn commit(disk: &dyn Disk, files: &[PreparedFile]) -> Result<CommitOutcome, 
         return failure.map_or(Ok(outcome), Err);
     }
     // Also when nothing was linked now: a name that an earlier try linked need not be durable yet.
-    disk.sync_dir("")?;
+    if !planted::is(Bug::CommitRemovesBeforeSync) {
+        disk.sync_dir("")?;
+    }
     let mut is_removed = false;
     for name in removable {
         match remove(disk, name) {

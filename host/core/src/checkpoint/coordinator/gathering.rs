@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Completion, Purpose};
 use crate::checkpoint::{AckContent, TaskAck};
 use crate::ids::{CheckpointId, LaneId, NodeId};
+use crate::planted::{self, Bug};
 
 /// Missing tasks that a message names.
 const NAMED_MAX: usize = 4;
@@ -39,6 +40,9 @@ impl Gathering {
 
     pub(super) fn add(&mut self, ack: TaskAck) {
         self.alignment_us = self.alignment_us.max(ack.alignment_us);
+        if planted::is(Bug::DuplicateBarrierTaken) {
+            self.tasks.remove(&(ack.node, ack.lane));
+        }
         self.tasks.entry((ack.node, ack.lane)).or_insert(ack.content);
     }
 

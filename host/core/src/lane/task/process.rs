@@ -18,6 +18,7 @@ use crate::failure::{Failure, FaultCode, GuestFault};
 use crate::ids::Now;
 use crate::limits::CALL_STATE_BYTES_MAX;
 use crate::operator::BadRecord;
+use crate::planted::{self, Bug};
 use crate::poison::PoisonCause;
 use crate::state::Resolved;
 
@@ -198,6 +199,9 @@ impl OperatorTask {
         if let Phase::Process { keyed: true } = self.frame.phase()
             && let Some(state) = self.frame.state_mut()
         {
+            if planted::is(Bug::FailedCallStateKept) {
+                state.commit();
+            }
             state.abort();
         }
         self.frame.forget();

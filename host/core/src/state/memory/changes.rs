@@ -10,6 +10,7 @@ use super::list::List;
 use super::map::Map;
 use super::{HOLDER_BYTES, ITEM_OVERHEAD_BYTES};
 use crate::column::BytesColumn;
+use crate::planted::{self, Bug};
 use crate::snapshot::{Item, put_entry};
 use crate::state::{ExpiresAt, NEVER};
 
@@ -17,7 +18,8 @@ impl StateColumn {
     /// Readies the value at `slot` for a change.
     #[inline]
     fn begin_value(&mut self, slot: usize, context: &Context<'_>) {
-        if self.capture.begin_change(slot, context.tracker) {
+        let is_frozen = self.capture.begin_change(slot, context.tracker);
+        if is_frozen && !planted::is(Bug::NoCopyBeforeWrite) {
             self.encode_value_ahead(slot, context);
         }
     }
@@ -296,7 +298,7 @@ impl StateColumn {
         context: &Context<'_>,
         out: &mut super::parts::Parts,
     ) {
-        if context.tracker.full {
+        if context.tracker.full || planted::is(Bug::TombstonesDropped) {
             return;
         }
         let (hash, key) = context.keys.key(slot);

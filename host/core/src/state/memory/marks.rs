@@ -11,6 +11,8 @@
 //!
 //! Knows nothing of items, keys or encodings. Invariant: a mark goes away only by a completed snapshot.
 
+use crate::planted::{self, Bug};
+
 /// How far tracking has come; the same for all marks of a backend.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tracker {
@@ -97,7 +99,10 @@ impl<M: Marks> Layers<M> {
             self.frozen.merge(std::mem::take(&mut self.dirty));
         }
         if !tracker.in_flight {
-            self.dirty.merge(std::mem::take(&mut self.frozen));
+            let frozen = std::mem::take(&mut self.frozen);
+            if !planted::is(Bug::FrozenNotMergedBack) {
+                self.dirty.merge(frozen);
+            }
         }
         self.dirty_since = tracker.freezes;
         self.frozen_since = tracker.freezes.saturating_sub(1);

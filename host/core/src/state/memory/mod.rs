@@ -39,6 +39,7 @@ use sweep::Sweep;
 use super::{ExpiresAt, SlotRef, StateUsage};
 use crate::describe::StateDescription;
 use crate::ids::KeyGroup;
+use crate::planted::{self, Bug};
 
 const UNOWNED: u32 = u32::MAX;
 /// What a heap item costs beside its bytes: its pointer and the allocator's share.
@@ -151,7 +152,8 @@ impl MemoryBackend {
     fn free(&mut self, slot: SlotRef) {
         let GroupTable { keys, states, .. } = &mut self.tables[slot.group as usize];
         let mut states = states.iter();
-        if states.any(|column| column.is_marked(slot.slot as usize, &self.tracker)) {
+        let is_marked = states.any(|column| column.is_marked(slot.slot as usize, &self.tracker));
+        if is_marked && !planted::is(Bug::SlotReusedUnderSnapshot) {
             if keys.wait(slot.slot) {
                 self.bare.push_back(Bare { since: self.tracker.now(), slot });
             }
