@@ -233,7 +233,10 @@ impl Supervisor<'_> {
                 course.merging = true;
                 (self.merger)(task, completion.checkpoint, self.events.clone());
             }
-            None => self.keeper.ask(Task::DropOld { retained: self.settings.retained }),
+            None if self.ledger.may_collect() => {
+                self.keeper.ask(Task::DropOld { retained: self.settings.retained });
+            }
+            None => {}
         }
     }
 
