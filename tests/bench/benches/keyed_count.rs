@@ -5,10 +5,18 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tidemill_bench::job::{component, keyed_batches, run, sandbox};
+use tidemill_bench::job::{component, keyed_batches, run, sandboxes};
 use tidemill_bench::native::NativeWordCount;
+use tidemill_core::failure::Failure;
+use tidemill_core::operator::{InstanceFactory, OperatorInstance};
 
 const RECORDS: usize = 2_000_000;
+
+fn native() -> Box<dyn InstanceFactory> {
+    Box::new(|| -> Result<Box<dyn OperatorInstance>, Failure> {
+        Ok(Box::new(NativeWordCount::default()))
+    })
+}
 
 fn keyed_count(criterion: &mut Criterion) {
     let component = component("word_count");
@@ -18,7 +26,7 @@ fn keyed_count(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("keyed_count/{keys}_keys"));
         group.throughput(Throughput::Elements(RECORDS as u64)).sample_size(10);
         group.bench_function("wasm", |bencher| {
-            let setup = || sandbox(&component);
+            let setup = || sandboxes(&component);
             bencher.iter_batched(
                 setup,
                 |s| run(&description, s, &batches),
@@ -26,12 +34,7 @@ fn keyed_count(criterion: &mut Criterion) {
             );
         });
         group.bench_function("native", |bencher| {
-            let setup = || Box::new(NativeWordCount::default());
-            bencher.iter_batched(
-                setup,
-                |n| run(&description, n, &batches),
-                BatchSize::PerIteration,
-            );
+            bencher.iter(|| run(&description, native(), &batches));
         });
         group.bench_function("hash_map", |bencher| {
             bencher.iter(|| {

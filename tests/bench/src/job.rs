@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
 use tidemill_core::call::CallRules;
+use tidemill_core::checkpoint::{CheckpointListener, SnapshotUpload, TaskAck, UploadTask};
 use tidemill_core::column::BytesColumn;
 use tidemill_core::connector::{
-    BatchTarget, ConnectorError, PartitionPosition, SinkWriter, SourcePoll, SourceReader, Wake,
+    BatchTarget, ConnectorError, PartitionPosition, Prepared, SinkWriter, SourcePoll, SourceReader,
+    Wake,
 };
 use tidemill_core::describe::Description;
 use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
-use tidemill_core::ids::{LaneId, NodeId, Now};
+use tidemill_core::ids::{CheckpointId, LaneId, NodeId, Now};
 use tidemill_core::key_group::Assignment;
-use tidemill_core::lane::{LaneParts, LaneSettings, OperatorParts, StepOutcome, build_lanes};
+use tidemill_core::lane::{
+    BarrierMode, LaneParts, LaneSettings, OperatorParts, StepOutcome, TaskStart, build_lanes,
+};
 use tidemill_core::limits::Limits;
-use tidemill_core::operator::{OpenContext, OperatorInstance};
+use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
+use tidemill_core::poison::PoisonRules;
 use tidemill_core::state::TaskState;
 use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::{Component, EngineSettings, Sandboxes, TaskIdentity};
@@ -54,6 +59,21 @@ impl SourceReader for Replay {
     fn positions(&self) -> Vec<PartitionPosition> {
         Vec::new()
     }
+
+    fn remaining(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// No checkpoint is triggered, so nobody has anything to say.
+struct Nobody;
+
+impl CheckpointListener for Nobody {
+    fn acknowledge(&self, _: TaskAck) {}
+
+    fn begin_upload(&self, _: UploadTask) -> Box<dyn SnapshotUpload> {
+        unreachable!("nothing is triggered")
+    }
 }
 
 /// Throws everything away.
@@ -69,12 +89,12 @@ impl SinkWriter for Nowhere {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), ConnectorError> {
+    fn prepare(&mut self, _: CheckpointId) -> Result<(), ConnectorError> {
         Ok(())
     }
 
-    fn is_settled(&mut self) -> Result<bool, ConnectorError> {
-        Ok(true)
+    fn prepared(&mut self) -> Result<Option<Prepared>, ConnectorError> {
+        Ok(None)
     }
 }
 
@@ -124,6 +144,12 @@ pub fn rules(description: &Arc<Description>) -> Arc<CallRules> {
     })
 }
 
+/// Makes sandboxes of a component.
+pub fn sandboxes(component: &Component) -> Box<dyn InstanceFactory> {
+    let rules = rules(component.description());
+    component.factory(rules, TaskIdentity::default(), Vec::new(), Arc::default())
+}
+
 /// A sandbox of a component.
 ///
 /// # Panics
@@ -140,7 +166,7 @@ pub fn sandbox(component: &Component) -> Box<dyn OperatorInstance> {
 /// When the job fails.
 pub fn run(
     description: &Arc<Description>,
-    instance: Box<dyn OperatorInstance>,
+    factory: Box<dyn InstanceFactory>,
     batches: &Arc<Vec<Batch>>,
 ) {
     let edge = |from: &str| EdgeSpec { input: None, from: from.to_owned(), kind: None };
@@ -158,7 +184,14 @@ pub fn run(
     let states = description.states.clone().into();
     let state = TaskState::new(Box::new(backend), states, rules.limits.clone());
     let context = OpenContext::default();
-    let operator = OperatorParts { instance, rules, state: Some(Box::new(state)), context };
+    let operator = OperatorParts {
+        factory,
+        rules,
+        state: Some(Box::new(state)),
+        context,
+        poison: PoisonRules::default(),
+        start: TaskStart::default(),
+    };
     let mut parts = LaneParts::default();
     parts.sources.insert(NodeId(0), Box::new(Replay { batches: batches.clone(), next: 0 }));
     parts.operators.insert(NodeId(1), operator);
@@ -169,7 +202,10 @@ pub fn run(
         target: BatchTarget { records: BATCH_RECORDS, bytes: 256 * 1024 },
         linger_us: 1000,
         queue_bytes: 1 << 20,
+        barriers: BarrierMode::Aligned,
+        restored: CheckpointId(0),
     };
-    let mut lanes = build_lanes(&graph, &settings, vec![parts], &[Arc::new(NoWake)]);
+    let listener: Arc<dyn CheckpointListener> = Arc::new(Nobody);
+    let mut lanes = build_lanes(&graph, &settings, vec![parts], &[Arc::new(NoWake)], &listener);
     while lanes[0].step(Now::default()).expect("the job does not fail") != StepOutcome::Finished {}
 }

@@ -96,6 +96,9 @@ struct OperatorView {
     records_in: u64,
     records_out: u64,
     calls: u64,
+    retries: u64,
+    batch_splits: u64,
+    poison: u64,
     busy_us: u64,
     state_bytes: u64,
     keys: u64,
@@ -167,6 +170,12 @@ impl ReportView {
             if *keys > 0 {
                 let state = short_bytes(*state_bytes);
                 more.push(format!("state {state} ({} keys)", grouped(*keys)));
+            }
+            if operator.retries > 0 {
+                more.push(format!("{} calls made again", grouped(operator.retries)));
+            }
+            if operator.poison > 0 {
+                more.push(format!("{} records not processed", grouped(operator.poison)));
             }
             more.push(format!("busy {:.2} s", operator.busy_us as f64 / 1e6));
             rows.push(line("operator", name, "in", *records_in, more.join(", ")));
@@ -289,6 +298,9 @@ impl OperatorView {
         self.records_in += task.records_in;
         self.records_out += task.records_out;
         self.calls += task.calls;
+        self.retries += task.retries;
+        self.batch_splits += task.batch_splits;
+        self.poison += task.poison;
         self.busy_us += task.busy_us;
         self.state_bytes += task.state_bytes;
         self.keys += task.keys;
@@ -321,6 +333,10 @@ mod tests {
             records_in: 600,
             records_out: 600,
             calls: 3,
+            retries: 1,
+            batch_splits: 0,
+            poison: 0,
+            instantiations: 2,
             busy_us: 250_000,
             state_bytes: 1024,
             keys: 10,
@@ -368,7 +384,7 @@ mod tests {
         let expected = "\
 word-count finished after 1.50 s, 800 records/s
   source    lines  out  1,200  1 partition
-  operator  count  in   1,200  out 1,200, state 2.00 KiB (20 keys), busy 0.50 s
+  operator  count  in   1,200  out 1,200, state 2.00 KiB (20 keys), 2 calls made again, busy 0.50 s
   sink      out    in   1,200  2.00 KiB, 2 files in /out
   sink      sum    in   1,200  0 B, check sum 18446744073709551615
   checkpoint 0, 0 completed

@@ -110,7 +110,9 @@ fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {
 }
 
 fn serve(control: &Control, endpoint: MetricsEndpoint, name: &str, job: JobHandle) {
-    let metrics = Arc::new(JobMetrics::new(name, move || job.progress()));
+    let figures = job.clone();
+    let metrics =
+        Arc::new(JobMetrics::new(name, move || job.progress(), move || figures.durability()));
     control.spawn(async move {
         let Err(error) = endpoint.serve(metrics).await;
         tracing::error!(%error, "Metrics are no longer served; the job goes on.");

@@ -150,6 +150,14 @@ pub struct TaskProgress {
     pub records_out: u64,
     /// Calls, polls or writes.
     pub calls: u64,
+    /// Calls made again in a new sandbox after a trap or a broken limit.
+    pub retries: u64,
+    /// Batches that failed as a whole, and all of whose parts succeeded.
+    pub batch_splits: u64,
+    /// Records that were skipped or dead-lettered.
+    pub poison: u64,
+    /// Sandboxes made, the first one included.
+    pub instantiations: u64,
     /// Microseconds at work.
     pub busy_us: u64,
     /// Bytes of keyed state.
@@ -243,6 +251,10 @@ impl TaskInfo {
             records_in: records_in.load(Relaxed),
             records_out: records_out.load(Relaxed),
             calls: calls.load(Relaxed),
+            retries: self.counters.retries.load(Relaxed),
+            batch_splits: self.counters.batch_splits.load(Relaxed),
+            poison: self.counters.poison.load(Relaxed),
+            instantiations: self.counters.instantiations.load(Relaxed),
             busy_us: busy_us.load(Relaxed),
             state_bytes: state_bytes.load(Relaxed),
             keys: keys.load(Relaxed),

@@ -12,9 +12,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::durability_metrics::DurabilityCollector;
 use super::names::{self, Name};
 use super::operator_metrics;
-use crate::job::{Progress, TaskProgress};
+use crate::job::{Durability, Progress, TaskProgress};
 
 /// The figures of one job, read when asked for.
 pub struct JobMetrics {
@@ -23,12 +24,19 @@ pub struct JobMetrics {
 
 impl JobMetrics {
     /// The figures of `job`, read by `progress`.
-    pub fn new(job: &str, progress: impl Fn() -> Progress + Send + Sync + 'static) -> Self {
+    pub fn new(
+        job: &str,
+        progress: impl Fn() -> Progress + Send + Sync + 'static,
+        durability: impl Fn() -> Durability + Send + Sync + 'static,
+    ) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register(names::BUILD.name, names::BUILD.help, build);
         let progress = Box::new(progress);
         registry.register_collector(Box::new(JobCollector { job: job.to_owned(), progress }));
+        let durability = Box::new(durability);
+        let collector = DurabilityCollector { job: job.to_owned(), durability };
+        registry.register_collector(Box::new(collector));
         Self { registry }
     }
 
@@ -59,6 +67,10 @@ impl Collector for JobCollector {
         self.counter(&mut encoder, &progress, &names::RECORDS_IN, |task| task.records_in)?;
         self.counter(&mut encoder, &progress, &names::RECORDS_OUT, |task| task.records_out)?;
         self.counter(&mut encoder, &progress, &names::CALLS, |task| task.calls)?;
+        self.counter(&mut encoder, &progress, &names::RETRIES, |task| task.retries)?;
+        self.counter(&mut encoder, &progress, &names::BATCH_SPLITS, |task| task.batch_splits)?;
+        self.counter(&mut encoder, &progress, &names::POISON, |task| task.poison)?;
+        self.counter(&mut encoder, &progress, &names::SANDBOXES, |task| task.instantiations)?;
         self.counter(&mut encoder, &progress, &names::BUSY, |task| task.busy_us as f64 / 1e6)?;
         self.gauge(&mut encoder, &progress, &names::STATE_BYTES, |task| task.state_bytes)?;
         self.gauge(&mut encoder, &progress, &names::KEYS, |task| task.keys)?;
@@ -145,6 +157,10 @@ mod tests {
             records_in: 7,
             records_out: 5,
             calls: 2,
+            retries: 1,
+            batch_splits: 0,
+            poison: 2,
+            instantiations: 2,
             busy_us: 1_500_000,
             state_bytes: 64,
             keys: 3,
@@ -163,12 +179,15 @@ mod tests {
 
     #[test]
     fn every_figure_is_there_under_its_name() {
-        let text = JobMetrics::new("word-count", progress).render();
+        let text = JobMetrics::new("word-count", progress, Durability::default).render();
         let task = "{job=\"word-count\",node=\"count\",kind=\"operator\",lane=\"1\"}";
         for line in [
             format!("tidemill_records_in_total{task} 7"),
             format!("tidemill_records_out_total{task} 5"),
             format!("tidemill_calls_total{task} 2"),
+            format!("tidemill_retries_total{task} 1"),
+            format!("tidemill_poison_records_total{task} 2"),
+            format!("tidemill_sandboxes_total{task} 2"),
             format!("tidemill_busy_seconds_total{task} 1.5"),
             format!("tidemill_state_bytes{task} 64"),
             format!("tidemill_keys{task} 3"),
@@ -176,6 +195,7 @@ mod tests {
             "tidemill_job_records_out_total{job=\"word-count\"} 5".to_owned(),
             "tidemill_job_bytes_in_total{job=\"word-count\"} 70".to_owned(),
             "tidemill_job_remaining{job=\"word-count\"} 9".to_owned(),
+            "tidemill_checkpoints_completed_total{job=\"word-count\"} 0".to_owned(),
             format!("tidemill_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -186,6 +206,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let progress = || Progress { remaining: None, ..progress() };
-        assert!(!JobMetrics::new("a", progress).render().contains("remaining"));
+        assert!(
+            !JobMetrics::new("a", progress, Durability::default).render().contains("remaining")
+        );
     }
 }

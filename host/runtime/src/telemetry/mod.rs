@@ -3,6 +3,7 @@
 //! Owns the names of metrics, the log format and the endpoint that serves figures. It must not know
 //! how a job runs: figures are read from its counters when somebody asks, and cost nothing before.
 
+mod durability_metrics;
 mod endpoint;
 mod logs;
 mod metrics;

@@ -18,6 +18,20 @@ pub(super) const CALLS: Name = Name {
     name: "tidemill_calls",
     help: "Calls of an operator, polls of a source, writes to a sink",
 };
+pub(super) const RETRIES: Name = Name {
+    name: "tidemill_retries",
+    help: "Calls made again in a new sandbox after a trap or a broken limit",
+};
+pub(super) const BATCH_SPLITS: Name = Name {
+    name: "tidemill_batch_splits",
+    help: "Batches that failed as a whole, and all of whose parts succeeded",
+};
+pub(super) const POISON: Name = Name {
+    name: "tidemill_poison_records",
+    help: "Records that could not be processed and were skipped or dead-lettered",
+};
+pub(super) const SANDBOXES: Name =
+    Name { name: "tidemill_sandboxes", help: "Sandboxes made, the first one included" };
 pub(super) const BUSY: Name =
     Name { name: "tidemill_busy_seconds", help: "Time that a lane has spent in a task" };
 pub(super) const STATE_BYTES: Name =
@@ -32,6 +46,45 @@ pub(super) const JOB_BYTES_IN: Name =
 pub(super) const JOB_REMAINING: Name = Name {
     name: "tidemill_job_remaining",
     help: "What is left to read where that is known, in the unit of the source's positions",
+};
+pub(super) const CHECKPOINTS_COMPLETED: Name = Name {
+    name: "tidemill_checkpoints_completed",
+    help: "Checkpoints completed by this process (Flink: numberOfCompletedCheckpoints)",
+};
+pub(super) const CHECKPOINTS_ABORTED: Name = Name {
+    name: "tidemill_checkpoints_aborted",
+    help: "Checkpoints given up by this process (Flink: numberOfFailedCheckpoints)",
+};
+pub(super) const NEWEST_CHECKPOINT: Name =
+    Name { name: "tidemill_newest_checkpoint", help: "Number of the newest complete checkpoint" };
+pub(super) const CHECKPOINT_DURATION: Name = Name {
+    name: "tidemill_last_checkpoint_duration_seconds",
+    help: "From the trigger of the newest checkpoint to its manifest (Flink: lastCheckpointDuration)",
+};
+pub(super) const CHECKPOINT_FULL_BYTES: Name = Name {
+    name: "tidemill_last_checkpoint_full_bytes",
+    help: "Snapshot files of the newest checkpoint (Flink: lastCheckpointFullSize)",
+};
+pub(super) const CHECKPOINT_DELTA_BYTES: Name = Name {
+    name: "tidemill_last_checkpoint_bytes",
+    help: "Snapshot files that the newest checkpoint added (Flink: lastCheckpointSize)",
+};
+pub(super) const ALIGNMENT: Name = Name {
+    name: "tidemill_last_checkpoint_alignment_seconds",
+    help: "Longest alignment of a task in the newest checkpoint (Flink: checkpointAlignmentTime)",
+};
+pub(super) const PAUSE: Name = Name {
+    name: "tidemill_checkpoint_pause_seconds",
+    help: "Longest time, for each barrier and lane, in which ready input was not processed because \
+           of the checkpoint",
+};
+pub(super) const RESTARTS: Name = Name {
+    name: "tidemill_restarts",
+    help: "Restarts from the newest checkpoint, by cause (Flink: numRestarts)",
+};
+pub(super) const RECOVERY: Name = Name {
+    name: "tidemill_recovery_seconds",
+    help: "Time spent in recoveries, from a failure or the start to running lanes",
 };
 /// In front of the metrics that operators describe themselves.
 pub(super) const OPERATOR_PREFIX: &str = "tidemill_operator_";

@@ -117,6 +117,7 @@ fn help(description: &MetricDescription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Durability;
     use crate::telemetry::JobMetrics;
 
     fn described(name: &str, kind: MetricKind) -> MetricDescription {
@@ -131,6 +132,10 @@ mod tests {
             records_in: 0,
             records_out: 0,
             calls: 0,
+            retries: 0,
+            batch_splits: 0,
+            poison: 0,
+            instantiations: 1,
             busy_us: 0,
             state_bytes: 0,
             keys: 0,
@@ -140,7 +145,7 @@ mod tests {
 
     fn render(tasks: Vec<TaskProgress>) -> String {
         let progress = Progress { tasks, ..Progress::default() };
-        JobMetrics::new("j", move || progress.clone()).render()
+        JobMetrics::new("j", move || progress.clone(), Durability::default).render()
     }
 
     fn value(value: f64) -> CustomValue {
