@@ -6,7 +6,6 @@ mod migrate;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tidemill_core::call::{CallRules, Phase};
@@ -29,6 +28,7 @@ use crate::engine::Sandboxes;
 use crate::guest_data::GuestData;
 use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
+use crate::signal::CallSignal;
 use factory::SandboxFactory;
 
 /// Whose task a sandbox runs.
@@ -165,7 +165,7 @@ impl Component {
         rules: Arc<CallRules>,
         identity: TaskIdentity,
         environment: Vec<(String, String)>,
-        stop: Arc<AtomicBool>,
+        stop: Arc<CallSignal>,
     ) -> Box<dyn InstanceFactory> {
         Box::new(SandboxFactory { component: self.clone(), rules, identity, environment, stop })
     }
@@ -180,7 +180,7 @@ impl Component {
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
         environment: &[(String, String)],
-        stop: Arc<AtomicBool>,
+        stop: Arc<CallSignal>,
     ) -> Result<Box<dyn OperatorInstance>, Failure> {
         Ok(Box::new(self.sandbox(rules, identity, environment, stop)?))
     }
@@ -190,7 +190,7 @@ impl Component {
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
         environment: &[(String, String)],
-        stop: Arc<AtomicBool>,
+        stop: Arc<CallSignal>,
     ) -> Result<SandboxInstance, Failure> {
         let mut data = GuestData::new(rules, identity, stop);
         data.environment = environment.to_vec();

@@ -1,7 +1,6 @@
 //! What a store carries: the call at hand, the limits, and the guest's handles.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_core::call::{CallFrame, CallRules};
@@ -11,6 +10,7 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::component::TaskIdentity;
 use crate::guest_log::GuestLog;
+use crate::signal::CallSignal;
 
 /// Handles to streams and pollables that a guest may hold at once.
 const RESOURCES_MAX: usize = 1024;
@@ -33,7 +33,7 @@ impl GuestData {
     pub(crate) fn new(
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
-        stop: Arc<AtomicBool>,
+        stop: Arc<CallSignal>,
     ) -> Self {
         let limits = rules.limits.clone();
         let mut table = ResourceTable::new();
@@ -128,7 +128,7 @@ fn take(left: &mut usize, amount: usize) -> bool {
 pub(crate) struct CpuBudget {
     allowed_us: u64,
     began_us: Option<u64>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<CallSignal>,
 }
 
 impl CpuBudget {
@@ -140,7 +140,8 @@ impl CpuBudget {
 
     /// Called at each tick of the epoch inside the guest.
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        if self.stop.load(Ordering::Relaxed) {
+        self.stop.tick();
+        if self.stop.is_stopped() {
             return Err(GuestFault::new(FaultCode::Stopped, "the job is being stopped").into());
         }
         let now_us = thread_cpu_us();

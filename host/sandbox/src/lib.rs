@@ -18,9 +18,11 @@ mod guest_log;
 mod host_operator;
 mod host_wasi;
 mod instance;
+mod signal;
 mod trap;
 
 pub use admission::{AdmissionError, ComponentKind};
 pub use artefact::ArtefactStore;
 pub use component::{Component, ComponentFacts, TaskIdentity};
 pub use engine::{EngineError, EngineSettings, Sandboxes};
+pub use signal::CallSignal;

@@ -180,7 +180,7 @@ fn operator_parts(
         operator: plan.name.clone(),
         task: lane.0 as u32,
     };
-    let stop = line.abort.clone();
+    let stop = line.calls.clone();
     let factory = job.components[index].factory(rules.clone(), identity, plan.config.clone(), stop);
     let context = OpenContext {
         tenant: DEFAULT_TENANT.to_owned(),

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
@@ -253,10 +252,7 @@ fn start_threads(
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 // Those that run leave, and nothing has been processed for good.
-                for line in lines {
-                    line.abort.store(true, SeqCst);
-                    line.waker.wake();
-                }
+                lines.iter().for_each(|line| line.send_away());
                 threads.into_iter().for_each(|thread| drop(thread.join()));
                 return Err(JobError::Host(format!("no thread for a lane: {error}")));
             }

@@ -17,6 +17,7 @@ use tidemill_core::counters::TaskCounters;
 use tidemill_core::ids::{CheckpointId, Now};
 use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
+use tidemill_sandbox::CallSignal;
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
@@ -60,8 +61,8 @@ pub(super) struct LaneLine {
     commands: Mutex<VecDeque<Command>>,
     /// Readable without the lock, once a step.
     has_commands: AtomicBool,
-    /// Lanes leave at once; shared with the sandboxes, whose calls it interrupts.
-    pub(super) abort: Arc<AtomicBool>,
+    /// Lanes leave at once when it stops; shared with the sandboxes, whose calls it interrupts.
+    pub(super) calls: Arc<CallSignal>,
     pub(super) waker: Arc<LaneWaker>,
     /// Steps made, shifted over the [`LanePhase`].
     pulse: AtomicU64,
@@ -108,7 +109,13 @@ impl LaneLine {
         std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the lane is doing, and a number that changes with every step.
+    /// Has the lane leave at once.
+    pub(super) fn send_away(&self) {
+        self.calls.stop();
+        self.waker.wake();
+    }
+
+    /// What the lane is doing, and a number that changes with every step and with every tick inside a call.
     pub(super) fn pulse(&self) -> (LanePhase, u64) {
         let pulse = self.pulse.load(Relaxed);
         let phase = match pulse & 3 {
@@ -116,7 +123,7 @@ impl LaneLine {
             1 => LanePhase::Idle,
             _ => LanePhase::Gone,
         };
-        (phase, pulse >> 2)
+        (phase, (pulse >> 2).wrapping_add(self.calls.ticks()))
     }
 
     fn beat(&self, phase: LanePhase, steps: u64) {
@@ -170,7 +177,7 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
     let (mut has_ended, mut steps) = (false, 0);
     let mut now = read_clocks(start);
     loop {
-        if line.abort.load(SeqCst) {
+        if line.calls.is_stopped() {
             return LaneEnd::Left;
         }
         let mut outcome = follow_commands(&mut lane, line, now);

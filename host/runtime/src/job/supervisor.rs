@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -274,10 +274,7 @@ impl Supervisor<'_> {
     }
 
     fn send_away(&self) {
-        for line in self.lines {
-            line.abort.store(true, SeqCst);
-            tidemill_core::connector::Wake::wake(&*line.waker);
-        }
+        self.lines.iter().for_each(|line| line.send_away());
     }
 
     fn tell_all(&self, command: Command) {

@@ -1,20 +1,20 @@
 //! Makes the sandboxes of one task, one after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tidemill_core::call::CallRules;
 use tidemill_core::failure::Failure;
 use tidemill_core::operator::{InstanceFactory, OperatorInstance};
 
 use super::{Component, TaskIdentity};
+use crate::signal::CallSignal;
 
 pub(super) struct SandboxFactory {
     pub(super) component: Component,
     pub(super) rules: Arc<CallRules>,
     pub(super) identity: TaskIdentity,
     pub(super) environment: Vec<(String, String)>,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Arc<CallSignal>,
 }
 
 impl InstanceFactory for SandboxFactory {

@@ -4,7 +4,6 @@
 //! state has now. Each column gets a sandbox of its own, so that the result depends on nothing but the column.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tidemill_core::column::{BytesColumn, Layout};
 use tidemill_core::describe::StateDescription;
@@ -12,6 +11,7 @@ use tidemill_core::failure::{Failure, FaultCode, GuestFault};
 use tidemill_core::limits::Limits;
 
 use super::{Component, TaskIdentity, rules_outside_of_jobs};
+use crate::signal::CallSignal;
 
 impl Component {
     /// Has the operator rewrite items of one state, in the layout of `old`, into what its description
@@ -27,7 +27,7 @@ impl Component {
         values: &BytesColumn,
         limits: Arc<Limits>,
         identity: &TaskIdentity,
-        stop: Arc<AtomicBool>,
+        stop: Arc<CallSignal>,
     ) -> Result<BytesColumn, Failure> {
         let name = &old.name;
         let Some(new) = self.description.states.iter().find(|state| state.name == *name) else {
