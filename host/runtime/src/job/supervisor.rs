@@ -140,6 +140,8 @@ impl Supervisor<'_> {
             Event::LaneGone(lane, end) => {
                 course.lanes.remove(&lane);
                 match (self.lane_error)(lane, end) {
+                    // The last checkpoint is complete: a call that was interrupted then is in nobody's way.
+                    _ if course.ended.is_some() => {}
                     Some(error) => self.fail(error, course),
                     // It was told to leave, or the job could not go on without it.
                     None if course.ended.is_none() && course.failure.is_none() => {
@@ -198,7 +200,10 @@ impl Supervisor<'_> {
                     self.statistics.aborted();
                     (self.log)(JobEventKind::CheckpointAborted { checkpoint, reason });
                 }
-                Action::Fail { reason } => {
+                Action::Fail { reason, was_declined: true } => {
+                    self.fail(JobError::Checkpoint(reason), course);
+                }
+                Action::Fail { reason, was_declined: false } => {
                     self.fail(JobError::TooManyFailedCheckpoints(reason), course);
                 }
             }

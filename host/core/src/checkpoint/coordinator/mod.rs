@@ -109,6 +109,8 @@ pub enum Action {
     Fail {
         /// Why.
         reason: String,
+        /// The last one failed because something could not be written: another start would not help.
+        was_declined: bool,
     },
 }
 
@@ -215,7 +217,7 @@ impl Coordinator {
             let waited = self.settings.timeout_ms;
             let missing = gathering.missing(&self.tasks);
             let reason = format!("it took longer than {waited} ms; no answer from {missing}");
-            self.give_up(reason, now_ms, &mut actions);
+            self.give_up(reason, false, now_ms, &mut actions);
         }
         self.begin_if_due(now_ms, &mut actions);
         actions
@@ -228,7 +230,7 @@ impl Coordinator {
             Fact::Acknowledged(ack) => self.acknowledged(ack, now_ms, &mut actions),
             Fact::Declined { checkpoint, reason } => {
                 if matches!(&self.phase, Phase::Gathering(g) if g.checkpoint == checkpoint) {
-                    self.give_up(reason, now_ms, &mut actions);
+                    self.give_up(reason, true, now_ms, &mut actions);
                 }
             }
             Fact::LaneEnded(lane) => {
@@ -313,7 +315,13 @@ impl Coordinator {
         }
     }
 
-    fn give_up(&mut self, reason: String, now_ms: u64, actions: &mut Vec<Action>) {
+    fn give_up(
+        &mut self,
+        reason: String,
+        was_declined: bool,
+        now_ms: u64,
+        actions: &mut Vec<Action>,
+    ) {
         let Phase::Gathering(gathering) = &self.phase else {
             return;
         };
@@ -334,7 +342,7 @@ impl Coordinator {
             let failures = self.failures;
             let reason =
                 format!("{failures} checkpoints failed one after the other; the last: {reason}");
-            actions.push(Action::Fail { reason });
+            actions.push(Action::Fail { reason, was_declined });
         }
     }
 }
