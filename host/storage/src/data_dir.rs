@@ -76,6 +76,31 @@ impl JobDir {
     }
 }
 
+/// Names of the folders in a directory, sorted; none when it is not there.
+pub fn folders(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut names: Vec<String> =
+        folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Removes a socket that is left over, or is not needed any more.
+pub fn remove_socket(path: &Path) {
+    // One that stays is in nobody's way but a job's of the same name, which tries again.
+    std::fs::remove_file(path).ok();
+}
+
+/// Lets only the owner reach a socket.
+///
+/// # Errors
+/// The system says no.
+pub fn keep_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
 #[cfg(test)]
 mod tests {
     use tidemill_core::disk::replace_whole;

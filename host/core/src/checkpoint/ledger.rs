@@ -90,6 +90,8 @@ impl Ledger {
             created_ms,
             finished: gathered.purpose == Purpose::End,
             wal_start,
+            // After a start from a savepoint the first snapshots are whole.
+            files_identity: None,
             sources: Vec::new(),
             operators: Vec::new(),
             sinks: Vec::new(),
@@ -260,6 +262,7 @@ mod tests {
         let manifest = Manifest {
             job: "tide".to_owned(),
             identity: "id".to_owned(),
+            files_identity: None,
             checkpoint: CheckpointId(0),
             incarnation: Incarnation(1),
             created_ms: 0,

@@ -28,6 +28,10 @@ pub struct Manifest {
     pub job: String,
     /// Made at random when the job was created; another job of the same name has another.
     pub identity: String,
+    /// The identity under which the snapshot files were written, where it is another: the job has begun with a
+    /// savepoint and has come to no checkpoint of its own.
+    #[serde(default)]
+    pub files_identity: Option<String>,
     /// The checkpoint.
     pub checkpoint: CheckpointId,
     /// Who wrote it.
@@ -257,6 +261,7 @@ mod tests {
         Manifest {
             job: "tide".to_owned(),
             identity: "abc".to_owned(),
+            files_identity: None,
             checkpoint: CheckpointId(4),
             incarnation: Incarnation(2),
             created_ms: 5,

@@ -73,6 +73,7 @@ impl From<StoreError> for RecoveryError {
         match error {
             StoreError::Disk(error) => Self::Disk(error),
             StoreError::Manifest { name, error } => Self::Manifest { name, error },
+            StoreError::Taken { name } => Self::Disk(DiskError::Exists { name }),
         }
     }
 }

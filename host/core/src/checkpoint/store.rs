@@ -22,6 +22,8 @@ use crate::planted::{self, Bug};
 const COMMITTED: &str = "committed";
 /// How the names of snapshot files begin.
 const STATE: &str = "state-";
+/// Bytes that are copied at a time.
+const COPY_BYTES: usize = 1024 * 1024;
 /// The end of a name that is not complete.
 const TEMPORARY: &str = ".tmp";
 
@@ -37,6 +39,12 @@ pub enum StoreError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// There is a checkpoint where none may be.
+    #[error("{name} is there already: name a directory that holds no checkpoint")]
+    Taken {
+        /// The manifest that is there.
+        name: String,
+    },
     /// A manifest cannot be used.
     #[error("{name}: {error}")]
     Manifest {
@@ -196,6 +204,24 @@ impl CheckpointStore {
         self.drop_unnamed(&BTreeSet::new(), None)
     }
 
+    /// Copies a checkpoint with all its files to an empty directory, under the manifest `renamed`, which names the
+    /// same files. Order: files written, each synced -> directory synced -> manifest. So there is a whole
+    /// checkpoint or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the target holds a checkpoint already; a disk fails.
+    pub fn copy_to(&self, target: &Self, renamed: &Manifest) -> Result<(), StoreError> {
+        if let Some(there) = target.manifests()?.first() {
+            return Err(StoreError::Taken { name: there.name() });
+        }
+        for file in renamed.files() {
+            target.disk.remove(&file.name)?;
+            copy(&*self.disk, &*target.disk, &file.name)?;
+        }
+        target.disk.sync_dir("")?;
+        target.write_manifest(renamed)
+    }
+
     fn drop_unnamed(
         &self,
         named: &BTreeSet<String>,
@@ -215,6 +241,22 @@ impl CheckpointStore {
             }
         }
         Ok(())
+    }
+}
+
+/// Copies a file, durably.
+fn copy(from: &dyn Disk, to: &dyn Disk, name: &str) -> Result<(), DiskError> {
+    let source = from.open(name)?;
+    let mut target = to.create(name)?;
+    let mut block = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    loop {
+        let read = source.read_at(offset, &mut block)?;
+        target.write_at(offset, &block[..read])?;
+        offset += read as u64;
+        if read < block.len() {
+            return target.sync();
+        }
     }
 }
 

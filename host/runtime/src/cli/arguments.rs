@@ -79,6 +79,17 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CheckpointCommand,
     },
+    /// Make and look at savepoints: checkpoints that you own
+    #[command(after_help = examples(
+        "tidemill savepoint create job.toml                # of a running job or a stopped one\n\
+         tidemill savepoint create job.toml --to /backup/monday\n\
+         tidemill savepoint list job.toml\n\
+         tidemill run job.toml --from /backup/monday --data-dir elsewhere"
+    ))]
+    Savepoint {
+        #[command(subcommand)]
+        command: SavepointCommand,
+    },
     /// Look at the keyed state of a job
     #[command(after_help = examples(
         "tidemill state dump job.toml --operator count | head\n\
@@ -130,6 +141,9 @@ pub(super) struct RunArguments {
     /// published, are removed first
     #[arg(long)]
     pub(super) fresh: bool,
+    /// Begin a new job with a savepoint; the job must not have run, or --fresh be given
+    #[arg(long, value_name = "SAVEPOINT", value_hint = ValueHint::DirPath)]
+    pub(super) from: Option<PathBuf>,
     /// Give up state that the job has no place for any more
     #[arg(long)]
     pub(super) allow_drop_state: bool,
@@ -163,6 +177,47 @@ pub(super) struct CheckpointSelection {
     /// Number of the checkpoint [default: the newest]
     #[arg(long, value_name = "NUMBER")]
     pub(super) checkpoint: Option<u64>,
+    /// How to write it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SavepointCommand {
+    /// Copy a checkpoint of a job, taken now if it runs, the newest if it does not
+    #[command(after_help = examples("tidemill savepoint create job.toml --to /backup/monday"))]
+    Create(SavepointCreateArguments),
+    /// List the savepoints in the job's own directory
+    #[command(after_help = examples("tidemill savepoint list job.toml"))]
+    List(SavepointListArguments),
+    /// Show what a savepoint holds
+    #[command(after_help = examples("tidemill savepoint inspect /backup/monday --format json"))]
+    Inspect(SavepointInspectArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SavepointCreateArguments {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// Where to put it [default: a new directory in the job's own]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SavepointListArguments {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// How to write it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SavepointInspectArguments {
+    /// The savepoint's directory
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) directory: PathBuf,
     /// How to write it
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
     pub(super) format: OutputFormat,

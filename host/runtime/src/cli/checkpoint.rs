@@ -3,6 +3,8 @@
 //! Reads with the decoders that a recovery uses, takes no lock and changes nothing, so it may be used beside
 //! a running job.
 
+use std::path::Path;
+
 use serde::Serialize;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::store::{CheckpointStore, StoredManifest};
@@ -27,10 +29,10 @@ pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Failur
 }
 
 #[derive(Serialize)]
-struct Row {
-    checkpoint: u64,
+pub(super) struct Row {
+    pub(super) checkpoint: u64,
     incarnation: u64,
-    created_ms: i64,
+    pub(super) created_ms: i64,
     finished: bool,
     committed: bool,
     parallelism: u32,
@@ -40,7 +42,16 @@ struct Row {
 }
 
 fn list(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
-    let store = open(selection)?;
+    let rows = rows(&open(selection)?)?;
+    console::print(&match selection.format {
+        OutputFormat::Json => json(&rows),
+        OutputFormat::Text => text_of(&rows),
+    })?;
+    Ok(ExitCode::Done)
+}
+
+/// The checkpoints of a directory.
+pub(super) fn rows(store: &CheckpointStore) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for stored in store.manifests().map_err(unreadable)? {
         let manifest = store.load(&stored).map_err(unreadable)?;
@@ -57,11 +68,7 @@ fn list(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
             entries: manifest.files().map(|file| file.entries).sum(),
         });
     }
-    console::print(&match selection.format {
-        OutputFormat::Json => json(&rows),
-        OutputFormat::Text => text_of(&rows),
-    })?;
-    Ok(ExitCode::Done)
+    Ok(rows)
 }
 
 fn text_of(rows: &[Row]) -> String {
@@ -103,7 +110,7 @@ fn inspect(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-fn manifest_text(manifest: &Manifest) -> String {
+pub(super) fn manifest_text(manifest: &Manifest) -> String {
     let mut text = format!(
         "job {} ({}), checkpoint {} of incarnation {}, written {} by tidemill {}{}\n",
         manifest.job,
@@ -189,10 +196,16 @@ fn check(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
 /// The checkpoints of the job that is named.
 pub(super) fn open(selection: &CheckpointSelection) -> Result<CheckpointStore, Failure> {
     let (plan, options) = run::plan(&selection.job, false)?;
-    let path = checkpoint_directory(&plan, &options.data_dir);
-    let disk = tidemill_storage::disk::RealDisk::open(&path).map_err(|error| {
-        Failure::Unreadable { path: path.clone(), error: std::io::Error::other(error.to_string()) }
-    })?;
+    open_directory(&checkpoint_directory(&plan, &options.data_dir))
+}
+
+/// The checkpoints in a directory.
+pub(super) fn open_directory(path: &Path) -> Result<CheckpointStore, Failure> {
+    let disk =
+        tidemill_storage::disk::RealDisk::open(path).map_err(|error| Failure::Unreadable {
+            path: path.to_owned(),
+            error: std::io::Error::other(error.to_string()),
+        })?;
     Ok(CheckpointStore::new(std::sync::Arc::new(disk)))
 }
 
@@ -216,6 +229,6 @@ pub(super) fn chosen(
     Ok((store, manifest))
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Failure {
+pub(super) fn unreadable(error: impl std::fmt::Display) -> Failure {
     Failure::Damaged(error.to_string())
 }

@@ -79,6 +79,9 @@ pub(super) enum Failure {
         /// Those that are there.
         there: String,
     },
+    /// A running job could not make a savepoint.
+    #[error("no savepoint was made: {0}")]
+    NoSavepoint(String),
     /// A durable file cannot be used.
     #[error("{0}")]
     Damaged(String),
@@ -130,6 +133,7 @@ impl Failure {
             Self::Unreadable { .. } | Self::NoCheckpoint { .. } | Self::NoOperator { .. } => {
                 ExitCode::MissingInput
             }
+            Self::NoSavepoint(_) => ExitCode::TryAgain,
             Self::Damaged(_) => ExitCode::BadData,
             Self::Refused { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
@@ -237,6 +241,7 @@ impl Diagnostic for Failure {
             Self::Unreadable { .. }
             | Self::Refused { .. }
             | Self::NoOperator { .. }
+            | Self::NoSavepoint(_)
             | Self::Damaged(_) => return None,
             Self::Output(_) => "is the reader of the pipe gone, or the disk full?".to_owned(),
             Self::Host(_) => HOST_FAULT_HELP.to_owned(),

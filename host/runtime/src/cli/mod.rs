@@ -17,6 +17,7 @@ mod new;
 mod progress;
 mod report;
 mod run;
+mod savepoint;
 mod state;
 mod table;
 mod view;
@@ -77,6 +78,7 @@ fn execute(
         Command::Inspect(arguments) => inspect::inspect(arguments),
         Command::New(arguments) => new::new(arguments),
         Command::Checkpoint { command } => checkpoint::checkpoint(command),
+        Command::Savepoint { command } => savepoint::savepoint(command),
         Command::State { command: StateCommand::Dump(arguments) } => state::dump(arguments),
         Command::Schema => {
             console::print(&format!("{:#}\n", job_schema()))?;

@@ -31,6 +31,7 @@ pub(super) fn run(
     let endpoint = arguments.metrics.map(bind).transpose()?;
     let (plan, mut options) = plan(&arguments.job, arguments.fresh)?;
     options.allow_drop_state = arguments.allow_drop_state;
+    options.from.clone_from(&arguments.from);
     let name = plan.name.clone();
     let output = ReportOutput::choose(arguments.report, &plan, console);
     // A line drawn over and over does not go with data on the same terminal.
@@ -98,7 +99,7 @@ pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptio
     plan.check_components()?;
     let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
     let data_dir = job.data_dir.clone().unwrap_or_else(beside);
-    Ok((plan, RunOptions { data_dir, fresh, allow_drop_state: false }))
+    Ok((plan, RunOptions { data_dir, fresh, from: None, allow_drop_state: false }))
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {

@@ -91,8 +91,8 @@ pub(super) fn first(
     });
     let manifest = Manifest {
         job: job.plan.name.clone(),
-        identity: identity
-            .unwrap_or_else(|| format!("{:016x}{:016x}", chance::bits(), chance::bits())),
+        identity: identity.unwrap_or_else(chance::identity),
+        files_identity: None,
         checkpoint: CheckpointId(0),
         incarnation,
         created_ms: super::lane_thread::wall_ms(),
@@ -134,7 +134,9 @@ pub(super) fn resume(
         let Some(snapshot) = manifest.operators.iter_mut().find(|o| o.name == node.name) else {
             continue;
         };
-        let is_same = before == assignment && snapshot.states == description.states;
+        let is_same = before == assignment
+            && snapshot.states == description.states
+            && manifest.files_identity.is_none();
         for lane in (0..lanes).map(LaneId) {
             let task = task_basis(snapshot, lane, is_same, before == assignment)?;
             tasks.insert((NodeId(index), lane), task);

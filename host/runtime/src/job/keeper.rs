@@ -20,7 +20,8 @@ use tidemill_core::disk::Disk;
 use tidemill_core::transaction::CommitOutcome;
 
 use super::failpoint::failpoint;
-use super::supervisor::Event;
+use super::savepoint;
+use super::supervisor::{Event, SavepointRequest};
 use crate::connectors::Sink;
 
 /// Published files that are named one by one at most: a long job has thousands.
@@ -34,6 +35,8 @@ pub(super) enum Task {
     WriteManifest(Arc<Manifest>),
     /// Has the sinks commit all that the manifest holds, and makes the mark durable.
     Commit(Arc<Manifest>),
+    /// Copies a committed checkpoint for somebody.
+    Savepoint { manifest: Arc<Manifest>, request: SavepointRequest },
     /// Drops old checkpoints.
     DropOld { retained: usize },
 }
@@ -119,6 +122,13 @@ fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
             Err(reason) => Event::KeeperFailed(reason),
         }),
         Task::Commit(manifest) => commit_until_done(places, end, &manifest),
+        Task::Savepoint { manifest, request } => {
+            let SavepointRequest { directory, reply } = request;
+            let written = savepoint::write(&places.checkpoints, &manifest, &directory);
+            // Who no longer waits has the directory all the same.
+            reply.send(written.map(|()| manifest.checkpoint)).ok();
+            None
+        }
         Task::DropOld { retained } => {
             failpoint("checkpoint.drop");
             // What is not dropped now is dropped after the next checkpoint.

@@ -13,12 +13,14 @@
 //! | `assemble`, `restore` | the parts of lanes, their state |
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
-//! | `lane_thread`, `keeper`, `uploads` | the threads |
+//! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
+//! | `savepoint` | copies of checkpoints that people own |
 //! | `statistics`, `report` | figures |
 
 mod assemble;
 mod basis;
 mod chance;
+mod control;
 mod engine;
 mod failpoint;
 mod heartbeat;
@@ -30,6 +32,7 @@ mod prepare;
 mod report;
 mod restore;
 mod run;
+mod savepoint;
 mod statistics;
 mod supervisor;
 mod uploads;
@@ -46,9 +49,11 @@ use tidemill_sandbox::Component;
 use tidemill_storage::data_dir::JobDir;
 use tidemill_storage::event_log::EventLog;
 
+pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
 pub use engine::Engine;
-pub use open::checkpoint_directory;
+pub use open::{checkpoint_directory, savepoints_directory};
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+pub use savepoint::savepoint_of_stopped;
 pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
@@ -65,6 +70,8 @@ pub struct RunOptions {
     /// Begin anew whatever earlier runs did: their checkpoints and the output files that they published
     /// are removed.
     pub fresh: bool,
+    /// Begin a new job with this savepoint.
+    pub from: Option<PathBuf>,
     /// State that the job no longer has a place for is given up.
     pub allow_drop_state: bool,
 }

@@ -38,6 +38,11 @@ pub fn checkpoint_directory(plan: &JobPlan, data_dir: &Path) -> PathBuf {
     }
 }
 
+/// Where the savepoints of a job lie unless somebody says otherwise.
+pub fn savepoints_directory(plan: &JobPlan, data_dir: &Path) -> PathBuf {
+    data_dir.join(&plan.name).join("savepoints")
+}
+
 /// Opens the directory of the job's checkpoints.
 pub(super) fn open_checkpoints(plan: &JobPlan, dir: &JobDir) -> Result<Arc<dyn Disk>, JobError> {
     let data_dir = dir.path().parent().unwrap_or(dir.path());

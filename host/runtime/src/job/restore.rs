@@ -44,7 +44,7 @@ fn open(
     verify(&*disk.open(&file.name)?, &file.name, file.bytes, &file.digest)?;
     let expected = Expectations {
         bytes: file.bytes,
-        identity: &basis.manifest.identity,
+        identity: basis.manifest.files_identity.as_ref().unwrap_or(&basis.manifest.identity),
         operator,
         key_groups: basis.assignment.groups(),
         hash_seed: basis.manifest.hash_seed,

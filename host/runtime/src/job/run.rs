@@ -20,10 +20,12 @@ use tidemill_core::restart::{RestartDecision, RestartPolicy, start_delay};
 
 use super::basis::{self, Basis};
 use super::chance;
+use super::control::ControlSocket;
 use super::incarnation;
 use super::keeper::{self, Places};
 use super::lane_thread::wall_ms;
 use super::open::{open_checkpoints, open_job_dir};
+use super::savepoint;
 use super::supervisor::Ended;
 use super::{Job, JobError, Outcome, Report, SourceReport};
 
@@ -51,6 +53,10 @@ impl Job {
                 .drop_all()
                 .map_err(|error| JobError::Checkpoint(error.to_string()))?;
         }
+        if let Some(savepoint) = &self.options.from {
+            savepoint::begin_from(savepoint, &places)?;
+        }
+        let _control = ControlSocket::open(dir.path(), &self.shared);
         self.bind()?;
         let mut policy = RestartPolicy::new(self.plan.restart.clone());
         let mut recovering_since = began;

@@ -6,6 +6,7 @@
 //! when the supervisor returns, all lanes are gone but those that are stuck for good.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -40,6 +41,16 @@ pub(super) enum Event {
     Merged(MergeTask, Result<SnapshotFile, String>),
     /// Somebody asked the job to stop.
     StopWanted,
+    /// Somebody asked for a savepoint.
+    SavepointWanted(SavepointRequest),
+}
+
+/// A savepoint that somebody waits for.
+pub(super) struct SavepointRequest {
+    /// Where it is to lie.
+    pub(super) directory: PathBuf,
+    /// Who waits.
+    pub(super) reply: Sender<Result<CheckpointId, String>>,
 }
 
 /// How an incarnation ended, when nothing failed.
@@ -87,6 +98,7 @@ struct Course {
     /// Records read when the coordinator was last told that there are new ones.
     read: u64,
     stop_by: Option<Instant>,
+    savepoints: Vec<SavepointRequest>,
 }
 
 impl Supervisor<'_> {
@@ -166,6 +178,10 @@ impl Supervisor<'_> {
                     Err(reason) => tracing::warn!("Snapshot files were not merged: {reason}."),
                 }
             }
+            Event::SavepointWanted(request) => {
+                course.savepoints.push(request);
+                return self.coordinator.learn(Fact::SavepointWanted, now_ms);
+            }
             Event::StopWanted => {
                 if course.stop_by.is_none() {
                     course.stop_by = Some(Instant::now() + self.settings.stop_timeout);
@@ -194,8 +210,14 @@ impl Supervisor<'_> {
                     self.keeper.ask(Task::Commit(manifest));
                 }
                 Action::Finished(completion) => self.finished(&completion, course),
-                Action::Abort { checkpoint, reason, .. } => {
+                Action::Abort { checkpoint, purpose, reason } => {
                     self.tell_all(Command::Aborted(checkpoint));
+                    if purpose == Purpose::Savepoint {
+                        for request in course.savepoints.drain(..) {
+                            // Who no longer waits does not need to know.
+                            request.reply.send(Err(reason.clone())).ok();
+                        }
+                    }
                     tracing::warn!("Checkpoint {checkpoint} was given up: {reason}.");
                     self.statistics.aborted();
                     (self.log)(JobEventKind::CheckpointAborted { checkpoint, reason });
@@ -221,6 +243,13 @@ impl Supervisor<'_> {
             delta_bytes: completion.added_bytes,
             alignment_ms,
         });
+        if completion.purpose >= Purpose::Savepoint {
+            // Before anything is dropped: the keeper does one thing after the other.
+            for request in course.savepoints.drain(..) {
+                let manifest = Arc::new(self.ledger.newest().clone());
+                self.keeper.ask(Task::Savepoint { manifest, request });
+            }
+        }
         match completion.purpose {
             Purpose::End => course.ended = Some(Ended::Finished),
             Purpose::Stop => course.ended = Some(Ended::Stopped),

@@ -1,0 +1,145 @@
+//! The control socket of a running job: a Unix socket in its directory, for its owner only.
+//!
+//! One request a connection: a line of JSON in, a line of JSON out. Owns the protocol and one thread that
+//! waits at the socket. Must not decide anything: requests go to the supervisor. A job runs on without the
+//! socket when it cannot be made (the path of one is short), with a warning.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::supervisor::{Event, SavepointRequest};
+use super::{Shared, lock};
+
+/// The socket's name in the job's directory.
+const SOCKET: &str = "control.sock";
+/// A request is never longer.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// How long a client may take to send its request.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked of a running job.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum Request {
+    /// Take a checkpoint and copy it to a directory.
+    Savepoint {
+        /// The directory, absolute; it must hold no checkpoint.
+        directory: PathBuf,
+    },
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Answer {
+    /// The savepoint is complete.
+    Savepoint {
+        /// The checkpoint that it is a copy of.
+        checkpoint: u64,
+        /// Where it lies.
+        directory: PathBuf,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Removes the socket when the job ends.
+pub(super) struct ControlSocket(Option<PathBuf>);
+
+impl ControlSocket {
+    /// Listens for requests until dropped.
+    pub(super) fn open(directory: &Path, shared: &Arc<Shared>) -> Self {
+        let path = directory.join(SOCKET);
+        match listen(&path, shared.clone()) {
+            Ok(()) => Self(Some(path)),
+            Err(error) => {
+                tracing::warn!("{}: {error}; the job runs without it.", path.display());
+                Self(None)
+            }
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            tidemill_storage::data_dir::remove_socket(path);
+        }
+    }
+}
+
+fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<()> {
+    // The job's lock is held, so one that is there is left over.
+    tidemill_storage::data_dir::remove_socket(path);
+    let listener = UnixListener::bind(path)?;
+    tidemill_storage::data_dir::keep_private(path)?;
+    let serve = move || {
+        for stream in listener.incoming().flatten() {
+            let shared = shared.clone();
+            let answer = move || answer(&stream, &shared);
+            // One that gets no thread sees its connection closed.
+            thread::Builder::new().name("tidemill-answer".to_owned()).spawn(answer).ok();
+        }
+    };
+    thread::Builder::new().name("tidemill-socket".to_owned()).spawn(serve).map(drop)
+}
+
+fn answer(stream: &UnixStream, shared: &Shared) {
+    let answered = read(stream).map(|request| serve(request, shared));
+    let answer = answered.unwrap_or_else(|error| Answer::Failed { reason: error.to_string() });
+    let line = serde_json::to_string(&answer).unwrap_or_default();
+    let mut stream = stream;
+    // A client that has gone needs no answer.
+    writeln!(stream, "{line}").ok();
+}
+
+fn read(stream: &UnixStream) -> std::io::Result<Request> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(REQUEST_BYTES_MAX)).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn serve(request: Request, shared: &Shared) -> Answer {
+    let failed = |reason: &str| Answer::Failed { reason: reason.to_owned() };
+    match request {
+        Request::Savepoint { directory } => {
+            let (reply, replies) = mpsc::channel();
+            let wanted = SavepointRequest { directory: directory.clone(), reply };
+            let sent = lock(&shared.supervisor)
+                .as_ref()
+                .is_some_and(|events| events.send(Event::SavepointWanted(wanted)).is_ok());
+            if !sent {
+                return failed("the job is not running at this moment; try again");
+            }
+            match replies.recv() {
+                Ok(Ok(checkpoint)) => Answer::Savepoint { checkpoint: checkpoint.0, directory },
+                Ok(Err(reason)) => Answer::Failed { reason },
+                Err(_) => failed("the job ended or started anew before the savepoint was complete"),
+            }
+        }
+    }
+}
+
+/// Asks a running job; `None` when none listens at the socket.
+///
+/// # Errors
+/// The connection breaks, or the answer is none.
+pub fn ask(directory: &Path, request: &Request) -> std::io::Result<Option<Answer>> {
+    let Ok(mut stream) = UnixStream::connect(directory.join(SOCKET)) else {
+        return Ok(None);
+    };
+    writeln!(stream, "{}", serde_json::to_string(request)?)?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    Ok(Some(serde_json::from_str(&line)?))
+}

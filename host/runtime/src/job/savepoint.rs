@@ -1,0 +1,86 @@
+//! Savepoints: checkpoints that a person asked for and owns.
+//!
+//! A savepoint is a copy of a complete, committed checkpoint with all its files, in a directory of its own; the
+//! host never deletes it. A job that starts from one is a new job: it has an identity of its own, and nothing
+//! left to commit.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidemill_core::checkpoint::manifest::Manifest;
+use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::ids::CheckpointId;
+use tidemill_storage::disk::RealDisk;
+
+use super::keeper::{self, Places};
+use super::open::{open_checkpoints, open_job_dir};
+use super::{JobError, chance};
+use crate::config::JobPlan;
+
+/// Copies a committed checkpoint to a directory.
+pub(super) fn write(
+    checkpoints: &CheckpointStore,
+    manifest: &Manifest,
+    directory: &Path,
+) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", directory.display());
+    let disk = RealDisk::create(directory).map_err(|error| failed(&error))?;
+    // It is committed: whoever starts from it has nothing to publish.
+    let mut manifest = manifest.clone();
+    for sink in &mut manifest.sinks {
+        sink.tasks.iter_mut().for_each(|task| task.prepared.clear());
+    }
+    let target = CheckpointStore::new(Arc::new(disk));
+    checkpoints.copy_to(&target, &manifest).map_err(|error| failed(&error))
+}
+
+/// Makes a savepoint of the newest checkpoint of a job that does not run. Its open commits are finished first.
+///
+/// # Errors
+/// The job runs, it has no checkpoint, or a disk fails.
+pub fn savepoint_of_stopped(
+    plan: &JobPlan,
+    data_dir: &Path,
+    directory: &Path,
+) -> Result<CheckpointId, JobError> {
+    let dir = open_job_dir(data_dir, &plan.name)?;
+    let checkpoints = CheckpointStore::new(open_checkpoints(plan, &dir)?);
+    let failed = |error: &dyn std::fmt::Display| JobError::Checkpoint(error.to_string());
+    let newest = checkpoints.manifests().map_err(|error| failed(&error))?.pop();
+    let Some(newest) = newest.filter(|newest| newest.checkpoint.0 > 0) else {
+        return Err(JobError::Checkpoint("the job has come to no checkpoint yet".to_owned()));
+    };
+    let manifest = checkpoints.load(&newest).map_err(|error| failed(&error))?;
+    let places = Places { job: dir.disk(), checkpoints, published: Arc::default() };
+    if !places.checkpoints.is_committed(&newest).map_err(|error| failed(&error))? {
+        keeper::commit(&places, &manifest).map_err(JobError::Checkpoint)?;
+    }
+    write(&places.checkpoints, &manifest, directory).map_err(JobError::Checkpoint)?;
+    Ok(newest.checkpoint)
+}
+
+/// Begins a job with a savepoint: its files and its manifest become the first checkpoint of a new job. The
+/// directory of the job's checkpoints must be empty.
+pub(super) fn begin_from(directory: &Path, places: &Places) -> Result<(), JobError> {
+    let failed = |problem: String| {
+        JobError::DataDir {
+        path: PathBuf::from(directory),
+        problem,
+        help: "`tidemill savepoint inspect DIR` shows what a savepoint holds; a job that has run already \
+               needs --fresh to begin from one"
+            .to_owned(),
+    }
+    };
+    let disk = RealDisk::open(directory).map_err(|error| failed(error.to_string()))?;
+    let savepoint = CheckpointStore::new(Arc::new(disk));
+    let newest = savepoint.manifests().map_err(|error| failed(error.to_string()))?.pop();
+    let newest = newest.ok_or_else(|| failed("it holds no savepoint".to_owned()))?;
+    let mut manifest = savepoint.load(&newest).map_err(|error| failed(error.to_string()))?;
+    // Its files carry the identity of the job that wrote them, until the first checkpoint of this one.
+    manifest.files_identity.get_or_insert_with(|| manifest.identity.clone());
+    manifest.identity = chance::identity();
+    let copied = savepoint.copy_to(&places.checkpoints, &manifest);
+    copied.map_err(|error| failed(error.to_string()))?;
+    let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
+    marked.map_err(|error| failed(error.to_string()))
+}
