@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tidemill_core::checkpoint::coordinator::CoordinatorSettings;
 
-use crate::disk::LastOperation;
+use crate::disk::{Fuse, LastOperation};
 use crate::operator::Death;
 use crate::plan::{Kind, Plan};
 use crate::rng::Rng;
@@ -21,13 +21,15 @@ pub struct Chance {
     /// The coordinator's settings.
     pub settings: CoordinatorSettings,
     /// The machine goes off at this disk operation.
-    pub fuse: Option<(u64, LastOperation)>,
+    pub fuse: Option<Fuse>,
     /// The process is killed at this turn.
     pub killed_at: Option<u64>,
     /// A fault of the host ends the incarnation, and the process goes on.
     pub fails_at: Option<u64>,
     /// Somebody stops the job.
     pub stopped_at: Option<u64>,
+    /// Somebody wants a savepoint.
+    pub savepoint_at: Option<u64>,
     /// A snapshot cannot be written, once in so many.
     pub declines_one_in: Option<usize>,
     /// Turns before it counts as stuck.
@@ -35,8 +37,9 @@ pub struct Chance {
 }
 
 impl Chance {
-    /// What may happen while `is_kind` is not set.
-    pub fn random(plan: &Plan, is_kind: bool, rng: &mut Rng) -> Self {
+    /// What may happen while `is_kind` is not set. Crashes come in rows: one that follows another (`is_recovery`)
+    /// often comes before the start is done.
+    pub fn random(plan: &Plan, is_kind: bool, is_recovery: bool, rng: &mut Rng) -> Self {
         let mut chance = Self {
             is_kind,
             settings: CoordinatorSettings {
@@ -49,6 +52,7 @@ impl Chance {
             killed_at: None,
             fails_at: None,
             stopped_at: None,
+            savepoint_at: rng.one_in(4).then(|| rng.below(2000) as u64),
             declines_one_in: None,
             turns_max: TURNS_MAX,
         };
@@ -64,9 +68,18 @@ impl Chance {
         let last =
             [LastOperation::Nothing, LastOperation::Half, LastOperation::Whole][rng.below(3)];
         match rng.below(8) {
+            0..=3 if is_recovery && rng.one_in(2) => {
+                let operations = 1 + rng.below(30) as u64;
+                chance.fuse = Some(Fuse { operations, only: None, last });
+            }
             0..=3 => {
-                let operations = [12, 100, 500, 1500][rng.below(4)];
-                chance.fuse = Some((1 + rng.below(operations) as u64, last));
+                // Most operations are harmless ones: some fuses wait for one that is not.
+                let only = ["link", "sync", "remove", "rename", "write", "create"][rng.below(6)];
+                let (only, most) = match rng.one_in(2) {
+                    true => (None, [12, 100, 500, 1500][rng.below(4)]),
+                    false => (Some(only), [3, 20, 100][rng.below(3)]),
+                };
+                chance.fuse = Some(Fuse { operations: 1 + rng.below(most) as u64, only, last });
             }
             4 | 5 => chance.killed_at = Some(1 + rng.below(turns) as u64),
             6 => chance.fails_at = Some(1 + rng.below(turns) as u64),

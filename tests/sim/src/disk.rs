@@ -28,6 +28,17 @@ pub enum LastOperation {
     Whole,
 }
 
+/// When the machine goes off, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fuse {
+    /// At operation number so and so from now, at least 1.
+    pub operations: u64,
+    /// Only operations of this name count (`link`, `sync`, ...), if there is one.
+    pub only: Option<&'static str>,
+    /// What the last one still does.
+    pub last: LastOperation,
+}
+
 #[derive(Debug, Default)]
 struct Inode {
     /// What programs see.
@@ -53,8 +64,7 @@ struct Tree {
     durable_names: BTreeMap<String, usize>,
     /// Changes since the last sync of their directory, in order.
     changes: Vec<(String, Change)>,
-    /// Operations that are left before the machine goes off, and what the last one does.
-    fuse: Option<(u64, LastOperation)>,
+    fuse: Option<Fuse>,
     is_off: bool,
     operations: u64,
     /// Counts the times that the machine went off.
@@ -88,9 +98,9 @@ impl SimDisk {
         Self { tree: self.tree.clone(), root: self.root.clone(), observes: true }
     }
 
-    /// Lets the machine go off at operation number `operations` from now.
-    pub fn set_fuse(&self, operations: u64, last: LastOperation) {
-        self.lock().fuse = Some((operations.max(1), last));
+    /// Lets the machine go off later.
+    pub fn set_fuse(&self, fuse: Fuse) {
+        self.lock().fuse = Some(fuse);
     }
 
     /// Whether the machine is off.
@@ -161,22 +171,21 @@ impl SimDisk {
             return Err(off(name, operation));
         }
         tree.operations += 1;
-        match &mut tree.fuse {
-            Some((1, last)) => {
-                let last = *last;
-                tree.is_off = true;
-                if last != LastOperation::Nothing {
-                    // Nobody is there to hear the answer.
-                    act(&mut tree, last == LastOperation::Half).ok();
-                }
-                Err(off(name, operation))
-            }
-            Some((left, _)) => {
-                *left -= 1;
-                act(&mut tree, false)
-            }
-            None => act(&mut tree, false),
+        let counts = |fuse: &&mut Fuse| fuse.only.is_none_or(|only| only == operation);
+        let Some(fuse) = tree.fuse.as_mut().filter(counts) else {
+            return act(&mut tree, false);
+        };
+        fuse.operations = fuse.operations.saturating_sub(1);
+        if fuse.operations > 0 {
+            return act(&mut tree, false);
         }
+        let last = fuse.last;
+        tree.is_off = true;
+        if last != LastOperation::Nothing {
+            // Nobody is there to hear the answer.
+            act(&mut tree, last == LastOperation::Half).ok();
+        }
+        Err(off(name, operation))
     }
 
     fn full(&self, name: &str) -> String {

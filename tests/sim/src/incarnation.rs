@@ -67,6 +67,8 @@ pub struct Incarnation {
     pub(crate) sinks: Vec<SharedIo>,
     /// A merge to be made, and the newest checkpoint when it began.
     pub(crate) merge: Option<(MergeTask, CheckpointId)>,
+    /// It is not done before.
+    pub(crate) merge_at_turn: u64,
     /// A merge is under way, or nobody has heard yet that it is done.
     pub(crate) is_merging: bool,
     /// Counters of all sources.
@@ -179,6 +181,7 @@ impl Incarnation {
             gates,
             sinks,
             merge: None,
+            merge_at_turn: 0,
             is_merging: false,
             sources,
             read: 0,

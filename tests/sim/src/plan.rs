@@ -76,6 +76,8 @@ pub struct Plan {
     pub roll_lines: usize,
     /// Entries that a slice of a snapshot encodes.
     pub slice_entries: usize,
+    /// Turns that a merge takes at most.
+    pub merge_turns: usize,
     /// Things that a thread of the host does in one turn, at most.
     pub burst: usize,
     /// Bytes of segments that may wait to be written before lanes stop encoding.
@@ -115,6 +117,7 @@ impl Plan {
             retained: 1 + rng.below(3),
             roll_lines: [2, 10, 1000][rng.below(3)],
             slice_entries: [1, 2, 5, 1000][rng.below(4)],
+            merge_turns: [1, 400, 2000][rng.below(3)],
             burst: [1, 5, 50, 50][rng.below(4)],
             waiting_bytes_max: [1, 100, 100_000][rng.below(3)],
             graph,

@@ -62,14 +62,15 @@ impl Incarnation {
         self.perform(actions, env, chance, ended)
     }
 
-    /// Somebody stops the job.
-    pub(crate) fn stop(
+    /// Somebody wants something of the job.
+    pub(crate) fn want(
         &mut self,
+        fact: Fact,
         env: &mut Env,
         chance: &Chance,
         ended: &mut Option<Ended>,
     ) -> Result<(), Trouble> {
-        let actions = self.coordinator.learn(Fact::StopWanted, self.now_ms(env));
+        let actions = self.coordinator.learn(fact, self.now_ms(env));
         self.perform(actions, env, chance, ended)
     }
 
@@ -178,6 +179,8 @@ impl Incarnation {
             Some(task) => {
                 self.is_merging = true;
                 self.merge = Some((task, completion.checkpoint));
+                let turns = 1 + env.rng.below(env.plan.merge_turns) as u64;
+                self.merge_at_turn = env.events.turns + turns;
             }
             None if self.ledger.may_collect() => self.keeper.ask(Task::DropOld),
             None => {}
@@ -186,7 +189,7 @@ impl Incarnation {
 
     /// Chains in simulation are rarely long enough: some are merged before it is due.
     fn early_merge(&self, env: &mut Env) -> Option<MergeTask> {
-        if !env.rng.one_in(3) {
+        if !env.rng.one_in(2) {
             return None;
         }
         let newest = self.ledger.newest();

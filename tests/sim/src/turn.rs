@@ -56,6 +56,7 @@ impl Incarnation {
                 11 => self.upload(env, chance)?,
                 12 => self.write_sinks(env)?,
                 13 | 14 => self.open_gate(env),
+                _ if env.events.turns < self.merge_at_turn => false,
                 _ => self.make_merge(env)?,
             };
             is_done |= did;

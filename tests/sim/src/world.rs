@@ -3,6 +3,7 @@
 //! Owns the order of a start, which is the product's: decide (nothing is changed by that) -> begin -> finish the
 //! commits of the newest manifest -> clean up -> restore -> run. A crash may come at any operation of any of it.
 
+use tidemill_core::checkpoint::coordinator::Fact;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery::{self, Restored, Start};
 
@@ -58,7 +59,7 @@ impl World {
     /// # Errors
     /// What an oracle found.
     pub fn run(&mut self) -> Result<Events, Violation> {
-        let mut incarnations = 0;
+        let (mut incarnations, mut has_crashed) = (0, false);
         self.env.events.runs = 1;
         loop {
             let is_kind = incarnations >= self.hostile;
@@ -66,9 +67,11 @@ impl World {
                 return Err(violation("liveness", "a kind world did not bring the job to its end"));
             }
             incarnations += 1;
-            let chance = Chance::random(&self.env.plan, is_kind, &mut self.env.rng);
-            if let Some((operations, last)) = chance.fuse {
-                self.env.places.disk.set_fuse(operations, last);
+            let Env { plan, rng, .. } = &mut self.env;
+            let chance = Chance::random(plan, is_kind, has_crashed, rng);
+            has_crashed = false;
+            if let Some(fuse) = chance.fuse {
+                self.env.places.disk.set_fuse(fuse);
             }
             if self.env.plan.rescales && self.env.rng.one_in(2) {
                 self.lanes = 1 + self.env.rng.below(4);
@@ -79,7 +82,10 @@ impl World {
                 Ok(Ended::Finished) => break,
                 Ok(Ended::Stopped) => self.env.events.stops += 1,
                 Ok(Ended::Failed(_)) => self.env.events.failures += 1,
-                Err(Trouble::Down) => self.crash(),
+                Err(Trouble::Down) => {
+                    has_crashed = true;
+                    self.crash();
+                }
                 Err(Trouble::Violation(violation)) => return Err(violation),
             }
         }
@@ -171,7 +177,10 @@ impl World {
             }
             let mut ended = None;
             if chance.stopped_at == Some(turn) {
-                live.stop(&mut self.env, chance, &mut ended)?;
+                live.want(Fact::StopWanted, &mut self.env, chance, &mut ended)?;
+            }
+            if chance.savepoint_at == Some(turn) {
+                live.want(Fact::SavepointWanted, &mut self.env, chance, &mut ended)?;
             }
             if chance.fails_at == Some(turn) {
                 ended = Some(Ended::Failed("a fault of the host".to_owned()));

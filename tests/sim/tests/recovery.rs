@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery;
 use tidemill_core::ids::{CheckpointId, Incarnation};
-use tidemill_sim::disk::{LastOperation, SimDisk};
+use tidemill_sim::disk::{Fuse, LastOperation, SimDisk};
 use tidemill_sim::keeper::Places;
 use tidemill_sim::rng::Rng;
 
@@ -35,7 +35,8 @@ fn a_manifest_that_a_start_has_found_is_not_lost_with_the_power() {
     for operations in 1..12 {
         for seed in 0..8 {
             let places = Places::new(SimDisk::default());
-            places.disk.set_fuse(operations, LastOperation::Nothing);
+            let last = LastOperation::Nothing;
+            places.disk.set_fuse(Fuse { operations, only: None, last });
             let written = places.checkpoints.write_manifest(&manifest(7));
             places.disk.kill();
             // The writer was killed somewhere in the middle; the page cache survives.

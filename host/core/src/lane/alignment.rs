@@ -58,14 +58,18 @@ impl Alignment {
         }
     }
 
-    /// The barrier that all live inboxes have delivered, if there is one that was not taken. With no
-    /// live inbox there is none: the node has ended and answers the coordinator itself.
+    /// The barrier that all live inboxes have delivered, if there is one that was not taken. When the last inbox
+    /// has just ended, it is the newest that any had delivered: without alignment that one is still to be
+    /// taken, before the node ends too, or the node would answer it as one that had ended before it.
     pub(super) fn complete(&mut self, inboxes: &[Inbox], now_us: u64) -> Option<Aligned> {
         let is_live = |inbox: &&Inbox| !inbox.ended || planted::is(Bug::EndedInputAwaited);
         let delivered = inboxes.iter().filter(is_live).map(|inbox| inbox.delivered);
         let checkpoint = match planted::is(Bug::FirstBarrierCompletes) {
             true => delivered.max()?,
-            false => delivered.min()?,
+            false => {
+                let of_ended = || inboxes.iter().map(|inbox| inbox.delivered).max();
+                delivered.min().or_else(of_ended)?
+            }
         };
         if checkpoint <= self.taken {
             return None;
@@ -143,11 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_live_inboxes_takes_no_barrier_from_them() {
-        let mut alignment = Alignment::new(BarrierMode::Aligned, CheckpointId(0));
-        let mut inboxes = inboxes(1);
+    fn a_barrier_is_taken_before_the_end_even_if_the_inbox_that_delivered_it_ended_first() {
+        let mut alignment = Alignment::new(BarrierMode::Unaligned, CheckpointId(0));
+        let mut inboxes = inboxes(2);
         alignment.deliver(&mut inboxes[0], barrier(1), 0);
         inboxes[0].ended = true;
+        assert_eq!(taken(alignment.complete(&inboxes, 0)), None);
+        inboxes[1].ended = true;
+        assert_eq!(taken(alignment.complete(&inboxes, 0)), Some(1));
+        assert_eq!(taken(alignment.complete(&inboxes, 0)), None);
+    }
+
+    #[test]
+    fn a_node_whose_inboxes_ended_without_a_barrier_takes_none_from_them() {
+        let mut alignment = Alignment::new(BarrierMode::Aligned, CheckpointId(3));
+        let mut inboxes = inboxes(2);
+        inboxes.iter_mut().for_each(|inbox| inbox.ended = true);
         assert_eq!(taken(alignment.complete(&inboxes, 0)), None);
     }
 }

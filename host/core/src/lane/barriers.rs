@@ -104,11 +104,13 @@ impl NodeTask {
 
     /// A checkpoint was given up.
     pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
-        if planted::is(Bug::PreparedDroppedOnAbort) {
-            self.completed(checkpoint);
-        }
         if let NodeWork::Operator(task, snapshots) = &mut self.work {
             snapshots.abort_up_to(task, checkpoint);
+        }
+        if let (NodeWork::Sink(_, snapshots), true) =
+            (&mut self.work, planted::is(Bug::PreparedDroppedOnAbort))
+        {
+            snapshots.settle(checkpoint);
         }
     }
 }
