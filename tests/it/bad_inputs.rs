@@ -170,8 +170,10 @@ fn records_that_an_operator_rejects_fail_the_job_with_its_words() {
     );
     let bids: String = crate::harness::events::generated("nexmark", 2000).join("\n");
     place.write("in/events", format!("{bids}\nthis is no event\n"));
-    let says = ["query (lane 0): 1 of the batch's records could not be processed", "record: "];
-    let ended = place.run().end().refuses(1, &says).says(&["mend these records", "job.toml:"]);
+    let says =
+        ["query (lane 0): a record cannot be processed: REJECTED: record: ", "this is no event"];
+    let help = ["mend the record or the operator; or: on-poison = \"dead-letter\"", "job.toml:"];
+    let ended = place.run().end().refuses(1, &says).says(&help);
     assert!(ended.stdout.is_empty(), "{}", ended.text());
     place.has_no_output();
 }

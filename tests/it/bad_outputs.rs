@@ -5,6 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 
+use rustix::process::Signal;
+
 use crate::cli::until_metrics;
 use crate::harness::{Place, Running};
 
@@ -50,17 +52,19 @@ fn waiting(place: &Place) -> Running {
     running
 }
 
-/// A job with two sinks whose second one cannot publish, for a file that lies there by then.
-fn obstructed() -> Place {
+/// The file that is in the way in [`obstructed`].
+const IN_THE_WAY: &str = "second/part-out-second-1-0-0.txt";
+
+/// A run with two sinks whose second one cannot publish, for a file that lies there by then. All its input
+/// is processed, and its last checkpoint complete.
+fn obstructed() -> (Place, Running) {
     let second = "[sinks.second]\nconnector = \"file\"\nfrom = \"lines\"\npath = \"second\"\n";
     let place = Place::with_job(&format!("{FROM_STDIN}\n{second}"));
     let mut running = waiting(&place);
-    place.write("second/part-out-second-0-0.txt", "mine");
+    place.write(IN_THE_WAY, "mine");
     running.close_stdin();
-    let says =
-        ["second: cannot publish", "part-out-second-0-0.txt", "move away what is in the way"];
-    running.end().refuses(74, &says);
-    place
+    running.until_stderr(|text| text.contains("Trying again").then_some(()));
+    (place, running)
 }
 
 #[test]
@@ -101,14 +105,15 @@ fn output_of_an_earlier_run_is_kept_unless_the_run_is_fresh() {
 }
 
 #[test]
-fn a_finished_job_is_run_again_only_afresh() {
+fn a_finished_job_has_nothing_left_to_do_unless_it_is_run_afresh() {
     let place = Place::with_job(JOB);
     place.run().report();
-    let lines = place.sorted_lines("out");
-    let says = ["this job has been run before and finished", "--fresh", ".tidemill/out"];
-    place.run().end().refuses(73, &says);
-    place.run().set("sinks.out.path=other").end().refuses(73, &says);
-    assert_eq!(place.sorted_lines("out"), lines);
+    let (names, lines) = (place.names("out"), place.sorted_lines("out"));
+    for setting in ["parallelism=2", "sinks.out.path=other", "sources.lines.events=7"] {
+        let again = place.run().set(setting).end().expect(0);
+        again.says(&["Job out has finished before, at checkpoint 1", "--fresh"]).has_no_panic();
+        assert_eq!((place.names("out"), place.sorted_lines("out")), (names.clone(), lines.clone()));
+    }
     assert!(place.names("other").is_empty());
     place.run().words("--fresh").report();
     assert_eq!(place.sorted_lines("out"), lines);
@@ -157,21 +162,30 @@ fn two_processes_do_not_share_an_output_directory() {
 }
 
 #[test]
-fn a_file_in_the_way_of_publishing_is_kept_and_nothing_unfinished_is_left() {
-    let place = obstructed();
-    assert_eq!(place.lines("second"), ["mine"]);
+fn a_file_in_the_way_of_publishing_is_kept_and_the_job_waits_until_it_is_moved() {
+    let (place, running) = obstructed();
+    let first = ["first".to_owned()];
+    assert_eq!(place.published("out"), first, "what can be published is");
+    assert_eq!(fs::read_to_string(place.path(IN_THE_WAY)).ok().as_deref(), Some("mine"));
+    fs::remove_file(place.path(IN_THE_WAY)).expect("it was kept");
+    let says = ["second: ", IN_THE_WAY.rsplit('/').next().expect("a name"), "move it away"];
+    running.end().expect(0).says(&says).has_no_panic();
+    assert_eq!((place.lines("out"), place.lines("second")), (first.to_vec(), first.to_vec()));
+    assert!(place.names("second").iter().all(|name| !name.starts_with(".tm-job")));
 }
 
 #[test]
-fn when_one_sink_cannot_publish_no_other_does() {
-    let place = obstructed();
-    assert!(place.names("out").is_empty(), "{:?}", place.names("out"));
-    fs::remove_file(place.path("second/part-out-second-0-0.txt")).expect("it was kept");
-    place.run().input("again\n").end().expect(0);
-    assert_eq!(
-        (place.lines("out"), place.lines("second")),
-        (vec!["again".into()], vec!["again".into()])
-    );
+fn a_job_that_could_not_publish_does_so_when_it_is_run_again() {
+    let (place, running) = obstructed();
+    running.signal(Signal::KILL);
+    running.end().expect_killed_by(Signal::KILL);
+    let says = ["part-out-second-1-0-0.txt", "move it away"];
+    place.run().end().refuses(74, &says);
+    assert_eq!(fs::read_to_string(place.path(IN_THE_WAY)).ok().as_deref(), Some("mine"));
+    fs::remove_file(place.path(IN_THE_WAY)).expect("it was kept");
+    place.run().input("not read\n").end().expect(0).says(&["has finished before"]);
+    let first = ["first".to_owned()];
+    assert_eq!((place.lines("out"), place.lines("second")), (first.to_vec(), first.to_vec()));
 }
 
 #[test]

@@ -64,7 +64,10 @@ fn a_job_without_the_bad_mode_goes_well() {
 
 #[test]
 fn a_panic_is_told_with_its_text_and_place() {
-    let says = ["TRAP", "misbehave/src/lib.rs:", "the tide is out", "cargo test"];
+    let says = ["a record cannot be processed: TRAP: ", "misbehave/src/lib.rs:", "the tide is out"];
+    fails(&place(JOB), "panic", &[], &says);
+    let says =
+        ["cargo test", "; or: on-poison = \"dead-letter\"", "value \"{\\\"k\\\":\\\"bad\\\"}\""];
     fails(&place(JOB), "panic", &[], &says);
     fails(&place(JOB), "open", &[], &["TRAP", "it cannot even begin"]);
     fails(&place(JOB), "close", &[], &["TRAP", "it cannot end well"]);
@@ -88,7 +91,7 @@ fn a_call_without_end_is_ended() {
     fails(&place(JOB), "wait", &[], &says);
     let settings =
         ["operators.odd.limits.process-cpu=10ms", "operators.odd.limits.process-cpu-max=20ms"];
-    fails(&place(JOB), "loop", &settings, &["CPU_LIMIT", "20 ms are allowed"]);
+    fails(&place(JOB), "loop", &settings, &["CPU_LIMIT", "10 ms are allowed"]);
 }
 
 #[test]
@@ -135,7 +138,8 @@ fn a_record_without_key_does_not_reach_a_keyed_input() {
 
 #[test]
 fn what_the_operator_itself_says_is_passed_on() {
-    let says = ["1 of the batch's records could not be processed", "a record that nobody wants"];
+    let says =
+        ["a record cannot be processed: REJECTED: a record that nobody wants", "key \"bad\""];
     fails(&place(JOB), "reject", &[], &says);
     fails(&place(JOB), "fatal", &[], &["the operator gave up: nothing works any more"]);
     let place = place(JOB);
@@ -206,5 +210,5 @@ fn an_operator_that_looks_for_files_finds_none_and_can_do_all_else() {
     assert_eq!(place.names(""), [".tidemill", "job.toml"]);
     let run = place.run().words("--fresh").input("panic\n");
     let ended = run.end().expect(1).only_diagnostic();
-    ended.says(&["look (lane 0): TRAP", "nothing to be found"]);
+    ended.says(&["look (lane 0): a record cannot be processed: TRAP: ", "nothing to be found"]);
 }

@@ -1,18 +1,21 @@
 //! Jobs that are asked to stop: they drain what they have taken in, publish it, and say so.
 
 use std::io::Read;
+use std::process::ChildStdout;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::cli::until_metrics;
-use crate::harness::{Ended, Place, Running};
+use crate::harness::{Place, Running};
 
-const ENDLESS: &str = r#"
-    name = "endless"
+/// Enough events that a run lasts until it is stopped.
+const LONG: &str = r#"
+    name = "long"
     parallelism = 2
     [sources.events]
     connector = "nexmark"
+    events = 400000
     partitions = 3
     encoding = "msgpack"
     [operators.split]
@@ -40,28 +43,46 @@ fn until_it_runs(running: &Running) {
     });
 }
 
-/// Stops an endless job by `signal` and answers how it ended, and its place.
+/// Bids among the events of the job.
+const BIDS: usize = 400_000 / 50 * 46;
+
+/// Stops a long job by `signal`, and lets it go on to its end: both runs together count each bid once.
 #[track_caller]
-fn stopped_by(signal: Signal, code: i32) -> (Place, Ended) {
-    let place = Place::with_job(ENDLESS);
+fn stops_and_goes_on(signal: Signal, code: i32) {
+    let place = Place::with_job(LONG);
     let running = place.run().words("--metrics 127.0.0.1:0 --report json").start();
     until_it_runs(&running);
     running.signal(signal);
-    let ended = running.end().expect(code).says(&["the job drains"]).has_no_panic();
-    (place, ended)
+    let ended = running.end().expect(code).has_no_panic();
+    let ended = ended.says(&["Stopping at a checkpoint; the next run goes on from there"]);
+    let report = ended.report();
+    check_stopped(&place, &report);
+    let lines = place.lines("out");
+    assert!(lines.len() < BIDS, "it was stopped too late to be tested");
+    check_counts(&lines);
+    let ended = place.run().words("--report json").end().expect(0);
+    let ended = ended.says(&["Going on from checkpoint"]).has_no_panic();
+    assert_eq!(ended.report()["outcome"], "finished");
+    let lines = place.lines("out");
+    assert_eq!(lines.len(), BIDS);
+    check_counts(&lines);
 }
 
 /// Fails unless all that was read is counted and published.
 #[track_caller]
-fn check_drained(place: &Place, report: &Value) {
+fn check_stopped(place: &Place, report: &Value) {
     assert_eq!(report["outcome"], "stopped");
     let operators = report["operators"].as_array().expect("a report has operators");
     assert_eq!(operators[0]["records_in"], report["records_in"], "all events are split");
     assert_eq!(operators[1]["records_out"], report["records_out"], "all counts are written");
-    let lines = place.lines("out");
-    assert_eq!(report["records_out"], lines.len());
+    assert_eq!(report["records_out"], place.lines("out").len());
+}
+
+/// Fails unless the counts of each auction are 1, 2, 3 and so on, each once.
+#[track_caller]
+fn check_counts(lines: &[String]) {
     let mut counts = std::collections::BTreeMap::<&str, Vec<u64>>::new();
-    for line in &lines {
+    for line in lines {
         let mut fields = line.split('\t');
         let (auction, count) = (fields.next().expect("a key"), fields.next().expect("a count"));
         counts.entry(auction).or_default().push(count.parse().expect("a count"));
@@ -74,25 +95,13 @@ fn check_drained(place: &Place, report: &Value) {
 }
 
 #[test]
-fn sigterm_drains_publishes_and_ends_with_143() {
-    let (place, ended) = stopped_by(Signal::TERM, 143);
-    check_drained(&place, &ended.report());
+fn a_job_stopped_by_sigterm_ends_with_143_and_goes_on_where_it_stopped() {
+    stops_and_goes_on(Signal::TERM, 143);
 }
 
 #[test]
-fn sigint_drains_publishes_and_ends_with_130() {
-    let (place, ended) = stopped_by(Signal::INT, 130);
-    check_drained(&place, &ended.report());
-}
-
-#[test]
-fn a_stopped_job_is_run_again_only_afresh() {
-    let (place, _) = stopped_by(Signal::TERM, 143);
-    let says = ["this job has been run before and was stopped", "--fresh"];
-    place.run().set("sources.events.events=10").end().refuses(73, &says);
-    let report = place.run().set("sources.events.events=10").words("--fresh").report();
-    assert_eq!((&report["records_in"], &report["records_out"]), (&10.into(), &6.into()));
-    assert_eq!(place.lines("out").len(), 6);
+fn a_job_stopped_by_sigint_ends_with_130_and_goes_on_where_it_stopped() {
+    stops_and_goes_on(Signal::INT, 130);
 }
 
 const TO_STDOUT: &str = r#"
@@ -109,17 +118,34 @@ const TO_STDOUT: &str = r#"
     path = "out"
 "#;
 
-#[test]
-fn a_second_signal_ends_a_job_that_cannot_drain() {
+/// A run whose standard output is full, for nobody reads it, and that has been asked to stop.
+fn held_up(settings: &[&str]) -> (Place, Running, ChildStdout) {
     let place = Place::with_job(TO_STDOUT);
-    let (running, mut stdout) = place.run().start_unread();
+    let run = settings.iter().fold(place.run(), |run, setting| run.set(setting));
+    let (running, mut stdout) = run.start_unread();
     // One byte is read, and no more: the pipe fills up and the job waits.
     stdout.read_exact(&mut [0]).expect("it writes");
     running.signal(Signal::TERM);
-    running.until_stderr(|text| text.contains("Once more stops it at once").then_some(()));
+    running.until_stderr(|text| text.contains("Once more stops at once").then_some(()));
+    (place, running, stdout)
+}
+
+#[test]
+fn a_second_signal_ends_a_job_that_comes_to_no_checkpoint() {
+    let (place, running, stdout) = held_up(&[]);
     running.signal(Signal::TERM);
-    running.end().expect(143).says(&["stopped before the job had drained"]).has_no_panic();
+    let ended = running.end().expect(143).has_no_panic();
+    ended.says(&["stopped without a last checkpoint; the next run goes on from the newest"]);
     assert!(!place.names("out").iter().any(|name| name.starts_with("part-")));
+    drop(stdout);
+}
+
+#[test]
+fn a_stop_that_comes_to_no_checkpoint_in_time_ends_with_75_even_if_nobody_reads() {
+    let (place, running, stdout) = held_up(&["stop-timeout=200ms"]);
+    let says = ["did not come to a checkpoint within 200ms", "nothing is lost", "stop-timeout"];
+    running.end().refuses(75, &says);
+    place.has_no_output();
     drop(stdout);
 }
 

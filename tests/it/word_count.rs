@@ -42,10 +42,23 @@ const JOB: &str = r#"
     value-type = "u64"
 "#;
 
+/// The platform that this is built on.
+fn host_triple() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("-vV").output().expect("rustc can be started");
+    let version = String::from_utf8(version.stdout).expect("it speaks UTF-8");
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("rustc names its host").to_owned()
+}
+
 /// The folders of some of the crates that the product is built from.
 fn crates() -> Vec<PathBuf> {
-    let metadata = cargo().args(["metadata", "--format-version", "1", "--offline"]).output();
+    // Without the filter it would want the crates of every platform, which nobody has downloaded.
+    let arguments = ["metadata", "--format-version", "1", "--offline", "--filter-platform"];
+    let metadata = cargo().args(arguments).arg(host_triple()).output();
     let metadata = metadata.expect("cargo can be started");
+    let stderr = String::from_utf8_lossy(&metadata.stderr);
+    assert!(metadata.status.success(), "cargo metadata fails:\n{stderr}");
     let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("metadata is JSON");
     let packages = metadata["packages"].as_array().expect("there are packages");
     let wanted = |package: &&Value| CRATES.contains(&package["name"].as_str().unwrap_or_default());

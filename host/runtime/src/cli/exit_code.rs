@@ -133,6 +133,7 @@ impl From<&JobError> for ExitCode {
             JobError::Incompatible { .. } => Self::BadJob,
             JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => Self::Io,
             JobError::StopTimeout { .. } => Self::TryAgain,
+            JobError::HeldUp { failure, .. } => Self::from(&**failure),
             JobError::Stuck { .. } | JobError::Host(_) => Self::HostFault,
         }
     }

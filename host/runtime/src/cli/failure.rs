@@ -113,6 +113,7 @@ impl Failure {
             | JobError::Checkpoint(_)
             | JobError::TooManyFailedCheckpoints(_)
             | JobError::StopTimeout { .. }
+            | JobError::HeldUp { .. }
             | JobError::Stuck { .. }
             | JobError::Host(_) => None,
         };
@@ -171,6 +172,9 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::StopTimeout { .. } => {
             "nothing is lost: the next run goes on from the newest checkpoint; `stop-timeout` gives a \
              stop more time"
+        }
+        JobError::HeldUp { .. } => {
+            "have its output read, and run the job again: it goes on from its newest checkpoint"
         }
         JobError::Stuck { .. } | JobError::Host(_) => HOST_FAULT_HELP,
         JobError::Graph(_) | JobError::ComponentFile { .. } | JobError::Connector { .. } => {

@@ -52,13 +52,28 @@ pub(super) fn run(
         SinkReport { name: plan.name.clone(), summary }
     };
     job.shared.set_sinks(job.plan.sinks.iter().zip(&job.sinks).map(report).collect());
-    // Joined before the next incarnation decides anything.
-    job.sinks.iter_mut().for_each(Sink::close);
+    let outcome = close_sinks(job, outcome);
     if outcome.is_err() {
         clean_up_after_failure(job, places);
     }
     tracing::debug!(%incarnation, "All lanes are gone.");
     outcome
+}
+
+/// Joins the threads of the sinks, before another incarnation decides anything. One that waits for a reader
+/// is given up after `storage-timeout`, at once if nothing follows: the process then ends with it.
+fn close_sinks(job: &mut Job, outcome: Result<Ended, JobError>) -> Result<Ended, JobError> {
+    let patience = match &outcome {
+        Err(failure) if failure.may_pass() => Duration::from_millis(job.plan.timeouts.storage_ms),
+        _ => Duration::ZERO,
+    };
+    let is_at_rest = job.sinks.iter_mut().fold(true, |rest, sink| sink.close(patience) && rest);
+    match outcome {
+        Err(failure) if !is_at_rest && failure.may_pass() => {
+            Err(JobError::HeldUp { failure: Box::new(failure), waited: patience })
+        }
+        outcome => outcome,
+    }
 }
 
 /// Opens the sinks for this incarnation, and removes what older ones left unfinished. Everything that the
@@ -95,6 +110,17 @@ fn clean_up_elsewhere(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
             let node = || then.name.clone();
             cleaned.map_err(|error| JobError::Connector { node: node(), error })?;
         }
+    }
+    Ok(())
+}
+
+/// Removes what a finished job has left unfinished, when it was killed before it could do so itself.
+pub(super) fn clean_up_finished(manifest: &Manifest) -> Result<(), JobError> {
+    for sink in manifest.sinks.iter().filter(|sink| !sink.directory.is_empty()) {
+        let directory = Path::new(&sink.directory);
+        let cleaned = Sink::clean_up_in(directory, &manifest.job, &sink.name, &BTreeSet::new());
+        let node = || sink.name.clone();
+        cleaned.map_err(|error| JobError::Connector { node: node(), error })?;
     }
     Ok(())
 }

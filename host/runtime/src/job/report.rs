@@ -92,6 +92,14 @@ pub enum JobError {
         /// The checkpoint that the next run goes on from.
         newest: CheckpointId,
     },
+    /// The job failed and cannot be started again in this process: a write of its old run is still under way.
+    #[error("{failure}; not started again, because nobody has read standard output for {waited:?}")]
+    HeldUp {
+        /// Why it failed.
+        failure: Box<JobError>,
+        /// How long the write was waited for.
+        waited: Duration,
+    },
     /// A lane hangs in the host's own code. Its thread cannot be ended, so neither can the job in this
     /// process.
     #[error("host fault: lane {lane} has not made a step for {silent:?}")]

@@ -140,6 +140,7 @@ impl Job {
                 keeper::commit(places, manifest).map_err(JobError::Checkpoint)?;
             }
             if manifest.finished {
+                incarnation::clean_up_finished(manifest)?;
                 return Ok(self.finished_before(manifest));
             }
         }
@@ -234,7 +235,7 @@ impl Job {
 impl JobError {
     /// Whether another start may go better: the fault was the host's, or what was lost is in the newest
     /// checkpoint. What a record, a file or a setting is to blame for would fail the same way again.
-    fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Host(_) => true,
             Self::Operator { failure, .. } => {

@@ -59,6 +59,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
     use std::path::Path;
+    use std::time::Duration;
 
     use tidemill_core::connector::{ConnectorFault, PreparedFile};
     use tidemill_core::ids::Incarnation;
@@ -178,7 +179,7 @@ mod tests {
         writer.prepare(CheckpointId(2)).unwrap();
         let first = answer(&mut *writer, &wakes);
         answer(&mut *writer, &wakes);
-        sink.close();
+        assert!(sink.close(Duration::ZERO));
         drop((sink, writer));
         // Checkpoint 1 has a manifest and 2 has none.
         for _ in 0..2 {
@@ -210,7 +211,7 @@ mod tests {
         let mut unfinished = sink.writer(2, waker, &[]).unwrap();
         unfinished.write(batch(&["half".to_owned()])).unwrap();
         unfinished.prepare(CheckpointId(1)).unwrap();
-        sink.close();
+        assert!(sink.close(Duration::ZERO));
         let left = listing(root.path());
         let keep: BTreeSet<_> = left.iter().take(1).cloned().collect();
         assert_eq!(sink.clean_up(&keep).unwrap(), left.len() - 1);

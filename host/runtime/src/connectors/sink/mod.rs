@@ -2,7 +2,7 @@
 //!
 //! Owns the settings' last checks, the figures over all lanes, and what a sink does to its directory
 //! beside writing. Must not know checkpoints beyond their numbers. Invariants: output that is promised
-//! exactly once is visible only by a commit; after `close` no thread of this sink is at work.
+//! exactly once is visible only by a commit; after a `close` that says so no thread of this sink is at work.
 
 mod counts;
 mod discard;
@@ -15,6 +15,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, SinkWriter, Wake};
 use tidemill_core::ids::{CheckpointId, Incarnation};
@@ -148,13 +149,15 @@ impl Sink {
 
     /// Ends this incarnation's part: drops what is queued, and waits until no thread is at work on it.
     /// Barriers that are not answered by then never are. Blocks for as long as a device takes for one
-    /// write, and for standard output as long as its reader takes nothing.
-    pub fn close(&mut self) {
+    /// write, and for standard output while its reader takes nothing, at most for `patience`. Answers
+    /// whether all is at rest; if not, what is at work may still come out.
+    pub fn close(&mut self, patience: Duration) -> bool {
         match &mut self.kind {
             Kind::File { outputs, .. } => outputs.drain(..).for_each(|output| output.cancel()),
-            Kind::Stdout { outlet, .. } => outlet.close(),
+            Kind::Stdout { outlet, .. } => return outlet.close(patience),
             Kind::Discard(_) => {}
         }
+        true
     }
 
     /// What the sink has taken so far.
