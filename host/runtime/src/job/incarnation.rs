@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,11 @@ pub(super) fn run(
         let written = places.checkpoints.write_manifest(&basis.manifest);
         written.map_err(|error| JobError::Checkpoint(error.to_string()))?;
     }
-    let outcome = run_lanes(job, basis, places, is_first, since);
+    let (events, reports) = mpsc::channel();
+    let opened = job.input_log.open(&basis.manifest, &job.sources, places, &events);
+    let outcome = opened.and_then(|()| run_lanes(job, basis, places, is_first, since, (events, reports)));
+    // A log that has failed is worse than whatever else has.
+    let outcome = job.input_log.close().and(outcome);
     let report = |(plan, sink): (&SinkPlan, &Sink)| {
         let (files, file_count) = places.published.of(&plan.name);
         let summary = SinkSummary { files, file_count, ..sink.summary() };
@@ -127,8 +131,8 @@ fn run_lanes(
     places: &Places,
     is_first: bool,
     since: Instant,
+    (events, reports): (Sender<Event>, Receiver<Event>),
 ) -> Result<Ended, JobError> {
-    let (events, reports) = mpsc::channel();
     let lines: Vec<Arc<LaneLine>> =
         (0..job.plan.parallelism).map(|_| Arc::new(LaneLine::default())).collect();
     let seed = assemble::snapshot_seed(job, &basis);
@@ -166,6 +170,7 @@ fn run_lanes(
         tasks,
         keeper: &keeper,
         merger: &merger,
+        input_log: &job.input_log,
         events,
         log: &log,
         statistics: &job.shared.statistics,

@@ -14,6 +14,7 @@
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads` | the threads |
+//! | `input_log` | the log of input that cannot be read again |
 //! | `statistics`, `report` | figures |
 
 mod assemble;
@@ -23,6 +24,7 @@ mod engine;
 mod failpoint;
 mod heartbeat;
 mod incarnation;
+mod input_log;
 mod keeper;
 mod lane_thread;
 mod open;
@@ -47,12 +49,14 @@ use tidemill_storage::data_dir::JobDir;
 use tidemill_storage::event_log::EventLog;
 
 pub use engine::Engine;
+pub use input_log::InputLogFigures;
 pub use open::checkpoint_directory;
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
 use crate::connectors::{Sink, Source};
+use input_log::{InputLog, InputLogStatistics};
 use report::TaskInfo;
 use statistics::Statistics;
 use supervisor::Event;
@@ -79,6 +83,7 @@ pub struct Job {
     sources: Vec<Source>,
     /// The sinks of the incarnation that runs.
     sinks: Vec<Sink>,
+    input_log: InputLog,
     shared: Arc<Shared>,
 }
 
@@ -93,6 +98,7 @@ struct Shared {
     sinks: Mutex<Vec<SinkReport>>,
     events: Mutex<Option<EventLog>>,
     statistics: Statistics,
+    input_log: Arc<InputLogStatistics>,
 }
 
 /// Watches a job and stops it, from any thread.
@@ -161,6 +167,11 @@ impl JobHandle {
     /// The figures of the job's durability.
     pub fn durability(&self) -> Durability {
         self.shared.statistics.read()
+    }
+
+    /// The figures of the input log; zeros for a job that has none.
+    pub fn input_log(&self) -> InputLogFigures {
+        self.shared.input_log.read()
     }
 
     /// Asks the job to stop at a checkpoint and to end as [`Outcome::Stopped`]; the next run goes on

@@ -16,7 +16,9 @@ use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
 use tidemill_core::checkpoint::manifest::{Manifest, SnapshotFile};
 use tidemill_core::events::JobEventKind;
 use tidemill_core::ids::CheckpointId;
+use tidemill_core::wal::Usage;
 
+use super::input_log::InputLog;
 use super::JobError;
 use super::heartbeat::Heartbeats;
 use super::keeper::{Keeper, Task};
@@ -40,6 +42,10 @@ pub(super) enum Event {
     Merged(MergeTask, Result<SnapshotFile, String>),
     /// Somebody asked the job to stop.
     StopWanted,
+    /// The input log needs room.
+    WalPressure(Usage),
+    /// The input log has failed for good.
+    WalFailed(String),
 }
 
 /// How an incarnation ended, when nothing failed.
@@ -67,6 +73,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) lines: &'a [Arc<LaneLine>],
     pub(super) tasks: Arc<Vec<TaskInfo>>,
     pub(super) keeper: &'a Keeper,
+    pub(super) input_log: &'a InputLog,
     pub(super) merger: &'a dyn Fn(MergeTask, CheckpointId, Sender<Event>),
     pub(super) events: Sender<Event>,
     pub(super) log: &'a dyn Fn(JobEventKind),
@@ -87,6 +94,8 @@ struct Course {
     /// Records read when the coordinator was last told that there are new ones.
     read: u64,
     stop_by: Option<Instant>,
+    /// When a checkpoint was last asked for because the input log is full.
+    asked_at: Option<Instant>,
 }
 
 impl Supervisor<'_> {
@@ -109,6 +118,7 @@ impl Supervisor<'_> {
             self.watch(&mut heartbeats, &mut course);
             if course.ended.is_none() && course.failure.is_none() {
                 self.note_activity(&mut course);
+                self.note_full_log(&mut course);
                 let actions = self.coordinator.tick(self.now_ms());
                 self.perform(actions, &mut course);
             }
@@ -164,6 +174,17 @@ impl Supervisor<'_> {
                     Err(reason) => tracing::warn!("Snapshot files were not merged: {reason}."),
                 }
             }
+            Event::WalPressure(usage) => {
+                if let Some(blocked_by) = self.input_log.blocked_by() {
+                    let Usage { used_bytes, quota_bytes } = usage;
+                    tracing::warn!("The input log is full, and intake waits: {blocked_by}.");
+                    (self.log)(JobEventKind::WalFull { used_bytes, quota_bytes, blocked_by });
+                }
+                return self.coordinator.learn(Fact::WalPressure, now_ms);
+            }
+            Event::WalFailed(reason) => {
+                self.fail(JobError::Checkpoint(format!("the input log: {reason}")), course);
+            }
             Event::StopWanted => {
                 if course.stop_by.is_none() {
                     course.stop_by = Some(Instant::now() + self.settings.stop_timeout);
@@ -183,7 +204,8 @@ impl Supervisor<'_> {
                 Action::StopSources => self.tell_all(Command::StopSources),
                 Action::Trigger(barrier) => self.tell_all(Command::Trigger(barrier)),
                 Action::WriteManifest(gathered) => {
-                    let manifest = self.ledger.compose(&gathered, wall_ms(), None);
+                    let mut manifest = self.ledger.compose(&gathered, wall_ms(), None);
+                    manifest.wal_start = self.input_log.wal_start(&manifest);
                     self.keeper.ask(Task::WriteManifest(Arc::new(manifest)));
                 }
                 Action::TellCompleted(checkpoint) => self.tell_all(Command::Completed(checkpoint)),
@@ -221,6 +243,8 @@ impl Supervisor<'_> {
             Purpose::Stop => course.ended = Some(Ended::Stopped),
             Purpose::Periodic | Purpose::Pressure | Purpose::Savepoint => {}
         }
+        let retained = self.input_log.retained(self.settings.retained);
+        self.input_log.completed(self.ledger.newest(), retained);
         if course.ended.is_some() {
             return self.send_away();
         }
@@ -233,7 +257,7 @@ impl Supervisor<'_> {
                 course.merging = true;
                 (self.merger)(task, completion.checkpoint, self.events.clone());
             }
-            None => self.keeper.ask(Task::DropOld { retained: self.settings.retained }),
+            None => self.keeper.ask(Task::DropOld { retained }),
         }
     }
 
@@ -243,6 +267,17 @@ impl Supervisor<'_> {
         let read = sources.map(|task| task.counters.records_in.load(Relaxed)).sum();
         if std::mem::replace(&mut course.read, read) != read {
             let actions = self.coordinator.learn(Fact::Active, self.now_ms());
+            self.perform(actions, course);
+        }
+    }
+
+    /// Asks for another checkpoint, at most one for each heartbeat, as long as the input log is full: what
+    /// was processed since the last one may make room, and no new input would ever ask for it.
+    fn note_full_log(&mut self, course: &mut Course) {
+        let is_time = course.asked_at.is_none_or(|at| at.elapsed() >= self.settings.heartbeat_interval);
+        if is_time && self.input_log.blocked_by().is_some() {
+            course.asked_at = Some(Instant::now());
+            let actions = self.coordinator.learn(Fact::WalPressure, self.now_ms());
             self.perform(actions, course);
         }
     }
