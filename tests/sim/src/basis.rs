@@ -70,6 +70,7 @@ pub fn first(plan: &Plan, lanes: usize, incarnation: Incarnation, hash_seed: u64
     let manifest = Manifest {
         job: "job".to_owned(),
         identity: format!("{hash_seed:016x}"),
+        files_identity: None,
         checkpoint: CheckpointId(0),
         incarnation,
         created_ms: 0,

@@ -299,7 +299,7 @@ impl Builder<'_> {
         let readers = open_chain(&disk, chain, &self.basis.manifest, operator)?;
         let ids = compare_states(described, described).ids;
         let mut restore = Restore::new(readers, &groups, ids)?;
-        while !restore.step(state.backend(), EncodeBudget::default())? {}
+        while !state.restore(&mut restore, EncodeBudget::default())? {}
         Ok(())
     }
 }

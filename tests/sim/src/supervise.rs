@@ -149,7 +149,7 @@ impl Incarnation {
                     self.in_flight = None;
                     self.tell_all(Command::Aborted(checkpoint));
                 }
-                Action::Fail { reason } => *ended = Some(Ended::Failed(reason)),
+                Action::Fail { reason, .. } => *ended = Some(Ended::Failed(reason)),
             }
         }
         Ok(())

@@ -268,11 +268,6 @@ impl CheckpointListener for Listener {
         self.mailbox.send(Sender::Lane(ack.lane.0), Event::Fact(Fact::Acknowledged(ack)));
     }
 
-    fn decline(&self, checkpoint: CheckpointId, _: NodeId, lane: LaneId, reason: String) {
-        let fact = Fact::Declined { checkpoint, reason };
-        self.mailbox.send(Sender::Lane(lane.0), Event::Fact(fact));
-    }
-
     fn begin_upload(&self, task: UploadTask) -> Box<dyn SnapshotUpload> {
         let mut queue = lock(&self.queue);
         let upload = queue.next;

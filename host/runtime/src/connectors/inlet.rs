@@ -1,90 +1,122 @@
-//! The bounded buffer between those who receive bytes and the lane that cuts them into records.
+//! The bounded buffer between those who receive bytes and the thread that cuts them into records.
 //!
-//! Owns the bytes in between, and how the two ends wait for each other: receivers for room, the
-//! lane for bytes. Knows nothing of sockets or formats. Invariants: the lane never waits; at most
-//! [`HELD_BYTES_MAX`] bytes and one block of each receiver are held; what was appended before the
-//! end is handed out before it.
+//! Owns the bytes in between, whose lines they are, and how the two ends wait for each other: receivers for
+//! room, the thread for bytes. Knows nothing of sockets or formats. Invariants: at most [`HELD_BYTES_MAX`]
+//! bytes and one block of each receiver are held; what was appended before the end is handed out before it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use tidemill_core::connector::{ConnectorError, Wake};
+use tidemill_core::connector::ConnectorError;
 use tokio::sync::Notify;
 
-/// Bytes that wait for the lane before receivers wait.
-pub(super) const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that wait before receivers wait.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Lines of a client that numbers them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Numbered {
+    /// Where they begin in the chunk.
+    pub(super) start: usize,
+    /// Where they end.
+    pub(super) end: usize,
+    /// The client.
+    pub(super) client: Arc<str>,
+    /// Number of the last line.
+    pub(super) last_line: u64,
+}
+
+/// Bytes, as they were received.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) bytes: Vec<u8>,
+    /// Runs of numbered lines in it, in order.
+    pub(super) numbered: Vec<Numbered>,
+}
 
 #[derive(Default)]
 struct State {
-    bytes: Vec<u8>,
+    chunk: Chunk,
     /// Receivers that wait for room in a thread.
     waiting: usize,
     is_stopping: bool,
-    is_ended: bool,
+    /// Nothing more comes; says whether that is because of a stop.
+    ended: Option<bool>,
     failure: Option<ConnectorError>,
 }
 
-/// What the lane gets.
+/// What the thread gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Bytes,
-    Pending,
-    Ended,
+    /// Nothing came until then.
+    Late,
+    /// The input has ended, or who receives it was stopped.
+    Ended {
+        is_stopped: bool,
+    },
 }
 
 /// The buffer; shared by its two ends.
+#[derive(Default)]
 pub(super) struct Inlet {
     state: Mutex<State>,
+    filled: Condvar,
     thread_room: Condvar,
     task_room: Notify,
-    waker: Arc<dyn Wake>,
 }
 
 impl Inlet {
-    pub(super) fn new(waker: Arc<dyn Wake>) -> Self {
-        let state = Mutex::default();
-        Self { state, thread_room: Condvar::new(), task_room: Notify::new(), waker }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, mut state: MutexGuard<'_, State>, bytes: &[u8]) {
-        let was_empty = state.bytes.is_empty();
-        state.bytes.extend_from_slice(bytes);
-        drop(state);
-        if was_empty {
-            self.waker.wake();
+    fn push(&self, state: &mut State, bytes: &[u8], numbered: Option<(&Arc<str>, u64)>) {
+        let start = state.chunk.bytes.len();
+        state.chunk.bytes.extend_from_slice(bytes);
+        if let Some((client, last_line)) = numbered {
+            let end = state.chunk.bytes.len();
+            let client = client.clone();
+            state.chunk.numbered.push(Numbered { start, end, client, last_line });
         }
+        self.filled.notify_one();
     }
 
     /// Appends when there is room, waiting in this thread. Answers whether more is wanted.
     pub(super) fn append_from_thread(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
-        while state.bytes.len() >= HELD_BYTES_MAX && !state.is_stopping {
+        while state.chunk.bytes.len() >= HELD_BYTES_MAX && !state.is_stopping {
             state.waiting += 1;
             state = self.thread_room.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
-        if state.is_ended {
+        if state.ended.is_some() {
             return false;
         }
-        let goes_on = !state.is_stopping;
-        self.append(state, bytes);
-        goes_on
+        self.push(&mut state, bytes, None);
+        !state.is_stopping
     }
 
-    /// Appends when there is room, or at once when the source is stopping.
-    pub(super) async fn append_from_task(&self, bytes: &[u8]) {
-        loop {
-            // Listens before it looks, so that room made in between is not missed.
-            let room = self.task_room.notified();
-            {
-                let state = self.lock();
-                if state.bytes.len() < HELD_BYTES_MAX || state.is_stopping {
-                    return self.append(state, bytes);
-                }
-            }
+    /// Appends if there is room, or if the source is stopping. Answers whether it did. Whole lines of a client
+    /// that numbers them come with it and the number of the last.
+    pub(super) fn append(&self, bytes: &[u8], numbered: Option<(&Arc<str>, u64)>) -> bool {
+        let mut state = self.lock();
+        let has_room = state.chunk.bytes.len() < HELD_BYTES_MAX || state.is_stopping;
+        if has_room {
+            self.push(&mut state, bytes, numbered);
+        }
+        has_room
+    }
+
+    /// Waits in a task until `append` may find room.
+    pub(super) async fn room(&self) {
+        // Listens before it looks, so that room made in between is not missed.
+        let room = self.task_room.notified();
+        let is_full = {
+            let state = self.lock();
+            state.chunk.bytes.len() >= HELD_BYTES_MAX && !state.is_stopping
+        };
+        if is_full {
             room.await;
         }
     }
@@ -96,44 +128,63 @@ impl Inlet {
         state.is_stopping = true;
         let was_waiting = state.waiting > 0;
         drop(state);
-        self.thread_room.notify_all();
-        self.task_room.notify_waiters();
+        self.make_room();
         was_waiting
     }
 
     /// Nothing will be appended any more.
     pub(super) fn end(&self) {
-        self.lock().is_ended = true;
-        self.waker.wake();
+        let mut state = self.lock();
+        let is_stopped = state.is_stopping;
+        state.ended.get_or_insert(is_stopped);
+        self.filled.notify_one();
     }
 
-    /// As `end`, because of a failure; the lane learns it after what was appended before.
+    /// As `end`, because of a failure; it is told after what was appended before.
     pub(super) fn fail(&self, failure: ConnectorError) {
         self.lock().failure = Some(failure);
         self.end();
     }
 
-    /// Puts what was appended into `bytes`, in place of what was there.
-    pub(super) fn take(&self, bytes: &mut Vec<u8>) -> Result<Taken, ConnectorError> {
-        bytes.clear();
-        let mut state = self.lock();
-        if state.bytes.is_empty() {
-            return match &state.failure {
-                Some(failure) => Err(failure.clone()),
-                None if state.is_ended => Ok(Taken::Ended),
-                None => Ok(Taken::Pending),
-            };
-        }
-        std::mem::swap(&mut state.bytes, bytes);
-        drop(state);
+    fn make_room(&self) {
         self.thread_room.notify_all();
         self.task_room.notify_waiters();
-        Ok(Taken::Bytes)
     }
 
-    /// Whether `take` would answer something other than `Pending`.
-    pub(super) fn is_ready(&self) -> bool {
-        let state = self.lock();
-        !state.bytes.is_empty() || state.is_ended
+    /// Puts what was appended into `chunk`, in place of what was there; waits for something, but with
+    /// `until` not longer than that.
+    ///
+    /// # Errors
+    /// Who receives the input has failed; all before that was handed out.
+    pub(super) fn take(
+        &self,
+        chunk: &mut Chunk,
+        until: Option<Instant>,
+    ) -> Result<Taken, ConnectorError> {
+        chunk.bytes.clear();
+        chunk.numbered.clear();
+        let mut state = self.lock();
+        while state.chunk.bytes.is_empty() {
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if let Some(is_stopped) = state.ended {
+                return Ok(Taken::Ended { is_stopped });
+            }
+            let Some(until) = until else {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Taken::Late);
+            }
+            let waited = self.filled.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::swap(&mut state.chunk, chunk);
+        drop(state);
+        self.make_room();
+        Ok(Taken::Bytes)
     }
 }

@@ -13,6 +13,7 @@ mod file;
 mod formats;
 mod inlet;
 mod json;
+pub(crate) mod logged;
 mod msgpack;
 pub mod nexmark;
 mod records;
@@ -20,7 +21,6 @@ pub mod settings;
 mod sink;
 mod source;
 mod stdin;
-mod stream;
 mod tcp;
 
 pub use sink::{BROKEN_PIPE, Sink, SinkStart, SinkSummary};

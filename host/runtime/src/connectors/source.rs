@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_core::connector::{
@@ -17,6 +18,7 @@ use tidemill_core::connector::{
 use tidemill_core::ids::Now;
 
 use crate::connectors::file::{self, FilePartition, FileReader, Rest};
+use crate::connectors::logged::{ClientTable, Forming, Intake, Relay, inner_position};
 use crate::connectors::nexmark::{Generator, GeneratorReader};
 use crate::connectors::settings::{FileSource, GeneratorSource, SourceSettings, StreamFormat};
 use crate::connectors::{stdin, tcp};
@@ -89,6 +91,7 @@ impl Source {
         positions: &[PartitionPosition],
     ) -> Result<Self, ConnectorError> {
         check_ids(name, positions)?;
+        check_not_logged(name, positions)?;
         Ok(match settings {
             SourceSettings::File(settings) => {
                 Self::file(settings, file::resume(name, settings, positions)?)
@@ -154,9 +157,10 @@ impl Source {
     /// The reader of lane `lane` of `lanes`: of the partitions p with p mod `lanes` = `lane`, each from
     /// its position on. Reading ahead begins here.
     ///
+    /// Not for a stream, whose input goes through the log.
+    ///
     /// # Errors
-    /// The address cannot be bound, threads cannot be started, or standard input or the listener has
-    /// its reader already.
+    /// Threads cannot be started.
     pub fn reader(
         &self,
         lane: usize,
@@ -167,9 +171,8 @@ impl Source {
         let own = || self.positions.iter().skip(lane).step_by(lanes);
         if lane >= lanes || own().all(|at| at.position.ended) {
             let positions = if lane < lanes { own().cloned().collect() } else { Vec::new() };
-            return Ok(Box::new(EndedReader { positions, is_stopped: false }));
+            return Ok(Self::ended_reader(positions));
         }
-        self.bind()?;
         Ok(match &self.kind {
             Kind::File { settings, rests } => {
                 let rests = rests.iter().skip(lane).step_by(lanes).cloned();
@@ -180,24 +183,69 @@ impl Source {
                 let partitions = own().zip(rests).map(each).collect();
                 Box::new(FileReader::new(settings.clone(), partitions, waker)?)
             }
-            Kind::Stdin(format) => Box::new(stdin::reader(format, waker)?),
-            Kind::Tcp { listener, .. } => {
-                let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
-                let taken = Listener::Taken(listener.address());
-                match std::mem::replace(&mut *listener, taken) {
-                    Listener::Bound(bound) => Box::new(tcp::reader(bound, waker)?),
-                    Listener::Unbound | Listener::Taken(_) => {
-                        return Err(ConnectorError::new(
-                            ConnectorFault::Io,
-                            "the tcp listener has a reader already; list the source anew",
-                        ));
-                    }
-                }
-            }
+            Kind::Stdin(_) | Kind::Tcp { .. } => return Err(defect("a stream is always logged")),
             Kind::Nexmark { generator, nexts } => {
                 Box::new(GeneratorReader::new(Arc::clone(generator), nexts, lane, lanes))
             }
         })
+    }
+
+    /// The reader of a lane whose partitions, if it has any, have all ended.
+    pub(crate) fn ended_reader(positions: Vec<PartitionPosition>) -> Box<dyn SourceReader> {
+        Box::new(EndedReader { positions, is_stopped: false })
+    }
+
+    /// Starts to receive the input of a stream, whose one partition it is, once in the life of the process.
+    /// `clients` is what the log knows of those that number their lines; lines that come again are counted in
+    /// `duplicates`.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or threads cannot be started.
+    pub(crate) fn receive(
+        &self,
+        intake: &Arc<Intake>,
+        forming: Forming,
+        clients: &ClientTable,
+        duplicates: &Arc<AtomicU64>,
+    ) -> Result<(), ConnectorError> {
+        match &self.kind {
+            Kind::Stdin(format) => stdin::start(format, intake, forming),
+            Kind::Tcp { listener, .. } => {
+                self.bind()?;
+                let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
+                let taken = Listener::Taken(listener.address());
+                match std::mem::replace(&mut *listener, taken) {
+                    Listener::Bound(bound) => {
+                        tcp::start(bound, clients, duplicates.clone(), intake, forming)
+                    }
+                    Listener::Unbound | Listener::Taken(_) => {
+                        Err(defect("a listener is received from once"))
+                    }
+                }
+            }
+            Kind::File { .. } | Kind::Nexmark { .. } => Err(defect("only a stream is received")),
+        }
+    }
+
+    /// Starts to read the source, from its positions on, into the log.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn relay(self, intake: &Arc<Intake>, forming: Forming) -> Result<(), ConnectorError> {
+        Relay::start(self, intake, forming.target)
+    }
+
+    /// How many partitions one thread should read at a time: a few, unless they cost nothing.
+    pub(super) fn open_at_once(&self) -> usize {
+        match self.kind {
+            Kind::File { .. } => 4,
+            Kind::Stdin(_) | Kind::Tcp { .. } | Kind::Nexmark { .. } => usize::MAX,
+        }
+    }
+
+    /// Whether clients number their lines.
+    pub(crate) fn is_numbered(&self) -> bool {
+        matches!(self.kind, Kind::Tcp { .. })
     }
 
     /// The address that clients can reach, for a source that listens and is bound.
@@ -221,6 +269,12 @@ impl Kind {
     }
 }
 
+/// What cannot happen.
+fn defect(rule: &str) -> ConnectorError {
+    let what = format!("a defect in Tidemill ({rule}), please report it");
+    ConnectorError::new(ConnectorFault::Io, what)
+}
+
 fn generator(name: &str, settings: &GeneratorSource) -> Result<Arc<Generator>, ConnectorError> {
     Generator::new(settings).map(Arc::new).map_err(|what| {
         ConnectorError::new(ConnectorFault::MissingInput, format!("source `{name}`: {what}"))
@@ -228,7 +282,7 @@ fn generator(name: &str, settings: &GeneratorSource) -> Result<Arc<Generator>, C
 }
 
 /// Positions that are not those of the source as it is set up now.
-fn other_source(name: &str, what: &str) -> ConnectorError {
+pub(crate) fn other_source(name: &str, what: &str) -> ConnectorError {
     ConnectorError::new(
         ConnectorFault::MissingInput,
         format!("source `{name}` cannot go on from its checkpoint: {what}"),
@@ -245,6 +299,18 @@ fn check_ids(name: &str, positions: &[PartitionPosition]) -> Result<(), Connecto
         None => return Ok(()),
     };
     Err(other_source(name, &format!("{what}; start the job anew with --fresh")))
+}
+
+/// Positions in a log are not those of what was logged.
+fn check_not_logged(name: &str, positions: &[PartitionPosition]) -> Result<(), ConnectorError> {
+    match positions.iter().any(|at| inner_position(&at.position.detail).is_some()) {
+        true => Err(other_source(
+            name,
+            "its input was logged and is not any more; set wal = \"inputs\" again, or start the job anew \
+             with --fresh",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The positions of a stream are that of its one partition.

@@ -133,7 +133,10 @@ fn parts_of_lane(
     let mut nodes = (0..job.graph.nodes.len()).map(NodeId);
     let connector = |name: &str, error| JobError::Connector { node: name.to_owned(), error };
     for ((plan, source), node) in job.plan.sources.iter().zip(&job.sources).zip(&mut nodes) {
-        let reader = source.reader(lane.0, job.plan.parallelism, waker());
+        let reader = match job.input_log.reader(node.0, lane.0, waker()) {
+            Some(logged) => Ok(logged),
+            None => source.reader(lane.0, job.plan.parallelism, waker()),
+        };
         parts.sources.insert(node, reader.map_err(|error| connector(&plan.name, error))?);
     }
     for (index, node) in (0..job.plan.operators.len()).zip(&mut nodes) {

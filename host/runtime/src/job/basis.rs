@@ -84,10 +84,10 @@ pub(super) fn first(
 ) -> Result<Basis, JobError> {
     job.list_sources()?;
     let assignment = Assignment::initial(job.plan.key_groups, job.plan.parallelism);
-    let sources = job.plan.sources.iter().zip(&job.sources);
-    let sources = sources.map(|(plan, source)| SourceSnapshot {
+    let sources = job.plan.sources.iter().zip(&job.sources).enumerate();
+    let sources = sources.map(|(index, (plan, source))| SourceSnapshot {
         name: plan.name.clone(),
-        partitions: source.positions(),
+        partitions: job.input_log.first_positions(index, source),
     });
     let manifest = Manifest {
         job: job.plan.name.clone(),
@@ -324,9 +324,9 @@ impl Job {
         &mut self,
         make: impl Fn(&SourcePlan) -> Result<Source, ConnectorError>,
     ) -> Result<(), JobError> {
-        for (plan, source) in self.plan.sources.iter().zip(&mut self.sources) {
-            // The listener or standard input of a stream is this process's own and goes on.
-            if !source.is_stream() {
+        for (index, (plan, source)) in self.plan.sources.iter().zip(&mut self.sources).enumerate() {
+            // Whoever receives the input of a logged source is this process's own and goes on.
+            if !self.input_log.is_logged(index) {
                 let node = plan.name.clone();
                 *source = make(plan).map_err(|error| JobError::Connector { node, error })?;
             }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::CheckpointListener;
@@ -45,7 +45,11 @@ pub(super) fn run(
         let written = places.checkpoints.write_manifest(&basis.manifest);
         written.map_err(|error| JobError::Checkpoint(error.to_string()))?;
     }
-    let outcome = run_lanes(job, basis, places, is_first, since);
+    let (events, reports) = mpsc::channel();
+    let opened = job.input_log.open(&basis.manifest, &job.sources, places, &events);
+    let outcome = opened.and_then(|()| run_lanes(job, basis, places, is_first, since, (events, reports)));
+    // A log that has failed is worse than whatever else has.
+    let outcome = job.input_log.close().and(outcome);
     let report = |(plan, sink): (&SinkPlan, &Sink)| {
         let (files, file_count) = places.published.of(&plan.name);
         let summary = SinkSummary { files, file_count, ..sink.summary() };
@@ -67,7 +71,8 @@ fn close_sinks(job: &mut Job, outcome: Result<Ended, JobError>) -> Result<Ended,
         Err(failure) if failure.may_pass() => Duration::from_millis(job.plan.timeouts.storage_ms),
         _ => Duration::ZERO,
     };
-    let is_at_rest = job.sinks.iter_mut().fold(true, |rest, sink| sink.close(patience) && rest);
+    let mut is_at_rest = true;
+    job.sinks.iter_mut().for_each(|sink| is_at_rest &= sink.close(patience));
     match outcome {
         Err(failure) if !is_at_rest && failure.may_pass() => {
             Err(JobError::HeldUp { failure: Box::new(failure), waited: patience })
@@ -152,8 +157,8 @@ fn run_lanes(
     places: &Places,
     is_first: bool,
     since: Instant,
+    (events, reports): (Sender<Event>, Receiver<Event>),
 ) -> Result<Ended, JobError> {
-    let (events, reports) = mpsc::channel();
     let lines: Vec<Arc<LaneLine>> =
         (0..job.plan.parallelism).map(|_| Arc::new(LaneLine::default())).collect();
     let seed = assemble::snapshot_seed(job, &basis);
@@ -191,6 +196,7 @@ fn run_lanes(
         tasks,
         keeper: &keeper,
         merger: &merger,
+        input_log: &job.input_log,
         events,
         log: &log,
         statistics: &job.shared.statistics,

@@ -15,6 +15,7 @@
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
 //! | `savepoint` | copies of checkpoints that people own |
+//! | `input_log` | the log of input that cannot be read again |
 //! | `statistics`, `report` | figures |
 
 mod assemble;
@@ -25,6 +26,7 @@ mod engine;
 mod failpoint;
 mod heartbeat;
 mod incarnation;
+mod input_log;
 mod keeper;
 mod lane_thread;
 mod open;
@@ -51,6 +53,7 @@ use tidemill_storage::event_log::EventLog;
 
 pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
 pub use engine::Engine;
+pub use input_log::InputLogFigures;
 pub use open::{checkpoint_directory, savepoints_directory};
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 pub use savepoint::savepoint_of_stopped;
@@ -58,6 +61,7 @@ pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
 use crate::connectors::{Sink, Source};
+use input_log::{InputLog, InputLogStatistics};
 use report::TaskInfo;
 use statistics::Statistics;
 use supervisor::Event;
@@ -86,6 +90,7 @@ pub struct Job {
     sources: Vec<Source>,
     /// The sinks of the incarnation that runs.
     sinks: Vec<Sink>,
+    input_log: InputLog,
     shared: Arc<Shared>,
 }
 
@@ -100,6 +105,7 @@ struct Shared {
     sinks: Mutex<Vec<SinkReport>>,
     events: Mutex<Option<EventLog>>,
     statistics: Statistics,
+    input_log: Arc<InputLogStatistics>,
 }
 
 /// Watches a job and stops it, from any thread.
@@ -168,6 +174,11 @@ impl JobHandle {
     /// The figures of the job's durability.
     pub fn durability(&self) -> Durability {
         self.shared.statistics.read()
+    }
+
+    /// The figures of the input log; zeros for a job that has none.
+    pub fn input_log(&self) -> InputLogFigures {
+        self.shared.input_log.read()
     }
 
     /// Asks the job to stop at a checkpoint and to end as [`Outcome::Stopped`]; the next run goes on

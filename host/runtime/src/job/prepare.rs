@@ -7,7 +7,7 @@ use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
-use super::{Engine, Job, JobError, RunOptions, Shared};
+use super::{Engine, InputLog, Job, JobError, RunOptions, Shared};
 use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan};
 use crate::connectors::Source;
 use crate::connectors::settings::{
@@ -39,9 +39,10 @@ impl Job {
             Source::list(&source.name, &source.settings)
                 .map_err(|error| JobError::Connector { node: source.name.clone(), error })
         };
-        let sources = plan.sources.iter().map(list).collect::<Result<_, _>>()?;
+        let sources = plan.sources.iter().map(list).collect::<Result<Vec<_>, _>>()?;
         let (sinks, shared) = (Vec::new(), Arc::new(Shared::default()));
-        Ok(Self { plan, options, graph, components, sources, sinks, shared })
+        let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
+        Ok(Self { plan, options, graph, components, sources, sinks, input_log, shared })
     }
 }
 

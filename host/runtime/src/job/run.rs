@@ -27,7 +27,7 @@ use super::lane_thread::wall_ms;
 use super::open::{open_checkpoints, open_job_dir};
 use super::savepoint;
 use super::supervisor::Ended;
-use super::{Job, JobError, Outcome, Report, SourceReport};
+use super::{InputLog, Job, JobError, Outcome, Report, SourceReport};
 
 /// How often a wait before a start looks whether the job was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -48,6 +48,8 @@ impl Job {
         };
         self.open_log(&dir);
         if self.options.fresh {
+            // First, so that no log is ever replayed into a job that it does not belong to.
+            InputLog::drop_all(&*places.job)?;
             places
                 .checkpoints
                 .drop_all()

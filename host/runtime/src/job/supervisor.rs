@@ -17,7 +17,9 @@ use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
 use tidemill_core::checkpoint::manifest::{Manifest, SnapshotFile};
 use tidemill_core::events::JobEventKind;
 use tidemill_core::ids::CheckpointId;
+use tidemill_core::wal::Usage;
 
+use super::input_log::InputLog;
 use super::JobError;
 use super::heartbeat::Heartbeats;
 use super::keeper::{Keeper, Task};
@@ -43,6 +45,10 @@ pub(super) enum Event {
     StopWanted,
     /// Somebody asked for a savepoint.
     SavepointWanted(SavepointRequest),
+    /// The input log needs room.
+    WalPressure(Usage),
+    /// The input log has failed for good.
+    WalFailed(String),
 }
 
 /// A savepoint that somebody waits for.
@@ -78,6 +84,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) lines: &'a [Arc<LaneLine>],
     pub(super) tasks: Arc<Vec<TaskInfo>>,
     pub(super) keeper: &'a Keeper,
+    pub(super) input_log: &'a InputLog,
     pub(super) merger: &'a dyn Fn(MergeTask, CheckpointId, Sender<Event>),
     pub(super) events: Sender<Event>,
     pub(super) log: &'a dyn Fn(JobEventKind),
@@ -99,6 +106,8 @@ struct Course {
     read: u64,
     stop_by: Option<Instant>,
     savepoints: Vec<SavepointRequest>,
+    /// When a checkpoint was last asked for because the input log is full.
+    asked_at: Option<Instant>,
 }
 
 impl Supervisor<'_> {
@@ -121,6 +130,7 @@ impl Supervisor<'_> {
             self.watch(&mut heartbeats, &mut course);
             if course.ended.is_none() && course.failure.is_none() {
                 self.note_activity(&mut course);
+                self.note_full_log(&mut course);
                 let actions = self.coordinator.tick(self.now_ms());
                 self.perform(actions, &mut course);
             }
@@ -182,6 +192,17 @@ impl Supervisor<'_> {
                 course.savepoints.push(request);
                 return self.coordinator.learn(Fact::SavepointWanted, now_ms);
             }
+            Event::WalPressure(usage) => {
+                if let Some(blocked_by) = self.input_log.blocked_by() {
+                    let Usage { used_bytes, quota_bytes } = usage;
+                    tracing::warn!("The input log is full, and intake waits: {blocked_by}.");
+                    (self.log)(JobEventKind::WalFull { used_bytes, quota_bytes, blocked_by });
+                }
+                return self.coordinator.learn(Fact::WalPressure, now_ms);
+            }
+            Event::WalFailed(reason) => {
+                self.fail(JobError::Checkpoint(format!("the input log: {reason}")), course);
+            }
             Event::StopWanted => {
                 if course.stop_by.is_none() {
                     course.stop_by = Some(Instant::now() + self.settings.stop_timeout);
@@ -201,7 +222,8 @@ impl Supervisor<'_> {
                 Action::StopSources => self.tell_all(Command::StopSources),
                 Action::Trigger(barrier) => self.tell_all(Command::Trigger(barrier)),
                 Action::WriteManifest(gathered) => {
-                    let manifest = self.ledger.compose(&gathered, wall_ms(), None);
+                    let mut manifest = self.ledger.compose(&gathered, wall_ms(), None);
+                    manifest.wal_start = self.input_log.wal_start(&manifest);
                     self.keeper.ask(Task::WriteManifest(Arc::new(manifest)));
                 }
                 Action::TellCompleted(checkpoint) => self.tell_all(Command::Completed(checkpoint)),
@@ -255,6 +277,8 @@ impl Supervisor<'_> {
             Purpose::Stop => course.ended = Some(Ended::Stopped),
             Purpose::Periodic | Purpose::Pressure | Purpose::Savepoint => {}
         }
+        let retained = self.input_log.retained(self.settings.retained);
+        self.input_log.completed(self.ledger.newest(), retained);
         if course.ended.is_some() {
             return self.send_away();
         }
@@ -268,7 +292,7 @@ impl Supervisor<'_> {
                 (self.merger)(task, completion.checkpoint, self.events.clone());
             }
             None if self.ledger.may_collect() => {
-                self.keeper.ask(Task::DropOld { retained: self.settings.retained });
+                self.keeper.ask(Task::DropOld { retained });
             }
             None => {}
         }
@@ -280,6 +304,17 @@ impl Supervisor<'_> {
         let read = sources.map(|task| task.counters.records_in.load(Relaxed)).sum();
         if std::mem::replace(&mut course.read, read) != read {
             let actions = self.coordinator.learn(Fact::Active, self.now_ms());
+            self.perform(actions, course);
+        }
+    }
+
+    /// Asks for another checkpoint, at most one for each heartbeat, as long as the input log is full: what
+    /// was processed since the last one may make room, and no new input would ever ask for it.
+    fn note_full_log(&mut self, course: &mut Course) {
+        let is_time = course.asked_at.is_none_or(|at| at.elapsed() >= self.settings.heartbeat_interval);
+        if is_time && self.input_log.blocked_by().is_some() {
+            course.asked_at = Some(Instant::now());
+            let actions = self.coordinator.learn(Fact::WalPressure, self.now_ms());
             self.perform(actions, course);
         }
     }

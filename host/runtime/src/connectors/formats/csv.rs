@@ -80,6 +80,7 @@ impl CsvParser {
         self.offset
     }
 
+    #[cfg(test)]
     pub(super) fn records(&self) -> u64 {
         self.records
     }

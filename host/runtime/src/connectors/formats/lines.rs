@@ -52,6 +52,7 @@ impl LineParser {
         self.offset
     }
 
+    #[cfg(test)]
     pub(super) fn records(&self) -> u64 {
         self.records
     }

@@ -108,6 +108,7 @@ impl Parser {
     }
 
     /// Records handed out.
+    #[cfg(test)]
     pub(super) fn records(&self) -> u64 {
         match self {
             Self::Lines(parser) => parser.records(),

@@ -1,0 +1,157 @@
+//! What waits for one lane, and where batches lie in the log.
+//!
+//! Knows nothing of logs, nor of who forms batches. Invariant: replayed batches go before live ones, and live
+//! ones only when nothing more will be replayed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tidemill_core::connector::Wake;
+
+use crate::connectors::logged::body::Body;
+
+/// A batch that is durable.
+#[derive(Debug, PartialEq)]
+pub(crate) struct LoggedBatch {
+    /// The partition, by its place in the source's list.
+    pub(crate) part: usize,
+    /// Its number in its partition.
+    pub(crate) seq: u64,
+    /// Its place in the log.
+    pub(crate) lsn: u64,
+    /// What was logged.
+    pub(crate) body: Body,
+}
+
+/// What waits for one lane.
+#[derive(Default)]
+pub(super) struct LaneQueue {
+    pub(super) replayed: VecDeque<LoggedBatch>,
+    pub(super) live: VecDeque<LoggedBatch>,
+    pub(super) waker: Option<Arc<dyn Wake>>,
+}
+
+/// A batch that was taken, and what its bytes counted as.
+pub(super) enum Popped {
+    Replayed(LoggedBatch),
+    Live(LoggedBatch),
+}
+
+impl LaneQueue {
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn put_live(&mut self, batch: LoggedBatch) {
+        self.live.push_back(batch);
+        if self.live.len() == 1 {
+            self.wake();
+        }
+    }
+
+    pub(super) fn put_replayed(&mut self, batch: LoggedBatch) {
+        self.replayed.push_back(batch);
+        if self.replayed.len() == 1 {
+            self.wake();
+        }
+    }
+
+    /// Takes the next batch if it is wanted.
+    pub(super) fn pop_if(
+        &mut self,
+        is_replayed: bool,
+        is_wanted: impl FnOnce(&LoggedBatch) -> bool,
+    ) -> Option<Popped> {
+        if let Some(next) = self.replayed.front() {
+            return match is_wanted(next) {
+                true => self.replayed.pop_front().map(Popped::Replayed),
+                false => None,
+            };
+        }
+        match self.live.front() {
+            Some(next) if is_replayed && is_wanted(next) => {
+                self.live.pop_front().map(Popped::Live)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.replayed.is_empty() && self.live.is_empty()
+    }
+}
+
+/// Where batches of one partition lie in the log, as far as no complete checkpoint covers them.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Numbers and places, in order.
+    known: VecDeque<(u64, u64)>,
+    /// All before this place was replayed.
+    replayed_upto_lsn: u64,
+}
+
+impl Places {
+    /// Nothing is known but that all before `from_lsn` is not needed.
+    pub(super) fn new(from_lsn: u64) -> Self {
+        Self { known: VecDeque::new(), replayed_upto_lsn: from_lsn }
+    }
+
+    pub(super) fn note(&mut self, seq: u64, lsn: u64) {
+        self.known.push_back((seq, lsn));
+    }
+
+    pub(super) fn note_replayed(&mut self, seq: u64, lsn: u64) {
+        self.note(seq, lsn);
+        self.replayed_upto_lsn = lsn + 1;
+    }
+
+    /// The place of batch `seq`, or one before it while it may still be replayed; `None` when the log holds
+    /// no such batch yet.
+    pub(super) fn of(&self, seq: u64, is_replayed: bool) -> Option<u64> {
+        let index = self.known.partition_point(|(known, _)| *known < seq);
+        match self.known.get(index) {
+            Some((_, lsn)) => Some(*lsn),
+            None => (!is_replayed).then_some(self.replayed_upto_lsn),
+        }
+    }
+
+    /// A complete checkpoint covers all before batch `seq`.
+    pub(super) fn forget_below(&mut self, seq: u64) {
+        while self.known.pop_front_if(|(known, _)| *known < seq).is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(seq: u64) -> LoggedBatch {
+        LoggedBatch { part: 0, seq, lsn: seq + 10, body: Body::default() }
+    }
+
+    #[test]
+    fn live_batches_wait_for_the_end_of_the_replay() {
+        let mut queue = LaneQueue::default();
+        queue.put_live(batch(3));
+        queue.put_replayed(batch(2));
+        assert!(queue.pop_if(false, |_| false).is_none());
+        assert!(matches!(queue.pop_if(false, |_| true), Some(Popped::Replayed(b)) if b.seq == 2));
+        assert!(queue.pop_if(false, |_| true).is_none());
+        assert!(matches!(queue.pop_if(true, |_| true), Some(Popped::Live(b)) if b.seq == 3));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_place_is_exact_or_before() {
+        let mut places = Places::new(5);
+        assert_eq!(places.of(7, false), Some(5), "not replayed yet");
+        places.note_replayed(7, 20);
+        places.note(8, 25);
+        assert_eq!((places.of(7, false), places.of(8, true)), (Some(20), Some(25)));
+        assert_eq!((places.of(9, false), places.of(9, true)), (Some(21), None));
+        places.forget_below(8);
+        assert_eq!(places.of(8, true), Some(25));
+    }
+}
