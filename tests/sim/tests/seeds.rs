@@ -10,7 +10,7 @@ use tidemill_sim::seeds::{try_seed, try_seeds};
 use tidemill_sim::world::World;
 
 /// Seeds that every run of the tests tries.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 3000;
 /// Lines of a trace that are printed.
 const SHOWN_LINES: usize = 200;
 
