@@ -68,13 +68,13 @@ impl Chance {
         let last =
             [LastOperation::Nothing, LastOperation::Half, LastOperation::Whole][rng.below(3)];
         match rng.below(8) {
-            0..=3 if is_recovery && rng.one_in(2) => {
-                let operations = 1 + rng.below(30) as u64;
+            _ if is_recovery && rng.one_in(2) => {
+                let operations = 1 + rng.below(40) as u64;
                 chance.fuse = Some(Fuse { operations, only: None, last });
             }
             0..=3 => {
                 // Most operations are harmless ones: some fuses wait for one that is not.
-                let only = ["link", "sync", "remove", "rename", "write", "create"][rng.below(6)];
+                let only = ["link", "link", "sync", "remove", "rename", "write"][rng.below(6)];
                 let (only, most) = match rng.one_in(2) {
                     true => (None, [12, 100, 500, 1500][rng.below(4)]),
                     false => (Some(only), [3, 20, 100][rng.below(3)]),

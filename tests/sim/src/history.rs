@@ -9,7 +9,7 @@ use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::PreparedFile;
 use tidemill_core::ids::{CheckpointId, Incarnation};
 
-use crate::plan::{Kind, Plan};
+use crate::plan::Plan;
 use crate::trouble::{Violation, violation};
 
 /// How often an operator has closed, as far as manifests do not say it.
@@ -124,10 +124,5 @@ impl History {
     pub fn published(&self, sink: &str) -> BTreeMap<&str, [u8; 32]> {
         let files = self.published.iter().filter(|((name, _), _)| name == sink);
         files.map(|((_, file), digest)| (file.as_str(), *digest)).collect()
-    }
-
-    /// Whether a node has operators' tasks that close.
-    pub fn is_operator(plan: &Plan, node: usize) -> bool {
-        !matches!(plan.kinds[node], Kind::Source | Kind::Sink | Kind::CountsSink)
     }
 }

@@ -128,13 +128,7 @@ impl Incarnation {
         let flags: Vec<Arc<Flag>> = (0..lanes).map(|_| Arc::default()).collect();
         flags.iter().for_each(|flag| flag.wake());
         let mailbox = Mailbox::default();
-        let seed = SnapshotSeed {
-            identity: basis.manifest.identity.clone(),
-            incarnation: basis.manifest.incarnation,
-            hash_seed: basis.manifest.hash_seed,
-            key_groups: KEY_GROUPS,
-            roles: roles(plan),
-        };
+        let seed = snapshot_seed(plan, &basis);
         let checkpoints = places.disk.rooted("checkpoints");
         let waiting = plan.waiting_bytes_max;
         let uploads = Uploads::new(checkpoints, seed, flags.clone(), mailbox.clone(), waiting);
@@ -152,15 +146,7 @@ impl Incarnation {
         }
         let Builder { gates, sinks, .. } = builder;
         let restored = basis.manifest.checkpoint;
-        let settings = LaneSettings {
-            assignment: basis.assignment.clone(),
-            hash_seed: basis.manifest.hash_seed,
-            target: BatchTarget { records: plan.batch_records, bytes: 1000 },
-            linger_us: 10,
-            queue_bytes: plan.queue_bytes,
-            barriers: plan.mode,
-            restored,
-        };
+        let settings = lane_settings(plan, &basis);
         let wakers: Vec<Arc<dyn Wake>> =
             flags.iter().map(|flag| flag.clone() as Arc<dyn Wake>).collect();
         let built = build_lanes(&plan.graph, &settings, parts, &wakers, &uploads.listener());
@@ -190,6 +176,28 @@ impl Incarnation {
             idle: 0,
             jumps: 0,
         })
+    }
+}
+
+fn lane_settings(plan: &Plan, basis: &Basis) -> LaneSettings {
+    LaneSettings {
+        assignment: basis.assignment.clone(),
+        hash_seed: basis.manifest.hash_seed,
+        target: BatchTarget { records: plan.batch_records, bytes: 1000 },
+        linger_us: 10,
+        queue_bytes: plan.queue_bytes,
+        barriers: plan.mode,
+        restored: basis.manifest.checkpoint,
+    }
+}
+
+fn snapshot_seed(plan: &Plan, basis: &Basis) -> SnapshotSeed {
+    SnapshotSeed {
+        identity: basis.manifest.identity.clone(),
+        incarnation: basis.manifest.incarnation,
+        hash_seed: basis.manifest.hash_seed,
+        key_groups: KEY_GROUPS,
+        roles: roles(plan),
     }
 }
 

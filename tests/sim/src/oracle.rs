@@ -259,7 +259,7 @@ fn compare_count(records: &Bag, state: &KeyState, exact: bool) -> Result<(), Str
 
 fn compare_toggle(records: &Bag, state: &KeyState) -> Result<(), String> {
     let count: u64 = records.values().sum();
-    if count % 2 == 0 {
+    if count.is_multiple_of(2) {
         let is_bare = *state == KeyState::default();
         return if is_bare { Ok(()) } else { Err("something is left".to_owned()) };
     }

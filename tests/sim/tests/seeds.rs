@@ -1,7 +1,8 @@
 //! Jobs under a seeded world: nothing is lost, nothing is counted twice, nothing gets stuck.
 //!
-//! `SEEDS=100000 cargo test -p tidemill-sim --test seeds` tries more seeds than usual, `FIRST=5000` begins there,
-//! and `SEED=7` runs that one alone and prints its job and the end of its trace when it fails; `BUG=LateAckCounted` plants a bug before.
+//! `SEEDS=100000 cargo test -p tidemill-sim --test seeds` tries more seeds than usual, and `FIRST=5000` begins
+//! there. `SEED=7` runs that one alone, and prints its job and the end of its trace when it fails; with
+//! `BUG=LateAckCounted` a bug is planted before.
 
 use std::env;
 
@@ -10,7 +11,7 @@ use tidemill_sim::seeds::{try_seed, try_seeds};
 use tidemill_sim::world::World;
 
 /// Seeds that every run of the tests tries.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 3000;
 /// Lines of a trace that are printed.
 const SHOWN_LINES: usize = 200;
 

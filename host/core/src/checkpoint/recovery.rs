@@ -1,11 +1,11 @@
 //! What a job starts from: the decision, from what lies on the disk.
 //!
 //! Owns the numbering of incarnations and the choice of the manifest. Decides nothing about the job file:
-//! whether a plan goes with a manifest is checked by whoever has both. Order: the decision changes
-//! nothing, and makes durable what it saw; [`begin`] is the first effect of an incarnation, a marker created exclusively and durable.
-//! Invariants: an incarnation's number is above every one that has left a trace; a newest manifest that
-//! cannot be read is never passed over silently, because its output may have been published; a manifest that was
-//! acted upon is durable.
+//! whether a plan goes with a manifest is checked by whoever has both. Order: the decision changes nothing,
+//! but makes durable what it saw; [`begin`] is the first effect of an incarnation, a marker created
+//! exclusively and durable. Invariants: an incarnation's number is above every one that has left a trace; a
+//! newest manifest that cannot be read is never passed over silently, because its output may have been
+//! published; a manifest that was acted upon is durable.
 
 use super::manifest::{Manifest, ManifestError};
 use super::store::{CheckpointStore, StoreError, StoredManifest};
@@ -78,9 +78,9 @@ impl From<StoreError> for RecoveryError {
     }
 }
 
-/// Decides what to start from. Changes nothing but this: the names of manifests that are there are durable when it
-/// returns. One whose writer was killed between the link and the sync of the directory is seen by everybody and may
-/// still be lost with the power, after its output has been published.
+/// Decides what to start from. Changes nothing, but makes the names of the manifests durable: one whose
+/// writer was killed between the link and the sync of the directory is seen by everybody and may still be
+/// lost with the power, after its output has been published.
 ///
 /// # Errors
 /// See [`RecoveryError`].
