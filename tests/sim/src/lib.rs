@@ -13,6 +13,7 @@
 pub mod backend;
 pub mod basis;
 pub mod chance;
+pub mod directed;
 pub mod disk;
 pub mod dump;
 pub mod env;

@@ -15,7 +15,7 @@ use tidemill_core::checkpoint::{
 };
 use tidemill_core::connector::Wake;
 use tidemill_core::disk::Disk;
-use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
+use tidemill_core::ids::{CheckpointId, Incarnation};
 use tidemill_core::planted::{self, Bug};
 use tidemill_core::snapshot::{
     Segment, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, merge,

@@ -6,6 +6,8 @@
 //! older incarnations -> restore -> run the lanes. A failure that a new start may mend goes to the restart
 //! strategy; everything of the old incarnation is joined before the next begins.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use super::open::{open_checkpoints, open_job_dir};
 use super::savepoint;
 use super::supervisor::Ended;
 use super::{InputLog, Job, JobError, Outcome, Report, SourceReport};
+use crate::connectors::Sink;
 
 /// How often a wait before a start looks whether the job was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -167,6 +170,14 @@ impl Job {
             manifest.job,
             manifest.checkpoint
         );
+        // A loss of power may have brought names back whose removal was not durable.
+        for sink in manifest.sinks.iter().filter(|sink| !sink.directory.is_empty()) {
+            let directory = Path::new(&sink.directory);
+            let none = BTreeSet::new();
+            if let Err(error) = Sink::clean_up_in(directory, &manifest.job, &sink.name, &none) {
+                tracing::debug!("Unfinished files are left: {error}.");
+            }
+        }
         self.shared.statistics.restored(manifest.checkpoint, Duration::ZERO, true);
         Outcome::Finished
     }
