@@ -20,6 +20,7 @@ use tidemill_core::restart::{RestartDecision, RestartPolicy, start_delay};
 
 use super::basis::{self, Basis};
 use super::chance;
+use super::failpoint::failpoint;
 use super::incarnation;
 use super::keeper::{self, Places};
 use super::lane_thread::wall_ms;
@@ -50,6 +51,7 @@ impl Job {
                 .checkpoints
                 .drop_all()
                 .map_err(|error| JobError::Checkpoint(error.to_string()))?;
+            failpoint("fresh.dropped");
         }
         self.bind()?;
         let mut policy = RestartPolicy::new(self.plan.restart.clone());
@@ -127,7 +129,9 @@ impl Job {
             }
         }
         let failed = |error: recovery::RecoveryError| JobError::Checkpoint(error.to_string());
+        failpoint("recovery.before");
         recovery::begin(&*places.job, incarnation).map_err(failed)?;
+        failpoint("recovery.begun");
         self.shared.incarnation.store(incarnation.0, SeqCst);
         if let Some(Restored { manifest, is_committed }) = &from {
             if !is_committed {
