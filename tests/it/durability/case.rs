@@ -19,12 +19,15 @@ pub(super) const OFTEN: &str = r#"
 pub(super) struct Case {
     pub(super) job: String,
     pub(super) prepare: fn(&Place),
+    /// Whether it lies in memory, so that there are as many checkpoints as it wants.
+    pub(super) in_memory: bool,
 }
 
 impl Case {
     /// A place in which it can be run.
     pub(super) fn place(&self) -> Place {
-        let place = Place::with_job(&self.job);
+        let place = if self.in_memory { Place::in_memory() } else { Place::new() };
+        place.job(&self.job);
         (self.prepare)(&place);
         place
     }

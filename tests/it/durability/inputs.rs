@@ -10,7 +10,10 @@ pub(super) fn lines(seed: usize, count: usize) -> String {
     let mut text = String::new();
     for line in 0..count {
         for word in 0..10 {
-            write!(text, "w{} ", (line * 31 + word * 7 + seed) % 997).expect("text grows");
+            let n = (line * 31 + word * 7 + seed) % 997;
+            // Words are letters.
+            let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
+            text.extend([letter(n), letter(n / 26), letter(n / 676), ' ']);
         }
         text.push('\n');
     }
@@ -28,6 +31,16 @@ pub(super) fn texts(place: &Place) {
         let zstd = zstd::encode_all(lines(seed + 20, 2500).as_bytes(), 1);
         place.write(&format!("text/{seed}.zst"), zstd.expect("memory takes it"));
     }
+}
+
+/// Plain text in `in/`: four partitions, and so few words that their state is small.
+pub(super) fn few_words(place: &Place) {
+    (0..4).for_each(|seed| drop(place.write(&format!("in/{seed}.txt"), lines(seed, 2000))));
+}
+
+/// As `few_words`, and longer.
+pub(super) fn many_lines(place: &Place) {
+    (0..4).for_each(|seed| drop(place.write(&format!("in/{seed}.txt"), lines(seed, 10_000))));
 }
 
 /// Keyed records in `in/`.

@@ -86,7 +86,7 @@ fn words_are_counted_once_whatever_is_killed() {
         value-type = "u64"
         "#
     );
-    survives(&Case { job, prepare: |_| {} }, "words");
+    survives(&Case { job, prepare: |_| {}, in_memory: false }, "words");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn bids_that_come_by_two_ways_are_counted_once_on_each() {
         fields = [0]
         "#
     );
-    survives(&Case { job, prepare: |_| {} }, "bids");
+    survives(&Case { job, prepare: |_| {}, in_memory: false }, "bids");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn bids_that_wait_for_their_auction_in_lists_are_joined_once() {
         fields = [0, 1, 2, 3]
         "#
     );
-    survives(&Case { job, prepare: |_| {} }, "join");
+    survives(&Case { job, prepare: |_| {}, in_memory: false }, "join");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn compressed_and_split_files_are_read_once() {
         value-type = "u64"
         "#
     );
-    survives(&Case { job, prepare: inputs::texts }, "files");
+    survives(&Case { job, prepare: inputs::texts, in_memory: false }, "files");
 }
 
 #[test]
@@ -215,5 +215,5 @@ fn ndjson_is_read_once_and_written_compressed_once() {
         compression = "gzip"
         "#
     );
-    survives(&Case { job, prepare: inputs::records }, "ndjson");
+    survives(&Case { job, prepare: inputs::records, in_memory: false }, "ndjson");
 }

@@ -6,7 +6,7 @@
 
 mod case;
 //mod damage;
-//mod failpoints;
+mod failpoints;
 //mod guest_state;
 mod inputs;
 mod kills;
