@@ -31,6 +31,13 @@ impl Place {
         Self { dir: tempfile::tempdir().expect("a temporary directory can be made") }
     }
 
+    /// An empty place in memory, where the system has one for files: to be durable takes no time there, and
+    /// a process that is killed loses nothing in either.
+    pub(crate) fn in_memory() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self { dir: dir.expect("a temporary directory can be made") }
+    }
+
     /// A place with a job file. `@operators` in it stands for the directory of the components.
     pub(crate) fn with_job(toml: &str) -> Self {
         let place = Self::new();

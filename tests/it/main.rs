@@ -9,6 +9,7 @@ mod bad_jobs;
 mod bad_outputs;
 mod cli;
 mod crash;
+mod durability;
 mod expiry;
 mod harness;
 mod misbehaving;

@@ -40,6 +40,12 @@ impl Command {
         self
     }
 
+    /// Puts something into its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Appends an argument as it is.
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
@@ -157,11 +163,11 @@ impl Tap {
         }
     }
 
-    /// Waits until the pipe has ended; answers whether it has.
-    fn wait_end(&self) -> bool {
+    /// Waits until the pipe has ended, at most for `time`; answers whether it has.
+    fn wait_end(&self, time: Duration) -> bool {
         let poured = self.poured.0.lock().expect("nobody panics with the lock");
         let waiting = |poured: &mut Poured| !poured.is_ended;
-        let waited = self.poured.1.wait_timeout_while(poured, PATIENCE, waiting);
+        let waited = self.poured.1.wait_timeout_while(poured, time, waiting);
         waited.expect("nobody panics with the lock").0.is_ended
     }
 
@@ -240,11 +246,16 @@ impl Running {
         self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
+    /// Waits until it has ended, at most for `time`; answers whether it has.
+    pub(crate) fn ends_within(&self, time: Duration) -> bool {
+        self.stderr.wait_end(time.min(PATIENCE))
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
         // Both pipes end with the process.
-        let is_ended = self.stderr.wait_end() && self.stdout.wait_end();
+        let is_ended = self.stderr.wait_end(PATIENCE) && self.stdout.wait_end(PATIENCE);
         assert!(is_ended, "the process does not end; {}", self.words());
         let status = self.child.wait().expect("a child can be waited for");
         let Self { stdout, stderr, .. } = &mut self;
@@ -287,6 +298,11 @@ impl Ended {
     pub(crate) fn expect_killed_by(self, signal: Signal) -> Self {
         assert_eq!(self.status.signal(), Some(signal.as_raw()), "{}", self.stderr);
         self
+    }
+
+    /// Whether it was killed.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.status.signal() == Some(Signal::KILL.as_raw())
     }
 
     /// Its standard output as text.

@@ -21,6 +21,7 @@ use tidemill_core::lane::{Lane, LaneProblem, build_lanes};
 
 use super::assemble;
 use super::basis::{self, Basis};
+use super::failpoint::failpoint;
 use super::keeper::{Keeper, Places};
 use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport};
 use super::report::TaskInfo;
@@ -39,11 +40,14 @@ pub(super) fn run(
     since: Instant,
 ) -> Result<Ended, JobError> {
     let incarnation = basis.manifest.incarnation;
+    failpoint("sinks.before");
     open_sinks(job, &basis)?;
+    failpoint("sinks.opened");
     if basis.is_new {
         // Only now, so that a job whose outputs are refused has not come into being.
         let written = places.checkpoints.write_manifest(&basis.manifest);
         written.map_err(|error| JobError::Checkpoint(error.to_string()))?;
+        failpoint("first.written");
     }
     let (events, reports) = mpsc::channel();
     let opened = job.input_log.open(&basis.manifest, &job.sources, places, &events);
@@ -96,6 +100,7 @@ fn open_sinks(job: &mut Job, basis: &Basis) -> Result<(), JobError> {
         let opened = Sink::open(&job.plan.name, name, settings, start, incarnation, next);
         let failed = |error| JobError::Connector { node: plan.name.clone(), error };
         let sink = opened.map_err(failed)?;
+        failpoint("sinks.clean-up");
         sink.clean_up(&BTreeSet::new()).map_err(failed)?;
         job.sinks.push(sink);
     }
@@ -248,6 +253,7 @@ fn lanes(
     let wakers: Vec<Arc<dyn Wake>> =
         lines.iter().map(|line| line.waker.clone() as Arc<dyn Wake>).collect();
     let states = assemble::restore_states(job, basis, places)?;
+    failpoint("state.restored");
     let parts = assemble::lane_parts(job, basis, lines, states)?;
     let settings = assemble::lane_settings(job, basis);
     let listener: Arc<dyn CheckpointListener> = Arc::new(uploads.listener());

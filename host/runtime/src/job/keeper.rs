@@ -135,6 +135,7 @@ fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
             if let Err(error) = places.checkpoints.drop_old(retained) {
                 tracing::warn!("Old checkpoints were not removed: {error}.");
             }
+            failpoint("checkpoint.dropped");
             None
         }
     }
@@ -175,9 +176,11 @@ pub(super) fn commit(places: &Places, manifest: &Manifest) -> Result<(), String>
     failpoint("commit.before");
     for sink in &manifest.sinks {
         commit_sink(places, sink).map_err(|error| format!("{}: {error}", sink.name))?;
+        failpoint("commit.sink");
     }
     failpoint("commit.mark");
     let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
+    failpoint("commit.after");
     marked.map_err(|error| error.to_string())
 }
 

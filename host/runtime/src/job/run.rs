@@ -23,6 +23,7 @@ use tidemill_core::restart::{RestartDecision, RestartPolicy, start_delay};
 use super::basis::{self, Basis};
 use super::chance;
 use super::control::ControlSocket;
+use super::failpoint::failpoint;
 use super::incarnation;
 use super::keeper::{self, Places};
 use super::lane_thread::wall_ms;
@@ -57,6 +58,7 @@ impl Job {
                 .checkpoints
                 .drop_all()
                 .map_err(|error| JobError::Checkpoint(error.to_string()))?;
+            failpoint("fresh.dropped");
         }
         if let Some(savepoint) = &self.options.from {
             savepoint::begin_from(savepoint, &places)?;
@@ -138,7 +140,9 @@ impl Job {
             }
         }
         let failed = |error: recovery::RecoveryError| JobError::Checkpoint(error.to_string());
+        failpoint("recovery.before");
         recovery::begin(&*places.job, incarnation).map_err(failed)?;
+        failpoint("recovery.begun");
         self.shared.incarnation.store(incarnation.0, SeqCst);
         if let Some(Restored { manifest, is_committed }) = &from {
             if !is_committed {

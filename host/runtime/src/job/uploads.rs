@@ -366,8 +366,10 @@ fn merge_chain(
     let open = |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
     let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let (written, mut file) = merge(readers, wall_ms(), disk.create(&name)?, &name)?;
+    failpoint("merge.written");
     file.sync()?;
     disk.sync_dir("")?;
+    failpoint("merge.synced");
     Ok(snapshot_file(&name, written, true))
 }
 

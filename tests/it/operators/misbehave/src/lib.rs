@@ -49,6 +49,10 @@ impl Operator for Misbehave {
         if self.mode == "hoard" {
             self.kept.set(ctx, &vec![7; MIB / 4])?;
         }
+        if self.mode == "slow" {
+            // So that a job takes a while, and many checkpoints.
+            (0..20_000).for_each(|n| drop(black_box(n)));
+        }
         ctx.emit(record.value())
     }
 

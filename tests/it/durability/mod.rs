@@ -1,0 +1,15 @@
+//! Exactly once, from outside: jobs that are killed, stopped, damaged and changed, and run again.
+//!
+//! What a run without disturbance publishes is what any sequence of runs must publish, each line as often.
+//! Kills come at times that a seed chooses (printed; `TIDEMILL_KILL_SEED` repeats it, `TIDEMILL_KILLS` makes
+//! more of them) and at named places in the binary.
+
+mod case;
+//mod damage;
+mod failpoints;
+//mod guest_state;
+mod inputs;
+mod kills;
+//mod poison;
+//mod resume;
+//mod tools;
