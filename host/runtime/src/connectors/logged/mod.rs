@@ -23,6 +23,8 @@ mod lanes;
 mod reader;
 mod relay;
 mod replay;
+#[cfg(test)]
+pub(in crate::connectors) mod tests;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

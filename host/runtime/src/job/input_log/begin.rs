@@ -22,7 +22,7 @@ use tidemill_storage::wal::Wal;
 use super::{DIRECTORY, Events, InputLog, LoggedSource, QUEUE_BYTES};
 use crate::connectors::Source;
 use crate::connectors::logged::{
-    ClientTable, Known, LoggedPart, Replayed, other_source, scan, start_replay,
+    Known, LoggedPart, Replayed, other_source, scan, start_replay,
 };
 use crate::job::keeper::Places;
 use crate::job::supervisor::Event;

@@ -10,6 +10,8 @@
 
 mod begin;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -23,7 +25,7 @@ use tidemill_core::connector::{PartitionPosition, Position, SourceReader, Wake};
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::CheckpointId;
 use tidemill_core::wal::{FullOf, Usage, WalError};
-use tidemill_storage::wal::{Wal, WalEvents};
+use tidemill_storage::wal::WalEvents;
 
 pub use statistics::InputLogFigures;
 pub(super) use statistics::InputLogStatistics;
