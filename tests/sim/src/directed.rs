@@ -1,12 +1,12 @@
 //! Directed scenarios: what random runs meet too seldom to rely on.
 
+use crate::disk::{Fuse, LastOperation, SimDisk};
+use crate::keeper::Places;
+use crate::rng::Rng;
 use std::collections::BTreeSet;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery;
 use tidemill_core::ids::{CheckpointId, Incarnation};
-use crate::disk::{Fuse, LastOperation, SimDisk};
-use crate::keeper::Places;
-use crate::rng::Rng;
 
 fn manifest(checkpoint: u64) -> Manifest {
     Manifest {

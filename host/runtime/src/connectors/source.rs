@@ -231,7 +231,11 @@ impl Source {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn relay(self, intake: &Arc<Intake>, forming: Forming) -> Result<(), ConnectorError> {
+    pub(crate) fn relay(
+        self,
+        intake: &Arc<Intake>,
+        forming: Forming,
+    ) -> Result<(), ConnectorError> {
         Relay::start(self, intake, forming.target)
     }
 

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::CheckpointListener;
@@ -51,7 +51,8 @@ pub(super) fn run(
     }
     let (events, reports) = mpsc::channel();
     let opened = job.input_log.open(&basis.manifest, &job.sources, places, &events);
-    let outcome = opened.and_then(|()| run_lanes(job, basis, places, is_first, since, (events, reports)));
+    let outcome =
+        opened.and_then(|()| run_lanes(job, basis, places, is_first, since, (events, reports)));
     // A log that has failed is worse than whatever else has.
     let outcome = job.input_log.close().and(outcome);
     let report = |(plan, sink): (&SinkPlan, &Sink)| {

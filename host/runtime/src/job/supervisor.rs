@@ -19,9 +19,9 @@ use tidemill_core::events::JobEventKind;
 use tidemill_core::ids::CheckpointId;
 use tidemill_core::wal::Usage;
 
-use super::input_log::InputLog;
 use super::JobError;
 use super::heartbeat::Heartbeats;
+use super::input_log::InputLog;
 use super::keeper::{Keeper, Task};
 use super::lane_thread::{Command, LaneEnd, LaneLine, wall_ms};
 use super::report::TaskInfo;
@@ -311,7 +311,8 @@ impl Supervisor<'_> {
     /// Asks for another checkpoint, at most one for each heartbeat, as long as the input log is full: what
     /// was processed since the last one may make room, and no new input would ever ask for it.
     fn note_full_log(&mut self, course: &mut Course) {
-        let is_time = course.asked_at.is_none_or(|at| at.elapsed() >= self.settings.heartbeat_interval);
+        let is_time =
+            course.asked_at.is_none_or(|at| at.elapsed() >= self.settings.heartbeat_interval);
         if is_time && self.input_log.blocked_by().is_some() {
             course.asked_at = Some(Instant::now());
             let actions = self.coordinator.learn(Fact::WalPressure, self.now_ms());

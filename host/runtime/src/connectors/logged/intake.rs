@@ -381,8 +381,7 @@ impl Intake {
     pub(crate) fn is_ready(&self, lane: usize) -> bool {
         let state = self.lock();
         let Some(queue) = state.lanes.get(lane) else { return false };
-        let has_batch =
-            !queue.replayed.is_empty() || (state.is_replayed && !queue.live.is_empty());
+        let has_batch = !queue.replayed.is_empty() || (state.is_replayed && !queue.live.is_empty());
         let has_end = || matches!(state.end, Some(End::Ended | End::Failed(_)));
         has_batch || state.failure.is_some() || (state.is_at_end(lane) && has_end())
     }

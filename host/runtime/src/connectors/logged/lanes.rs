@@ -71,9 +71,7 @@ impl LaneQueue {
             };
         }
         match self.live.front() {
-            Some(next) if is_replayed && is_wanted(next) => {
-                self.live.pop_front().map(Popped::Live)
-            }
+            Some(next) if is_replayed && is_wanted(next) => self.live.pop_front().map(Popped::Live),
             _ => None,
         }
     }

@@ -151,7 +151,8 @@ impl SourceReader for LoggedReader {
 impl LoggedPart {
     /// Begins at a position; `None` when it is not one of such a partition.
     pub(crate) fn at(position: &PartitionPosition, is_numbered: bool) -> Option<Self> {
-        let PartitionPosition { partition, position: Position { offset, detail, ended } } = position;
+        let PartitionPosition { partition, position: Position { offset, detail, ended } } =
+            position;
         let known = match inner::decode(detail) {
             Some(position) => Known::Inner(position),
             None if is_numbered => Known::Clients(ClientTable::decode(detail)?),

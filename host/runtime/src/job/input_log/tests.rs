@@ -18,7 +18,8 @@ use super::*;
 use crate::job::keeper::Places;
 
 const TCP: &str = "[sources.in]\nconnector = \"tcp\"\nlisten = \"127.0.0.1:0\"";
-const FILES: &str = "wal = \"inputs\"\n[sources.in]\nconnector = \"file\"\npath = \"in/*\"\nsplit-size = 4096";
+const FILES: &str =
+    "wal = \"inputs\"\n[sources.in]\nconnector = \"file\"\npath = \"in/*\"\nsplit-size = 4096";
 
 /// A directory with a job file and the job's data.
 struct World {
