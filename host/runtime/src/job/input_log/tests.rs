@@ -99,6 +99,7 @@ fn empty(source: SourceSnapshot) -> Manifest {
     Manifest {
         job: "tide".to_owned(),
         identity: "id".to_owned(),
+        files_identity: None,
         checkpoint: CheckpointId(0),
         incarnation: Incarnation(0),
         created_ms: 0,
