@@ -51,7 +51,9 @@ impl Operator for Misbehave {
         }
         if self.mode == "slow" {
             // So that a job takes a while, and many checkpoints.
-            (0..20_000).for_each(|n| drop(black_box(n)));
+            for n in 0..20_000 {
+                black_box(n);
+            }
         }
         ctx.emit(record.value())
     }
