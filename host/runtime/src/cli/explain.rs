@@ -240,21 +240,41 @@ mod tests {
         let expected = format!(
             "\
 job a  /job.toml
-  parallelism    1
-  key-groups     128
-  state-backend  memory
-  state-timeout  none
-  batch-records  4096
-  batch-bytes    256KiB
-  linger         1ms
-  queue-bytes    1MiB
+  parallelism                                     1
+  key-groups                                      128
+  state-backend                                   memory
+  state-timeout                                   none
+  batch-records                                   4096
+  batch-bytes                                     256KiB
+  linger                                          1ms
+  queue-bytes                                     1MiB
+  checkpointing-mode                              exactly-once
+  checkpoint-interval                             10s
+  min-pause-between-checkpoints                   0s
+  checkpoint-timeout                              1m
+  tolerable-failed-checkpoints                    3
+  checkpoints-retained                            3
+  checkpoint-dir                                  in the job's data directory
+  heartbeat-interval                              1s
+  heartbeat-timeout                               5s
+  stop-timeout                                    30s
+  storage-timeout                                 30s
+  wal                                             auto
+  wal-quota                                       1GiB
+  restart-strategy.type                           exponential-delay
+  restart-strategy.initial-backoff                1s
+  restart-strategy.max-backoff                    1m
+  restart-strategy.backoff-multiplier             1.5
+  restart-strategy.reset-backoff-threshold        1h
+  restart-strategy.jitter-factor                  0.1
+  restart-strategy.attempts-before-reset-backoff  unlimited
 
 source in  nexmark
   stream      nexmark
   seed        42
   encoding    ndjson
   partitions  3
-  guarantee   replayable: a new run generates the same records again
+  guarantee   exactly once: records are made again from the newest checkpoint's position
 
 operator count  /c.wasm
   operator       count 1.0.0
@@ -264,6 +284,7 @@ operator count  /c.wasm
   metric         late (counter in records): came too late
   config.emit    1
   limits.memory  1MiB
+  on-poison      fail
 
 sink out  stdout
   format     raw

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use tidemill_core::counters::HISTOGRAM_BOUNDS;
 
@@ -26,19 +28,15 @@ impl Collector for DurabilityCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let figures = (self.durability)();
         let encoder = &mut encoder;
-        self.counter(encoder, &names::CHECKPOINTS_COMPLETED, figures.completed as f64)?;
-        self.counter(encoder, &names::CHECKPOINTS_ABORTED, figures.aborted as f64)?;
+        self.counter(encoder, &names::CHECKPOINTS_COMPLETED, figures.completed)?;
+        self.counter(encoder, &names::CHECKPOINTS_ABORTED, figures.aborted)?;
         self.counter(encoder, &names::RECOVERY, figures.sum_recovery_ms as f64 / 1e3)?;
-        let gauges = [
-            (&names::NEWEST_CHECKPOINT, figures.newest_checkpoint.0 as f64),
-            (&names::CHECKPOINT_DURATION, figures.last_duration_ms as f64 / 1e3),
-            (&names::CHECKPOINT_FULL_BYTES, figures.last_full_bytes as f64),
-            (&names::CHECKPOINT_DELTA_BYTES, figures.last_delta_bytes as f64),
-            (&names::ALIGNMENT, figures.last_alignment_us as f64 / 1e6),
-        ];
-        for (name, value) in gauges {
-            self.gauge(encoder, name, value)?;
-        }
+        self.gauge(encoder, &names::NEWEST_CHECKPOINT, figures.newest_checkpoint.0)?;
+        self.gauge(encoder, &names::CHECKPOINT_FULL_BYTES, figures.last_full_bytes)?;
+        self.gauge(encoder, &names::CHECKPOINT_DELTA_BYTES, figures.last_delta_bytes)?;
+        let duration_s = figures.last_duration_ms as f64 / 1e3;
+        self.gauge(encoder, &names::CHECKPOINT_DURATION, duration_s)?;
+        self.gauge(encoder, &names::ALIGNMENT, figures.last_alignment_us as f64 / 1e6)?;
         self.pauses(encoder, &figures)?;
         self.restarts(encoder, &figures)
     }
@@ -49,7 +47,7 @@ impl DurabilityCollector {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         Name { name, help }: &Name,
-        value: f64,
+        value: impl EncodeCounterValue,
     ) -> fmt::Result {
         let labels = [("job", self.job.as_str())];
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -60,7 +58,7 @@ impl DurabilityCollector {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         Name { name, help }: &Name,
-        value: f64,
+        value: impl EncodeGaugeValue,
     ) -> fmt::Result {
         let labels = [("job", self.job.as_str())];
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
