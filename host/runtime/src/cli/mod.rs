@@ -20,6 +20,7 @@ mod run;
 mod state;
 mod table;
 mod view;
+mod wal;
 
 pub use exit_code::ExitCode;
 
@@ -78,6 +79,7 @@ fn execute(
         Command::New(arguments) => new::new(arguments),
         Command::Checkpoint { command } => checkpoint::checkpoint(command),
         Command::State { command: StateCommand::Dump(arguments) } => state::dump(arguments),
+        Command::Wal { command } => wal::wal(command),
         Command::Schema => {
             console::print(&format!("{:#}\n", job_schema()))?;
             Ok(ExitCode::Done)

@@ -49,6 +49,7 @@ use tidemill_storage::data_dir::JobDir;
 use tidemill_storage::event_log::EventLog;
 
 pub use engine::Engine;
+pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
 pub use open::checkpoint_directory;
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};

@@ -23,6 +23,17 @@ pub(crate) struct LoggedBatch {
     pub(crate) body: Body,
 }
 
+/// What a lane gets.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Taken {
+    /// The next batch.
+    Batch(LoggedBatch),
+    /// None now; the lane is woken when there is.
+    Pending,
+    /// There will never be one again.
+    Ended,
+}
+
 /// What waits for one lane.
 #[derive(Default)]
 pub(super) struct LaneQueue {
@@ -71,9 +82,7 @@ impl LaneQueue {
             };
         }
         match self.live.front() {
-            Some(next) if is_replayed && is_wanted(next) => {
-                self.live.pop_front().map(Popped::Live)
-            }
+            Some(next) if is_replayed && is_wanted(next) => self.live.pop_front().map(Popped::Live),
             _ => None,
         }
     }

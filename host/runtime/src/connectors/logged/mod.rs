@@ -28,13 +28,13 @@ pub(in crate::connectors) mod tests;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) use body::Marks;
+pub(crate) use super::source::other_source;
+pub(crate) use body::{Body, Marks};
 pub(crate) use clients::{CLIENTS_MAX, ClientTable, FORGOTTEN_AFTER_MS, is_client_id};
 pub(in crate::connectors) use former::Former;
 pub(crate) use former::Forming;
 pub(crate) use inner::{decode as inner_position, encode as inner_detail};
 pub(crate) use intake::{DurableListener, Intake, Stop};
-pub(crate) use super::source::other_source;
 pub(crate) use reader::{Known, LoggedPart, LoggedReader};
 pub(in crate::connectors) use relay::Relay;
 pub(crate) use replay::{ReplayCounts, Replayed, scan, start as start_replay};

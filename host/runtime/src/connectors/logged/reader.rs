@@ -16,8 +16,8 @@ use tidemill_core::ids::Now;
 use crate::connectors::logged::body::Head;
 use crate::connectors::logged::clients::ClientTable;
 use crate::connectors::logged::inner;
-use crate::connectors::logged::intake::{Intake, Taken};
-use crate::connectors::logged::lanes::LoggedBatch;
+use crate::connectors::logged::intake::Intake;
+use crate::connectors::logged::lanes::{LoggedBatch, Taken};
 
 /// What a position says beside the number of the next batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +151,8 @@ impl SourceReader for LoggedReader {
 impl LoggedPart {
     /// Begins at a position; `None` when it is not one of such a partition.
     pub(crate) fn at(position: &PartitionPosition, is_numbered: bool) -> Option<Self> {
-        let PartitionPosition { partition, position: Position { offset, detail, ended } } = position;
+        let PartitionPosition { partition, position: Position { offset, detail, ended } } =
+            position;
         let known = match inner::decode(detail) {
             Some(position) => Known::Inner(position),
             None if is_numbered => Known::Clients(ClientTable::decode(detail)?),

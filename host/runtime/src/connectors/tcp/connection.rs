@@ -236,7 +236,8 @@ impl Told {
             if line > self.line {
                 self.line = line;
                 self.out = format!("TIDEMILL-ACK {line}\n").into_bytes();
-            } else if last.is_some_and(|last| line >= last) || self.durable.changed().await.is_err() {
+            } else if last.is_some_and(|last| line >= last) || self.durable.changed().await.is_err()
+            {
                 return;
             }
         }

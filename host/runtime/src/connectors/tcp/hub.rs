@@ -135,8 +135,9 @@ impl Session {
     pub(super) fn offer(&mut self, lines: &[u8]) -> Offered {
         let mut state = self.hub.lock();
         let client = state.clients.get_mut(&self.client);
-        let is_current =
-            |client: &&mut Client| client.connection.as_ref().is_some_and(|c| c.0 == self.connection);
+        let is_current = |client: &&mut Client| {
+            client.connection.as_ref().is_some_and(|c| c.0 == self.connection)
+        };
         let Some(client) = client.filter(is_current) else { return Offered::Replaced };
         let ends = || memchr::memchr_iter(b'\n', lines);
         let last_line = self.last_line() + ends().count() as u64;

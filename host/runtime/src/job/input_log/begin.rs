@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::mpsc::Sender;
-use std::sync::Mutex;
 
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::{ConnectorError, PartitionPosition};
@@ -21,9 +21,7 @@ use tidemill_storage::wal::Wal;
 
 use super::{DIRECTORY, Events, InputLog, LoggedSource, QUEUE_BYTES};
 use crate::connectors::Source;
-use crate::connectors::logged::{
-    Known, LoggedPart, Replayed, other_source, scan, start_replay,
-};
+use crate::connectors::logged::{Known, LoggedPart, Replayed, other_source, scan, start_replay};
 use crate::job::keeper::Places;
 use crate::job::supervisor::Event;
 use crate::job::{JobError, chance};
@@ -204,10 +202,13 @@ impl InputLog {
                         Known::Clients(table) => Some(table),
                         Known::Nothing | Known::Inner(_) => None,
                     });
-                    let (table, duplicates) = (table.unwrap_or_default(), &self.statistics.duplicates);
+                    let (table, duplicates) =
+                        (table.unwrap_or_default(), &self.statistics.duplicates);
                     source.receive(&logged.intake, self.forming, &table, duplicates)
                 }
-                false => logged.relay(ends).and_then(|source| source.relay(&logged.intake, self.forming)),
+                false => {
+                    logged.relay(ends).and_then(|source| source.relay(&logged.intake, self.forming))
+                }
             };
             started.map_err(|error| connector(&logged.plan.name, error))?;
         }

@@ -105,10 +105,7 @@ impl InputLog {
             sources: plan.sources.iter().zip(sources).map(logged).collect(),
             quota_bytes: plan.wal.quota_bytes,
             lanes: plan.parallelism,
-            forming: Forming {
-                target: plan.batch,
-                linger: Duration::from_micros(plan.linger_us),
-            },
+            forming: Forming { target: plan.batch, linger: Duration::from_micros(plan.linger_us) },
             starts: Mutex::default(),
             replay: None,
             settled_lsn,
@@ -118,7 +115,8 @@ impl InputLog {
 
     /// Removes the log of earlier runs.
     pub(super) fn drop_all(job: &dyn Disk) -> Result<(), JobError> {
-        let failed = |error: tidemill_core::disk::DiskError| JobError::Checkpoint(error.to_string());
+        let failed =
+            |error: tidemill_core::disk::DiskError| JobError::Checkpoint(error.to_string());
         let names = job.list(DIRECTORY).map_err(failed)?;
         let ours: Vec<_> = names.iter().filter(|name| name.starts_with("wal-")).collect();
         for name in &ours {
@@ -220,7 +218,9 @@ impl InputLog {
                 "the beginning of the job is kept until more checkpoints are complete".to_owned()
             }
             (FullOf::Quota, Some((checkpoint, Some(start)))) => {
-                format!("checkpoint {checkpoint}, the oldest that is kept, replays from LSN {start}")
+                format!(
+                    "checkpoint {checkpoint}, the oldest that is kept, replays from LSN {start}"
+                )
             }
         };
         Some(blocked_by)
