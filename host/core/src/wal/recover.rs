@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 
 use super::error::WalError;
+use super::reader::LogView;
 use super::record::{Kind, Tail, read_input, u64_at};
 use super::segment::{
     SegmentHeader, in_directory, is_temporary_name, parse_segment_name, segment_name,
@@ -138,6 +139,13 @@ pub fn recover(
 }
 
 impl Recovered {
+    /// What of the log is whole, to be read without beginning an incarnation.
+    pub fn view(&self) -> LogView {
+        let older = self.older.iter().map(|closed| (closed.header.segment, closed.tail.lsn));
+        let newest = self.newest.map(|(header, tail)| (header.segment, tail.lsn));
+        LogView { directory: self.directory.clone(), segments: older.chain(newest).collect() }
+    }
+
     /// Finds the segments that make up the log; the others are leftovers. Answers the newest.
     fn chain(
         &mut self,

@@ -99,6 +99,15 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Look at the input log of a job
+    #[command(after_help = examples(
+        "tidemill wal verify job.toml\n\
+         tidemill wal dump job.toml --records | head"
+    ))]
+    Wal {
+        #[command(subcommand)]
+        command: WalCommand,
+    },
     /// Print the JSON schema of job files
     #[command(after_help = examples("tidemill schema > job.schema.json"))]
     Schema,
@@ -240,6 +249,37 @@ pub(super) struct StateDumpArguments {
     /// Only the state of this task (its lane)
     #[arg(long, value_name = "LANE")]
     pub(super) task: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WalCommand {
+    /// Write the batches of the log as NDJSON, oldest first
+    #[command(after_help = examples("tidemill wal dump job.toml --records | head"))]
+    Dump(WalDumpArguments),
+    /// Read all of the log and tell whether it is whole, and all of it that the newest checkpoint needs
+    #[command(after_help = examples("tidemill wal verify job.toml --format json"))]
+    Verify(WalVerifyArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WalDumpArguments {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// A line for each record instead of each batch
+    #[arg(long)]
+    pub(super) records: bool,
+    /// From this place in the log on [default: the oldest]
+    #[arg(long, value_name = "LSN", default_value_t = 0, hide_default_value = true)]
+    pub(super) from: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WalVerifyArguments {
+    #[command(flatten)]
+    pub(super) job: JobArguments,
+    /// How to write it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(super) format: OutputFormat,
 }
 
 #[derive(Debug, Args)]

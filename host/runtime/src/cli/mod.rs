@@ -21,6 +21,7 @@ mod savepoint;
 mod state;
 mod table;
 mod view;
+mod wal;
 
 pub use exit_code::ExitCode;
 
@@ -80,6 +81,7 @@ fn execute(
         Command::Checkpoint { command } => checkpoint::checkpoint(command),
         Command::Savepoint { command } => savepoint::savepoint(command),
         Command::State { command: StateCommand::Dump(arguments) } => state::dump(arguments),
+        Command::Wal { command } => wal::wal(command),
         Command::Schema => {
             console::print(&format!("{:#}\n", job_schema()))?;
             Ok(ExitCode::Done)

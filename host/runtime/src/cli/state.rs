@@ -70,7 +70,8 @@ fn line(item: &DumpedItem, task: u32) -> Value {
     Value::Object(line)
 }
 
-fn bytes(bytes: &[u8]) -> Value {
+/// Bytes as text where they are, and in hexadecimal digits where not.
+pub(super) fn bytes(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(char::is_control) => json!(text),
         _ => {

@@ -8,6 +8,7 @@
 //! bounded buffers; every message about bad input or a failing device says where, what, and what to
 //! do; only the storage crate opens files.
 
+mod ended;
 mod fields;
 mod file;
 mod formats;

@@ -12,11 +12,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_core::connector::{
-    BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, Position, SourcePoll,
-    SourceReader, Wake,
+    ConnectorError, ConnectorFault, PartitionPosition, Position, SourceReader, Wake,
 };
-use tidemill_core::ids::Now;
 
+use crate::connectors::ended::EndedReader;
 use crate::connectors::file::{self, FilePartition, FileReader, Rest};
 use crate::connectors::logged::{ClientTable, Forming, Intake, Relay, inner_position};
 use crate::connectors::nexmark::{Generator, GeneratorReader};
@@ -192,7 +191,7 @@ impl Source {
 
     /// The reader of a lane whose partitions, if it has any, have all ended.
     pub(crate) fn ended_reader(positions: Vec<PartitionPosition>) -> Box<dyn SourceReader> {
-        Box::new(EndedReader { positions, is_stopped: false })
+        Box::new(EndedReader::new(positions))
     }
 
     /// Starts to receive the input of a stream, whose one partition it is, once in the life of the process.
@@ -344,53 +343,17 @@ impl Listener {
     }
 }
 
-/// The reader of a lane that has nothing left to read.
-struct EndedReader {
-    positions: Vec<PartitionPosition>,
-    is_stopped: bool,
-}
-
-impl SourceReader for EndedReader {
-    fn poll(&mut self, _target: BatchTarget, _now: Now) -> Result<SourcePoll, ConnectorError> {
-        Ok(if self.is_stopped { SourcePoll::Pending } else { SourcePoll::Ended })
-    }
-
-    fn is_ready(&mut self) -> bool {
-        !self.is_stopped
-    }
-
-    fn stop(&mut self) {
-        self.is_stopped = true;
-    }
-
-    fn positions(&self) -> Vec<PartitionPosition> {
-        self.positions.clone()
-    }
-
-    fn remaining(&self) -> Option<u64> {
-        Some(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tidemill_core::connector::SourcePoll;
+    use tidemill_core::ids::Now;
+
     use super::*;
     use crate::connectors::settings::Format;
     use crate::connectors::tests::{bell, target};
 
     fn stdin() -> SourceSettings {
         SourceSettings::Stdin(StreamFormat { format: Format::Lines, key: None })
-    }
-
-    #[test]
-    fn a_lane_without_partitions_ends_at_once_unless_it_is_stopped() {
-        let source = Source::list("in", &stdin()).unwrap();
-        let mut reader = source.reader(1, 2, bell().0).unwrap();
-        assert!(reader.is_ready() && reader.positions().is_empty());
-        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
-        reader.stop();
-        assert!(!reader.is_ready());
-        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Pending)));
     }
 
     #[test]

@@ -53,6 +53,7 @@ use tidemill_storage::event_log::EventLog;
 
 pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
 pub use engine::Engine;
+pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
 pub use open::{checkpoint_directory, savepoints_directory};
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};

@@ -23,21 +23,10 @@ use tidemill_core::wal::WalError;
 use tidemill_storage::wal::{Durable, WalSender};
 
 use crate::connectors::logged::body::{Body, Marks};
-use crate::connectors::logged::lanes::{LaneQueue, LoggedBatch, Places, Popped};
+use crate::connectors::logged::lanes::{LaneQueue, LoggedBatch, Places, Popped, Taken};
 
 /// Bytes that are unsettled or live before who forms batches waits; the same again may be replayed.
 const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What a lane gets.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Taken {
-    /// The next batch.
-    Batch(LoggedBatch),
-    /// None now; the lane is woken when there is.
-    Pending,
-    /// There will never be one again.
-    Ended,
-}
 
 /// Tells those who receive input to come to an end. Must not wait.
 pub(crate) trait Stop: Send {

@@ -23,6 +23,17 @@ pub(crate) struct LoggedBatch {
     pub(crate) body: Body,
 }
 
+/// What a lane gets.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Taken {
+    /// The next batch.
+    Batch(LoggedBatch),
+    /// None now; the lane is woken when there is.
+    Pending,
+    /// There will never be one again.
+    Ended,
+}
+
 /// What waits for one lane.
 #[derive(Default)]
 pub(super) struct LaneQueue {

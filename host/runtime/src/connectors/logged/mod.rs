@@ -29,7 +29,7 @@ pub(in crate::connectors) mod tests;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) use super::source::other_source;
-pub(crate) use body::Marks;
+pub(crate) use body::{Body, Marks};
 pub(crate) use clients::{CLIENTS_MAX, ClientTable, FORGOTTEN_AFTER_MS, is_client_id};
 pub(in crate::connectors) use former::Former;
 pub(crate) use former::Forming;

@@ -16,8 +16,8 @@ use tidemill_core::ids::Now;
 use crate::connectors::logged::body::Head;
 use crate::connectors::logged::clients::ClientTable;
 use crate::connectors::logged::inner;
-use crate::connectors::logged::intake::{Intake, Taken};
-use crate::connectors::logged::lanes::LoggedBatch;
+use crate::connectors::logged::intake::Intake;
+use crate::connectors::logged::lanes::{LoggedBatch, Taken};
 
 /// What a position says beside the number of the next batch.
 #[derive(Clone, Debug, PartialEq)]

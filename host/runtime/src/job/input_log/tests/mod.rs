@@ -1,225 +1,16 @@
-//! Incarnations of a job's log without its lanes: the tests are the lanes, and the coordinator.
+//! What the log promises, over kills, restarts and stops.
 
-use std::collections::BTreeMap;
+mod world;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::path::Path;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 
-use tempfile::TempDir;
-use tidemill_core::checkpoint::manifest::SourceSnapshot;
-use tidemill_core::checkpoint::store::CheckpointStore;
-use tidemill_core::connector::{BatchTarget, SourcePoll};
-use tidemill_core::ids::{Incarnation, Now};
 use tidemill_storage::RealDisk;
 
+use self::world::{Client, FILES, Lane, TCP, World, numbers};
 use super::*;
-use crate::job::keeper::Places;
-
-const TCP: &str = "[sources.in]\nconnector = \"tcp\"\nlisten = \"127.0.0.1:0\"";
-const FILES: &str =
-    "wal = \"inputs\"\n[sources.in]\nconnector = \"file\"\npath = \"in/*\"\nsplit-size = 4096";
-
-/// A directory with a job file and the job's data.
-struct World {
-    dir: TempDir,
-    job: String,
-}
-
-/// A job in a process.
-struct Process {
-    log: InputLog,
-    sources: Vec<Source>,
-    places: Places,
-    manifest: Manifest,
-    lanes: Vec<Lane>,
-    events: Option<Receiver<Event>>,
-}
-
-struct Lane {
-    reader: Box<dyn SourceReader>,
-    wakes: Receiver<()>,
-}
-
-struct Bell(Mutex<Sender<()>>);
-
-impl Wake for Bell {
-    fn wake(&self) {
-        lock(&self.0).send(()).ok();
-    }
-}
-
-impl World {
-    fn new(settings: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let job = format!(
-            "name = \"tide\"\n{settings}\n[sinks.out]\nconnector = \"discard\"\nfrom = \"in\"\n"
-        );
-        Self { dir, job }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn plan(&self) -> JobPlan {
-        fs::write(self.path("job.toml"), &self.job).unwrap();
-        JobPlan::load(&self.path("job.toml"), &[]).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// Starts a process on what is there: the newest of `checkpoints`, or nothing.
-    fn start(&self, incarnation: u64) -> Process {
-        let plan = self.plan();
-        let list = |source: &SourcePlan| Source::list(&source.name, &source.settings).unwrap();
-        let sources: Vec<Source> = plan.sources.iter().map(list).collect();
-        let log = InputLog::new(&plan, &sources, Arc::default());
-        let disk = |name| Arc::new(RealDisk::create(&self.path(name)).unwrap());
-        let checkpoints = CheckpointStore::new(disk("checkpoints"));
-        let places = Places { job: disk("data"), checkpoints, published: Arc::default() };
-        let newest = places.checkpoints.manifests().unwrap().pop();
-        let partitions = log.first_positions(0, &sources[0]);
-        let mut manifest = match newest {
-            Some(newest) => places.checkpoints.load(&newest).unwrap(),
-            None => empty(SourceSnapshot { name: "in".to_owned(), partitions }),
-        };
-        manifest.incarnation = Incarnation(incarnation);
-        let lanes = Vec::new();
-        Process { log, sources, places, manifest, lanes, events: None }
-    }
-
-    fn begin(&self, incarnation: u64) -> Process {
-        let mut process = self.start(incarnation);
-        process.begin().unwrap_or_else(|error| panic!("{error}"));
-        process
-    }
-}
-
-fn empty(source: SourceSnapshot) -> Manifest {
-    Manifest {
-        job: "tide".to_owned(),
-        identity: "id".to_owned(),
-        files_identity: None,
-        checkpoint: CheckpointId(0),
-        incarnation: Incarnation(0),
-        created_ms: 0,
-        written_by: String::new(),
-        finished: false,
-        hash_seed: 0,
-        owners: Vec::new(),
-        parallelism: 1,
-        plan: String::new(),
-        wal_start: None,
-        sources: vec![source],
-        operators: Vec::new(),
-        sinks: Vec::new(),
-    }
-}
-
-impl Process {
-    /// Begins an incarnation.
-    fn begin(&mut self) -> Result<(), JobError> {
-        let (events, reports) = mpsc::channel();
-        self.log.open(&self.manifest, &self.sources, &self.places, &events)?;
-        self.events = Some(reports);
-        let lane = |lane| {
-            let (sender, wakes) = mpsc::channel();
-            let reader = self.log.reader(0, lane, Arc::new(Bell(Mutex::new(sender)))).unwrap();
-            Lane { reader, wakes }
-        };
-        self.lanes = (0..self.log.lanes).map(lane).collect();
-        Ok(())
-    }
-
-    /// Ends the incarnation, and begins another from the newest checkpoint.
-    fn restart(&mut self) {
-        self.lanes.clear();
-        self.log.close().unwrap();
-        self.manifest.incarnation.0 += 1;
-        self.begin().unwrap();
-    }
-
-    /// A checkpoint of what was handed out.
-    fn checkpoint(&mut self, retained: usize) {
-        let said: BTreeMap<String, Position> = self
-            .lanes
-            .iter()
-            .flat_map(|lane| lane.reader.positions())
-            .map(|at| (at.partition, at.position))
-            .collect();
-        for at in &mut self.manifest.sources[0].partitions {
-            if let Some(position) = said.get(&at.partition) {
-                at.position = position.clone();
-            }
-        }
-        self.manifest.checkpoint.0 += 1;
-        self.manifest.wal_start = self.log.wal_start(&self.manifest);
-        self.places.checkpoints.write_manifest(&self.manifest).unwrap();
-        self.log.completed(&self.manifest, retained);
-        self.places.checkpoints.drop_old(retained).unwrap();
-    }
-
-    fn address(&self) -> std::net::SocketAddr {
-        self.sources[0].local_address().unwrap()
-    }
-
-    fn take(&mut self, count: usize) -> Vec<String> {
-        self.lanes[0].take(count)
-    }
-}
-
-impl Lane {
-    /// The next records; fewer than `count` at the end of the input.
-    fn take(&mut self, count: usize) -> Vec<String> {
-        let mut records = Vec::new();
-        while records.len() < count {
-            let target = BatchTarget { records: 1, bytes: 1 };
-            match self.reader.poll(target, Now::default()).unwrap() {
-                SourcePoll::Batch(batch) => {
-                    let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-                    records.extend(batch.values.iter().map(text));
-                }
-                SourcePoll::Pending => self.wakes.recv().unwrap(),
-                SourcePoll::Ended => break,
-            }
-        }
-        records
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    answers: BufReader<TcpStream>,
-    known: usize,
-}
-
-impl Client {
-    fn hello(process: &Process, id: &str) -> Self {
-        let mut stream = TcpStream::connect(process.address()).unwrap();
-        writeln!(stream, "TIDEMILL-CLIENT {id}").unwrap();
-        let mut answers = BufReader::new(stream.try_clone().unwrap());
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        let known = line.trim_end().strip_prefix("TIDEMILL-OK ").unwrap().parse().unwrap();
-        Self { stream, answers, known }
-    }
-
-    /// Sends lines and waits until all of them are durable.
-    fn send(&mut self, lines: std::ops::Range<usize>) {
-        let text: String = lines.clone().map(|line| format!("{line}\n")).collect();
-        self.stream.write_all(text.as_bytes()).unwrap();
-        let last = format!("TIDEMILL-ACK {}\n", lines.end);
-        let mut answer = String::new();
-        while answer != last {
-            answer.clear();
-            assert_ne!(self.answers.read_line(&mut answer).unwrap(), 0, "waiting for {last}");
-        }
-    }
-}
-
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
-}
 
 #[test]
 fn what_was_acknowledged_survives_a_process_that_goes_without_a_word() {
@@ -434,7 +225,7 @@ fn a_job_without_logged_sources_has_no_log() {
     let (events, _reports) = mpsc::channel();
     process.log.open(&process.manifest, &process.sources, &process.places, &events).unwrap();
     assert!(!process.log.is_logged(0) && process.log.wal_start(&process.manifest).is_none());
-    assert!(!Path::new(&world.path("data").join(DIRECTORY)).exists());
+    assert!(!world.path("data").join(DIRECTORY).exists());
     process.log.close().unwrap();
 }
 
