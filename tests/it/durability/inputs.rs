@@ -35,7 +35,7 @@ pub(super) fn texts(place: &Place) {
 
 /// Plain text in `in/`: four partitions, and so few words that their state is small.
 pub(super) fn few_words(place: &Place) {
-    (0..4).for_each(|seed| drop(place.write(&format!("in/{seed}.txt"), lines(seed, 2000))));
+    (0..4).for_each(|seed| drop(place.write(&format!("in/{seed}.txt"), lines(seed, 4000))));
 }
 
 /// As `few_words`, and longer.

@@ -5,11 +5,11 @@
 //! more of them) and at named places in the binary.
 
 mod case;
-//mod damage;
+mod damage;
 mod failpoints;
-//mod guest_state;
+mod guest_state;
 mod inputs;
 mod kills;
-//mod poison;
-//mod resume;
-//mod tools;
+mod poison;
+mod resume;
+mod tools;

@@ -300,6 +300,11 @@ impl Ended {
         self
     }
 
+    /// Whether it ended well.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        self.status.success()
+    }
+
     /// Whether it was killed.
     pub(crate) fn is_killed(&self) -> bool {
         self.status.signal() == Some(Signal::KILL.as_raw())
