@@ -187,7 +187,9 @@ impl InputLog {
 
     /// How many checkpoints are to be kept: of `retained` only the newest when the log needs room.
     pub(super) fn retained(&self, retained: usize) -> usize {
-        if self.statistics.read().wal.usage.is_pressing() { 1 } else { retained.max(1) }
+        let usage = self.statistics.read().wal.usage;
+        // A job without a log has no quota either.
+        if usage.quota_bytes > 0 && usage.is_pressing() { 1 } else { retained.max(1) }
     }
 
     /// A checkpoint is complete and committed, and with it `retained` are kept: what none of them needs is
