@@ -211,6 +211,28 @@ fn an_input_file_that_is_gone_is_named_and_the_job_goes_on_when_it_is_back() {
 }
 
 #[test]
+fn input_files_that_were_read_to_their_end_need_not_be_there() {
+    for at in ["manifest.after", "commit.mark", "commit.after"] {
+        let place = Place::in_memory();
+        place.job(JOB);
+        inputs::few_words(&place);
+        let expected = words(&place);
+        // Nothing but the last checkpoint, which is at the end of the input.
+        run_to(&place, at, 1, &["checkpoint-interval=1h"]);
+        std::fs::remove_dir_all(place.path("in")).expect("it was there");
+        let ended = place.run().end().expect(0).has_no_panic();
+        ended.says(&["has finished before", "4 partitions"]);
+        assert!(seen(&place, "count") == expected);
+        assert_eq!(published(&place).len(), 1);
+        assert!(place.names("out").iter().all(|name| name.starts_with("part-")));
+        // What there is is not given up for a start that finds no input.
+        place.run().words("--fresh").end().refuses(66, &["no file matches", "job.toml:"]);
+        assert!(seen(&place, "count") == expected);
+        assert_eq!(published(&place).len(), 1);
+    }
+}
+
+#[test]
 fn an_input_file_that_has_grown_or_shrunk_is_named() {
     let says = ["bytes when the job was created", "put the file back as it was", "--fresh"];
     a_changed_file_is_named(65, &says, |text, _| text.extend_from_slice(b"one more line\n"));

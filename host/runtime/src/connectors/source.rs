@@ -76,6 +76,18 @@ impl Source {
         })
     }
 
+    /// Source `name` before it is known whether its job is created or goes on: as [`list`](Self::list), but
+    /// no file is looked for. A job that goes on need not have those that it has read to their end.
+    ///
+    /// # Errors
+    /// The settings do not fit together.
+    pub fn unlisted(name: &str, settings: &SourceSettings) -> Result<Self, ConnectorError> {
+        match settings {
+            SourceSettings::File(settings) => Ok(Self::file(settings, Vec::new())),
+            other => Self::list(name, other),
+        }
+    }
+
     /// Makes source `name` anew for a job that goes on from `positions`: those of all its partitions,
     /// in the order in which they were listed. The parallelism may be another one than before. What
     /// the world holds beside these partitions is no part of the source. A partition of a stream goes

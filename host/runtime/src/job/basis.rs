@@ -76,13 +76,8 @@ pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
 }
 
 /// The basis of a job that has done nothing yet: an identity (that of an earlier start, if there was one), a
-/// seed, the partitions as they are listed now.
-pub(super) fn first(
-    job: &mut Job,
-    incarnation: Incarnation,
-    identity: Option<String>,
-) -> Result<Basis, JobError> {
-    job.list_sources()?;
+/// seed, the partitions that were listed.
+pub(super) fn first(job: &Job, incarnation: Incarnation, identity: Option<String>) -> Basis {
     let assignment = Assignment::initial(job.plan.key_groups, job.plan.parallelism);
     let sources = job.plan.sources.iter().zip(&job.sources).enumerate();
     let sources = sources.map(|(index, (plan, source))| SourceSnapshot {
@@ -109,7 +104,7 @@ pub(super) fn first(
     };
     let assignment = Arc::new(assignment);
     let (tasks, writers) = (BTreeMap::new(), BTreeMap::new());
-    Ok(Basis { is_new: true, manifest, assignment, tasks, writers })
+    Basis { is_new: true, manifest, assignment, tasks, writers }
 }
 
 /// The basis of a job that goes on from a checkpoint.
@@ -306,13 +301,16 @@ fn damaged(what: &str) -> JobError {
 }
 
 impl Job {
-    /// Finds the partitions of a job that has none yet.
-    fn list_sources(&mut self) -> Result<(), JobError> {
+    /// Finds the partitions of a job that is created. A run does it by itself.
+    ///
+    /// # Errors
+    /// [`JobError::Connector`] when there is nothing to read.
+    pub fn list_sources(&mut self) -> Result<(), JobError> {
         self.replace_sources(|plan| Source::list(&plan.name, &plan.settings))
     }
 
     /// Makes sources that go on from their recorded positions.
-    fn resume_sources(&mut self, recorded: &[SourceSnapshot]) -> Result<(), JobError> {
+    pub(super) fn resume_sources(&mut self, recorded: &[SourceSnapshot]) -> Result<(), JobError> {
         self.replace_sources(|plan| {
             let recorded = recorded.iter().find(|source| source.name == plan.name);
             let partitions = recorded.map(|source| &*source.partitions).unwrap_or_default();

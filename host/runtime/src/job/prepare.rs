@@ -1,4 +1,5 @@
-//! From a plan to a job that is ready to run: components admitted, graph validated, inputs listed.
+//! From a plan to a job that is ready to run: components admitted, graph validated. Inputs are listed when it
+//! is known that the job is created: one that goes on has its own list.
 
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use crate::connectors::settings::{
 const DEAD_LETTER_SINK: &str = "dead-letters";
 
 impl Job {
-    /// Checks a plan against the world: admits its components, validates the graph, lists the
-    /// partitions of its sources. Has no effect on the world.
+    /// Checks a plan against the world: admits its components, validates the graph. Has no effect on the
+    /// world. Looks for no input files: see [`list_sources`](Self::list_sources).
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -35,11 +36,11 @@ impl Job {
             .map(|operator| admit(engine, operator))
             .collect::<Result<_, _>>()?;
         let graph = graph_spec(&plan, &components).validate()?;
-        let list = |source: &crate::config::SourcePlan| {
-            Source::list(&source.name, &source.settings)
+        let unlisted = |source: &crate::config::SourcePlan| {
+            Source::unlisted(&source.name, &source.settings)
                 .map_err(|error| JobError::Connector { node: source.name.clone(), error })
         };
-        let sources = plan.sources.iter().map(list).collect::<Result<Vec<_>, _>>()?;
+        let sources = plan.sources.iter().map(unlisted).collect::<Result<Vec<_>, _>>()?;
         let (sinks, shared) = (Vec::new(), Arc::new(Shared::default()));
         let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
         Ok(Self { plan, options, graph, components, sources, sinks, input_log, shared })

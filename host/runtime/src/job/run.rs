@@ -1,10 +1,10 @@
 //! Runs a prepared job, incarnation after incarnation, until it finishes, stops, or fails for good.
 //!
-//! Order for each incarnation: decide what to start from (nothing is changed by that) -> begin the
-//! incarnation (a durable marker: no older one has an effect from here on) -> finish the commits of the
-//! newest manifest, with the sinks that it names -> check the plan against it -> remove unfinished files of
-//! older incarnations -> restore -> run the lanes. A failure that a new start may mend goes to the restart
-//! strategy; everything of the old incarnation is joined before the next begins.
+//! Order for each incarnation: decide what to start from (nothing is changed by that) -> list the input of a
+//! job that is created -> begin the incarnation (a durable marker: no older one has an effect from here on) ->
+//! finish the commits of the newest manifest, with the sinks that it names -> check the plan against it ->
+//! remove unfinished files of older incarnations -> restore -> run the lanes. A failure that a new start may
+//! mend goes to the restart strategy; everything of the old incarnation is joined before the next begins.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -52,6 +52,8 @@ impl Job {
         };
         self.open_log(&dir);
         if self.options.fresh {
+            // A start that finds no input must not cost what there is.
+            self.list_sources()?;
             // First, so that no log is ever replayed into a job that it does not belong to.
             InputLog::drop_all(&*places.job)?;
             places
@@ -128,6 +130,10 @@ impl Job {
     ) -> Result<Outcome, JobError> {
         let fruitless = start.fruitless();
         let Start { incarnation, from } = start;
+        if from.as_ref().is_none_or(|from| from.manifest.checkpoint.0 == 0) {
+            // Before anything else, so that a start without input leaves no trace.
+            self.list_sources()?;
+        }
         if is_first
             && let Some(delay_ms) = start_delay(&self.plan.restart, fruitless + 1, chance::share())
         {
@@ -158,7 +164,7 @@ impl Job {
             Some(Restored { manifest, .. }) if manifest.checkpoint.0 > 0 => {
                 basis::resume(self, manifest, incarnation)?
             }
-            begun => basis::first(self, incarnation, begun.map(|begun| begun.manifest.identity))?,
+            begun => basis::first(self, incarnation, begun.map(|begun| begun.manifest.identity)),
         };
         self.tell_where_it_begins(&basis, is_first);
         match incarnation::run(self, basis, places, is_first, since)? {
@@ -167,7 +173,11 @@ impl Job {
         }
     }
 
-    fn finished_before(&self, manifest: &Manifest) -> Outcome {
+    fn finished_before(&mut self, manifest: &Manifest) -> Outcome {
+        // For the report only: whatever the job file says now, there is nothing left to read.
+        if let Err(error) = self.resume_sources(&manifest.sources) {
+            tracing::debug!("The sources are not those of the job that has finished: {error}.");
+        }
         tracing::info!(
             "Job {} has finished before, at checkpoint {}: there is nothing left to do. Run it again \
              from the start with --fresh.",
