@@ -50,10 +50,9 @@ pub enum RecoveryError {
     Disk(#[from] DiskError),
     /// The newest checkpoint cannot be used.
     #[error(
-        "the newest checkpoint cannot be used: {name}: {error}. Its output may have been published \
-         already, so an older checkpoint is used only if you accept that: put the file back from a backup, \
-         or run with --accept-rollback, which goes back to the checkpoint before and lists the output \
-         files that are set aside"
+        "the newest checkpoint cannot be used: {name}: {error}. Its output may have been published already, so \
+         an older checkpoint is not used in its place: put the file back from a backup, or begin anew with \
+         --fresh, which removes what was published"
     )]
     Manifest {
         /// Its name.
