@@ -12,4 +12,5 @@ mod inputs;
 mod kills;
 mod poison;
 mod resume;
+mod savepoints;
 mod tools;

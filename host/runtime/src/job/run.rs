@@ -63,7 +63,10 @@ impl Job {
             failpoint("fresh.dropped");
         }
         if let Some(savepoint) = &self.options.from {
-            savepoint::begin_from(savepoint, &places)?;
+            let sources = self.plan.sources.iter().enumerate();
+            let logged = sources.filter(|(index, _)| self.input_log.is_logged(*index));
+            let logged: Vec<String> = logged.map(|(_, source)| source.name.clone()).collect();
+            savepoint::begin_from(savepoint, &places, &logged)?;
         }
         let _control = ControlSocket::open(dir.path(), &self.shared);
         self.bind()?;

@@ -61,7 +61,14 @@ pub fn savepoint_of_stopped(
 
 /// Begins a job with a savepoint: its files and its manifest become the first checkpoint of a new job. The
 /// directory of the job's checkpoints must be empty.
-pub(super) fn begin_from(directory: &Path, places: &Places) -> Result<(), JobError> {
+///
+/// A savepoint holds no input log: the log of the new job begins at 0, for the sources that are `logged`. What the
+/// old job had logged and not processed stays with it.
+pub(super) fn begin_from(
+    directory: &Path,
+    places: &Places,
+    logged: &[String],
+) -> Result<(), JobError> {
     let failed = |problem: String| {
         JobError::DataDir {
         path: PathBuf::from(directory),
@@ -79,6 +86,10 @@ pub(super) fn begin_from(directory: &Path, places: &Places) -> Result<(), JobErr
     // Its files carry the identity of the job that wrote them, until the first checkpoint of this one.
     manifest.files_identity.get_or_insert_with(|| manifest.identity.clone());
     manifest.identity = chance::identity();
+    manifest.wal_start = None;
+    for source in manifest.sources.iter_mut().filter(|source| logged.contains(&source.name)) {
+        source.partitions.iter_mut().for_each(|partition| partition.position.offset = 0);
+    }
     let copied = savepoint.copy_to(&places.checkpoints, &manifest);
     copied.map_err(|error| failed(error.to_string()))?;
     let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
