@@ -3,7 +3,7 @@
 //! Owns the plain values that a connector needs and nothing else: no parsing, no defaults, no file
 //! format. Knows nothing of job files. Invariant: whoever builds these has checked what can be
 //! checked without touching the world; what needs the world (files, addresses) is checked by
-//! [`Source::list`](super::Source::list) and [`Sink::create`](super::Sink::create).
+//! [`Source::list`](super::Source::list) and [`Sink::open`](super::Sink::open).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -72,7 +72,10 @@ fn close_sinks(job: &mut Job, outcome: Result<Ended, JobError>) -> Result<Ended,
         Err(failure) if failure.may_pass() => Duration::from_millis(job.plan.timeouts.storage_ms),
         _ => Duration::ZERO,
     };
-    let is_at_rest = job.sinks.iter_mut().fold(true, |rest, sink| sink.close(patience) && rest);
+    let mut is_at_rest = true;
+    for sink in &mut job.sinks {
+        is_at_rest &= sink.close(patience);
+    }
     match outcome {
         Err(failure) if !is_at_rest && failure.may_pass() => {
             Err(JobError::HeldUp { failure: Box::new(failure), waited: patience })

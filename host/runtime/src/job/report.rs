@@ -96,7 +96,7 @@ pub enum JobError {
     #[error("{failure}; not started again, because nobody has read standard output for {waited:?}")]
     HeldUp {
         /// Why it failed.
-        failure: Box<JobError>,
+        failure: Box<Self>,
         /// How long the write was waited for.
         waited: Duration,
     },
