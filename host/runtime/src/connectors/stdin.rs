@@ -149,7 +149,9 @@ mod tests {
         parts.send(Ok(b"one\n".to_vec())).unwrap();
         assert_eq!(lane.take(1), ["one"]);
         parts.send(Ok(b"two\nthr".to_vec())).unwrap();
-        lane.wakes.recv().unwrap();
+        while !lane.reader.is_ready() {
+            lane.wakes.recv().unwrap();
+        }
         lane.reader.stop();
         let at = lane.position();
         assert!(!at.position.ended);

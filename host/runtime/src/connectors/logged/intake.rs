@@ -188,6 +188,10 @@ impl Intake {
             lane.put_live(LoggedBatch { part, seq, lsn, body });
         }
         self.settled_lsn.store(lsn, SeqCst);
+        if state.end.is_some() && state.unsettled.is_empty() {
+            // It may be the last batch of another lane that one waits for.
+            state.lanes.iter().for_each(LaneQueue::wake);
+        }
     }
 
     /// Those who form batches have come to an end.

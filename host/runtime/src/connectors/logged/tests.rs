@@ -23,6 +23,7 @@ use tidemill_storage::wal::{Wal, WalEvents};
 
 use super::body::{Body, Head};
 use super::intake::{End, Intake};
+use super::lanes::Taken;
 use super::reader::{LoggedPart, LoggedReader};
 use super::replay::{ReplayCounts, Replayed, start};
 use crate::connectors::tests::{bell, target};
@@ -43,6 +44,7 @@ pub(in crate::connectors) struct Bench {
     wal: Option<Wal>,
     replay: Option<JoinHandle<()>>,
     counts: Arc<ReplayCounts>,
+    lanes: usize,
 }
 
 /// A lane that reads it.
@@ -65,7 +67,7 @@ impl Bench {
         let disk = Arc::new(RealDisk::create(dir.path()).unwrap());
         let intake = Arc::new(Intake::new(Arc::default()));
         let (wal, replay, counts) = (None, None, Arc::default());
-        Self { _dir: dir, disk, intake, incarnation: 0, wal, replay, counts }
+        Self { _dir: dir, disk, intake, incarnation: 0, wal, replay, counts, lanes: 1 }
     }
 
     /// Begins an incarnation that replays from `at` on.
@@ -81,7 +83,7 @@ impl Bench {
         seqs.set("in", "p", at.position.offset);
         let reader = WalReader::new(self.disk.clone(), writer.view(), 0, seqs);
         let wal = Wal::start(writer, 1 << 20, Arc::new(Deaf)).unwrap();
-        let run = self.intake.connect(vec![wal.sender(partition)], 1, 0);
+        let run = self.intake.connect(vec![wal.sender(partition)], self.lanes, 0);
         let parts = BTreeMap::from([("p".to_owned(), 0)]);
         let replayed = Replayed { intake: self.intake.clone(), run, parts };
         let sources = BTreeMap::from([("in".to_owned(), replayed)]);
@@ -344,4 +346,18 @@ fn a_place_is_known_until_a_checkpoint_covers_it() {
     assert_eq!(place(2), None);
     bench.intake.covered(0, 1);
     assert_eq!(place(1), Some(second));
+}
+
+#[test]
+fn a_lane_that_waits_only_for_the_end_is_woken_by_the_last_batch_of_another() {
+    let mut bench = Bench { lanes: 2, ..Bench::new() };
+    let mut lane = bench.begin(&beginning());
+    let (waker, wakes) = bell();
+    bench.intake.attach(1, waker);
+    assert!(bench.append(&["a"]));
+    bench.intake.finish(End::Ended);
+    while bench.intake.take(1) != Ok(Taken::Ended) {
+        wakes.recv().unwrap();
+    }
+    assert_eq!(lane.take(1), ["a"]);
 }

@@ -167,12 +167,10 @@ fn a_full_log_says_what_keeps_it_and_takes_input_again_after_a_checkpoint() {
     }
     let blocked_by = process.log.blocked_by().unwrap();
     assert!(blocked_by.contains("the beginning of the job"), "{blocked_by}");
-    process.checkpoint(1);
+    // What was handed out since a checkpoint never fills the quota, so nobody waits for ever.
     while taken < 400 {
-        if process.log.blocked_by().is_some() {
-            process.checkpoint(1);
-        }
-        taken += process.take(1).len();
+        process.checkpoint(1);
+        taken += process.take(8.min(400 - taken)).len();
     }
     drop(client.join().unwrap());
 }
