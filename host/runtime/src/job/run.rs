@@ -137,7 +137,9 @@ impl Job {
             // Before anything else, so that a start without input leaves no trace.
             self.list_sources()?;
         }
+        // A job that begins anew leaves behind whatever its earlier starts came to.
         if is_first
+            && !self.options.fresh
             && let Some(delay_ms) = start_delay(&self.plan.restart, fruitless + 1, chance::share())
         {
             tracing::warn!(
