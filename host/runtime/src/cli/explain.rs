@@ -85,7 +85,8 @@ fn source_guarantee(settings: &SourceSettings) -> &'static str {
             "exactly once: records are made again from the newest checkpoint's position"
         }
         SourceSettings::Stdin(_) | SourceSettings::Tcp(_) => {
-            "not replayable: what a run has taken in when it fails is lost"
+            "exactly once from the moment it is logged, which is before it is processed; docs/job-file.md says how a \
+             tcp client learns that"
         }
     }
 }

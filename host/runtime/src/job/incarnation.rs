@@ -53,6 +53,7 @@ pub(super) fn run(
     let opened = job.input_log.open(&basis.manifest, &job.sources, places, &events);
     let outcome =
         opened.and_then(|()| run_lanes(job, basis, places, is_first, since, (events, reports)));
+    job.shared.disconnect();
     // A log that has failed is worse than whatever else has.
     let outcome = job.input_log.close().and(outcome);
     let report = |(plan, sink): (&SinkPlan, &Sink)| {
@@ -125,7 +126,8 @@ fn clean_up_elsewhere(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Removes what a finished job has left unfinished, when it was killed before it could do so itself.
+/// Removes what a finished job has left unfinished: it was killed before it could do so itself, or a loss of
+/// power has brought names back whose removal was not durable.
 pub(super) fn clean_up_finished(manifest: &Manifest) -> Result<(), JobError> {
     for sink in manifest.sinks.iter().filter(|sink| !sink.directory.is_empty()) {
         let directory = Path::new(&sink.directory);
@@ -168,7 +170,8 @@ fn run_lanes(
     let lines: Vec<Arc<LaneLine>> =
         (0..job.plan.parallelism).map(|_| Arc::new(LaneLine::default())).collect();
     let seed = assemble::snapshot_seed(job, &basis);
-    let uploads = Uploads::start(places.checkpoints.disk().clone(), seed, &lines, events.clone())
+    let (disk, store_us) = (places.checkpoints.disk(), &job.shared.statistics.store_us);
+    let uploads = Uploads::start(disk.clone(), seed, &lines, events.clone(), store_us.clone())
         .map_err(|error| JobError::Host(format!("no thread for snapshots: {error}")))?;
     let lanes = lanes(job, &basis, places, &lines, &uploads)?;
     let tasks = Arc::new(lanes.iter().flat_map(|lane| task_infos(job, lane)).collect::<Vec<_>>());
@@ -210,15 +213,14 @@ fn run_lanes(
         lane_error: &lane_error,
     };
     let ended = supervisor.run(&reports);
-    job.shared.disconnect();
     // The thread of a lane that is stuck cannot be joined; the job fails for good in this process.
     let is_stuck = matches!(ended, Err(JobError::Stuck { .. }));
     for thread in threads.into_iter().filter(|thread| !is_stuck || thread.is_finished()) {
         // A panic was caught inside and reported.
         thread.join().ok();
     }
-    uploads.join();
-    keeper.join();
+    // Here and on every earlier way out, dropping both waits for their threads.
+    drop((uploads, keeper));
     ended
 }
 

@@ -43,10 +43,11 @@ pub(super) enum Task {
 
 /// The thread, and how to ask it.
 pub(super) struct Keeper {
-    tasks: Sender<Task>,
+    /// `None` only while it is dropped.
+    tasks: Option<Sender<Task>>,
     /// Dropped to end a commit that is tried again and again.
-    patience: Sender<()>,
-    thread: JoinHandle<()>,
+    patience: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Where the job's durable things lie.
@@ -97,21 +98,25 @@ impl Keeper {
             }
         };
         let thread = thread::Builder::new().name("tidemill-keeper".to_owned()).spawn(work)?;
-        Ok(Self { tasks, patience, thread })
+        Ok(Self { tasks: Some(tasks), patience: Some(patience), thread: Some(thread) })
     }
 
     pub(super) fn ask(&self, task: Task) {
-        // The thread ends only when this handle does.
-        self.tasks.send(task).ok();
+        if let Some(tasks) = &self.tasks {
+            // After a panic of the thread no checkpoint completes, and the job comes to its timeouts.
+            tasks.send(task).ok();
+        }
     }
+}
 
-    /// Lets what is asked for come to its end, and waits for it. A commit that fails is not tried again:
-    /// the next incarnation finishes it.
-    pub(super) fn join(self) {
-        let Self { tasks, patience, thread } = self;
-        drop((tasks, patience));
-        // A panic of the keeper has ended the incarnation already: its channel is closed.
-        thread.join().ok();
+impl Drop for Keeper {
+    /// Lets what was asked for come to its end, and waits for it. A commit that fails is not tried again: the
+    /// next incarnation finishes it.
+    fn drop(&mut self) {
+        (self.tasks, self.patience) = (None, None);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
     }
 }
 

@@ -174,12 +174,7 @@ impl JobHandle {
 
     /// The figures of the job's durability.
     pub fn durability(&self) -> Durability {
-        self.shared.statistics.read()
-    }
-
-    /// The figures of the input log; zeros for a job that has none.
-    pub fn input_log(&self) -> InputLogFigures {
-        self.shared.input_log.read()
+        Durability { input_log: self.shared.input_log.read(), ..self.shared.statistics.read() }
     }
 
     /// Asks the job to stop at a checkpoint and to end as [`Outcome::Stopped`]; the next run goes on

@@ -6,8 +6,6 @@
 //! remove unfinished files of older incarnations -> restore -> run the lanes. A failure that a new start may
 //! mend goes to the restart strategy; everything of the old incarnation is joined before the next begins.
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -31,7 +29,6 @@ use super::open::{open_checkpoints, open_job_dir};
 use super::savepoint;
 use super::supervisor::Ended;
 use super::{InputLog, Job, JobError, Outcome, Report, SourceReport};
-use crate::connectors::Sink;
 
 /// How often a wait before a start looks whether the job was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -72,8 +69,10 @@ impl Job {
         self.bind()?;
         let mut policy = RestartPolicy::new(self.plan.restart.clone());
         let mut recovering_since = began;
-        for turn in 0.. {
-            let ended = self.run_once(&places, turn == 0, recovering_since);
+        let mut is_first = true;
+        loop {
+            let ended = self.run_once(&places, is_first, recovering_since);
+            is_first = false;
             let (failure, incarnation) = match ended {
                 Ok(outcome) => {
                     self.log_end(outcome);
@@ -107,7 +106,6 @@ impl Job {
                 }
             }
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// One incarnation, from the decision to its end.
@@ -189,14 +187,6 @@ impl Job {
             manifest.job,
             manifest.checkpoint
         );
-        // A loss of power may have brought names back whose removal was not durable.
-        for sink in manifest.sinks.iter().filter(|sink| !sink.directory.is_empty()) {
-            let directory = Path::new(&sink.directory);
-            let none = BTreeSet::new();
-            if let Err(error) = Sink::clean_up_in(directory, &manifest.job, &sink.name, &none) {
-                tracing::debug!("Unfinished files are left: {error}.");
-            }
-        }
         self.shared.statistics.restored(manifest.checkpoint, Duration::ZERO, true);
         Outcome::Finished
     }
@@ -258,7 +248,7 @@ impl Job {
             elapsed,
             sources: sources.collect(),
             sinks: self.shared.sink_reports(),
-            durability: self.shared.statistics.read(),
+            durability: self.handle().durability(),
             progress,
         }
     }

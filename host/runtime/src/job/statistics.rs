@@ -3,6 +3,7 @@
 //! Owns the sums over all incarnations of the job in this process. Read at any time for metrics and the
 //! report; nothing is decided by them.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tidemill_core::checkpoint::coordinator::Completion;
 use tidemill_core::counters::HISTOGRAM_BOUNDS;
 use tidemill_core::ids::CheckpointId;
 
+use super::InputLogFigures;
 use super::lane_thread::LaneLine;
 
 /// Figures of a job's durability. Times in microseconds unless the name says otherwise.
@@ -45,6 +47,12 @@ pub struct Durability {
     pub last_recovery_ms: u64,
     /// Milliseconds of all recoveries.
     pub sum_recovery_ms: u64,
+    /// Time in which snapshot files were sorted, compressed, written and synced, beside the lanes.
+    pub store_us: u64,
+    /// Time in which lanes were watched for signs of life.
+    pub heartbeat_us: u64,
+    /// The input log; zeros for a job that has none.
+    pub input_log: InputLogFigures,
 }
 
 /// A distribution of pauses.
@@ -90,15 +98,25 @@ impl Pauses {
 
 /// The figures, shared.
 #[derive(Default)]
-pub(super) struct Statistics(Mutex<Durability>);
+pub(super) struct Statistics {
+    figures: Mutex<Durability>,
+    /// See [`Durability::store_us`].
+    pub(super) store_us: Arc<AtomicU64>,
+    /// See [`Durability::heartbeat_us`].
+    pub(super) heartbeat_us: AtomicU64,
+}
 
 impl Statistics {
     fn lock(&self) -> MutexGuard<'_, Durability> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn read(&self) -> Durability {
-        self.lock().clone()
+        Durability {
+            store_us: self.store_us.load(Relaxed),
+            heartbeat_us: self.heartbeat_us.load(Relaxed),
+            ..self.lock().clone()
+        }
     }
 
     pub(super) fn restored(&self, from: CheckpointId, took: Duration, is_first: bool) {

@@ -127,7 +127,10 @@ impl Supervisor<'_> {
                 None => Vec::new(),
             };
             self.perform(actions, &mut course);
+            let watching = Instant::now();
             self.watch(&mut heartbeats, &mut course);
+            let watched_us = u64::try_from(watching.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.statistics.heartbeat_us.fetch_add(watched_us, Relaxed);
             if course.ended.is_none() && course.failure.is_none() {
                 self.note_activity(&mut course);
                 self.note_full_log(&mut course);

@@ -6,10 +6,11 @@
 //! names; it is collected later. A merge goes on in a thread of its own, file by file in the same order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tidemill_core::checkpoint::coordinator::Fact;
 use tidemill_core::checkpoint::ledger::{MergeTask, NodeRole};
@@ -74,8 +75,8 @@ enum Order {
 /// The thread, and the merges beside it.
 pub(super) struct Uploads {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
-    merges: Mutex<Vec<JoinHandle<()>>>,
+    /// The thread of uploads and those of merges, joined when dropped.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     disk: Arc<dyn Disk>,
     incarnation: Incarnation,
 }
@@ -103,6 +104,7 @@ impl Uploads {
         seed: SnapshotSeed,
         lines: &[Arc<LaneLine>],
         events: Sender<Event>,
+        busy_us: Arc<AtomicU64>,
     ) -> std::io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -113,6 +115,7 @@ impl Uploads {
             lines: lines.to_vec(),
             events: events.clone(),
             waiting_bytes: waiting_bytes.clone(),
+            busy_us,
             open: BTreeMap::new(),
         };
         let body = move || {
@@ -122,7 +125,7 @@ impl Uploads {
         let thread = thread::Builder::new().name("tidemill-snap".to_owned()).spawn(body)?;
         let orders = Mutex::new(Some(orders));
         let shared = Arc::new(Shared { orders, events, waiting_bytes, next: AtomicUsize::new(0) });
-        Ok(Self { shared, thread, merges: Mutex::default(), disk, incarnation })
+        Ok(Self { shared, threads: Mutex::new(vec![thread]), disk, incarnation })
     }
 
     /// What lanes report to.
@@ -141,22 +144,23 @@ impl Uploads {
         };
         match thread::Builder::new().name("tidemill-merge".to_owned()).spawn(body) {
             Ok(thread) => {
-                let mut merges = self.merges.lock().unwrap_or_else(PoisonError::into_inner);
-                merges.retain(|thread| !thread.is_finished());
-                merges.push(thread);
+                let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
             }
             Err(error) => {
                 failed.send(Event::Merged(lost, Err(format!("no thread: {error}")))).ok();
             }
         }
     }
+}
 
+impl Drop for Uploads {
     /// Drops what is under way, and waits for the threads.
-    pub(super) fn join(self) {
+    fn drop(&mut self) {
         *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.thread.join().ok();
-        let merges = self.merges.into_inner().unwrap_or_else(PoisonError::into_inner);
-        merges.into_iter().for_each(|thread| drop(thread.join()));
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -231,12 +235,15 @@ struct Work {
     lines: Vec<Arc<LaneLine>>,
     events: Sender<Event>,
     waiting_bytes: Arc<AtomicUsize>,
+    /// Time spent in orders, in microseconds.
+    busy_us: Arc<AtomicU64>,
     open: BTreeMap<u64, OpenFile>,
 }
 
 impl Work {
     fn run(&mut self, orders: &Receiver<Order>) {
         for order in orders {
+            let began = Instant::now();
             match order {
                 Order::Begin { upload, task } => {
                     let UploadTask { checkpoint, node, lane, is_base, .. } = task;
@@ -255,6 +262,8 @@ impl Work {
                 Order::Finish { upload, ack } => self.finish(upload, ack),
                 Order::Drop { upload } => self.drop_file(upload),
             }
+            let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.busy_us.fetch_add(took_us, SeqCst);
         }
         let left: Vec<u64> = self.open.keys().copied().collect();
         left.into_iter().for_each(|upload| self.drop_file(upload));
