@@ -81,10 +81,15 @@ pub enum JobEventKind {
         operator: String,
         /// The lane that it ran on.
         lane: u32,
-        /// What it failed with.
-        error: String,
-        /// Records since the last such event of this operator and lane.
+        /// Records since the last such event of this operator and lane, skipped or dead-lettered.
         count: u64,
+    },
+    /// There was input, and no task has processed any for a long time.
+    Stalled {
+        /// Milliseconds since something was last processed.
+        silent_ms: u64,
+        /// What each lane and task last did.
+        tasks: String,
     },
     /// The input log has used its quota up and takes nothing until a checkpoint lets it be trimmed.
     WalFull {
@@ -120,10 +125,6 @@ mod tests {
         Text(String),
     }
 
-    fn text(text: &str) -> Field {
-        Field::Text(text.to_owned())
-    }
-
     fn kinds() -> Vec<JobEventKind> {
         let checkpoint = CheckpointId(7);
         vec![
@@ -139,12 +140,8 @@ mod tests {
             JobEventKind::CheckpointAborted { checkpoint, reason: "timeout".into() },
             JobEventKind::SavepointCompleted { checkpoint, path: "/s".into(), duration_ms: 5 },
             JobEventKind::Restart { cause: "panic".into(), delay_ms: 1_000 },
-            JobEventKind::Poison {
-                operator: "count".into(),
-                lane: 1,
-                error: "trap".into(),
-                count: 2,
-            },
+            JobEventKind::Poison { operator: "count".into(), lane: 1, count: 2 },
+            JobEventKind::Stalled { silent_ms: 30_000, tasks: "lane 0".into() },
             JobEventKind::WalFull { used_bytes: 9, quota_bytes: 9, blocked_by: "sink".into() },
             JobEventKind::JobFinished,
             JobEventKind::JobStopped,
@@ -181,6 +178,7 @@ mod tests {
                 "savepoint-completed",
                 "restart",
                 "poison",
+                "stalled",
                 "wal-full",
                 "job-finished",
                 "job-stopped",
@@ -207,7 +205,7 @@ mod tests {
             ]
         );
         let poison = fields(&kinds[6]);
-        assert_eq!((&poison["operator"], &poison["error"]), (&text("count"), &text("trap")));
+        assert_eq!(poison["operator"], Field::Text("count".to_owned()));
         assert_eq!((&poison["lane"], &poison["count"]), (&Field::Number(1), &Field::Number(2)));
     }
 

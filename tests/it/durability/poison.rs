@@ -108,7 +108,18 @@ fn poison_in_the_middle_of_a_batch_is_skipped_and_nothing_else_is() {
         assert_eq!(report["outcome"], "finished", "{mode}");
         check_counts(&place);
         assert!(place.names("dead-letters").is_empty());
+        assert_eq!(logged(&place), BAD as u64, "{mode}");
     }
+}
+
+/// Poison records that the job's event log tells of.
+fn logged(place: &Place) -> u64 {
+    let text = std::fs::read_to_string(place.path(".tidemill/poison/events.ndjson"));
+    let text = text.expect("there is an event log");
+    let events = text.lines().map(|line| serde_json::from_str(line).expect("an event is JSON"));
+    let events = events.collect::<Vec<Value>>().into_iter();
+    let told = events.filter(|event| event["event"] == "poison" && event["operator"] == "odd");
+    told.map(|event| event["count"].as_u64().expect("a count")).sum()
 }
 
 #[test]

@@ -110,7 +110,11 @@ impl Incarnation {
         }
         let outcome = outcome.and_then(|_| lane.lane.step(now));
         match outcome {
-            Ok(StepOutcome::Progress(node) | StepOutcome::Snapshot(node)) => {
+            Ok(
+                StepOutcome::Progress(node)
+                | StepOutcome::Snapshot(node)
+                | StepOutcome::SpareSnapshot(node),
+            ) => {
                 lane.awake.wake();
                 env.note(format_args!("lane {at} node {}", node.0));
             }

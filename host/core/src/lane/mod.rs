@@ -33,7 +33,7 @@ use crate::counters::TaskCounters;
 use crate::failure::Failure;
 use crate::ids::{CheckpointId, LaneId, NodeId, Now};
 
-use node::NodeTask;
+use node::{NodeTask, Stepped};
 
 /// While there is other work, a slice of a snapshot is encoded at most once in so many microseconds, so
 /// that small calls are not each followed by a long slice.
@@ -44,8 +44,10 @@ const SLICE_EVERY_US: u64 = 400;
 pub enum StepOutcome {
     /// Something was done by this node; step again.
     Progress(NodeId),
-    /// Something was done for a checkpoint by this node, and no input was processed; step again.
+    /// Something was done for a checkpoint by this node while input may have been ready; step again.
     Snapshot(NodeId),
+    /// Something was done for a checkpoint by this node because nothing else could be done; step again.
+    SpareSnapshot(NodeId),
     /// Nothing can be done before the lane is woken or the time comes.
     Idle {
         /// When to step again even if nobody wakes the lane (the next expiry of state), in wall
@@ -161,8 +163,11 @@ impl Lane {
         let nodes = &mut self.nodes;
         if let Some(index) = self.schedule.choose(|index| nodes[index].can_step()) {
             let stepped = self.nodes[index].step(now);
-            stepped.map_err(|problem| self.failure(index, problem))?;
-            return Ok(StepOutcome::Progress(NodeId(index)));
+            let stepped = stepped.map_err(|problem| self.failure(index, problem))?;
+            return Ok(match stepped {
+                Stepped::Work => StepOutcome::Progress(NodeId(index)),
+                Stepped::Barrier => StepOutcome::Snapshot(NodeId(index)),
+            });
         }
         Ok(self.rest(now))
     }
@@ -180,7 +185,7 @@ impl Lane {
             return StepOutcome::Progress(node);
         }
         if let Some(node) = self.encode_slice(now) {
-            return StepOutcome::Snapshot(node);
+            return StepOutcome::SpareSnapshot(node);
         }
         if self.nodes.iter().all(NodeTask::is_done) {
             return StepOutcome::Finished;

@@ -60,6 +60,14 @@ pub(super) struct Routing {
     pub(super) target: BatchTarget,
 }
 
+/// What a step of a node was for.
+pub(super) enum Stepped {
+    /// Input, or its end.
+    Work,
+    /// A barrier.
+    Barrier,
+}
+
 pub(super) struct NodeTask {
     pub(super) id: TaskId,
     pub(super) work: NodeWork,
@@ -157,7 +165,7 @@ impl NodeTask {
     }
 
     /// Makes one step: a poll of the source, or the message at the head of one inbox.
-    pub(super) fn step(&mut self, now: Now) -> Result<(), LaneProblem> {
+    pub(super) fn step(&mut self, now: Now) -> Result<Stepped, LaneProblem> {
         TaskCounters::add(&self.counters.calls, 1);
         match &mut self.work {
             NodeWork::Source(reader) => {
@@ -179,7 +187,7 @@ impl NodeTask {
                     SourcePoll::Pending => {}
                     SourcePoll::Ended => self.end(now)?,
                 }
-                Ok(())
+                Ok(Stepped::Work)
             }
             NodeWork::Operator(..) | NodeWork::Sink(..) => self.take_message(now),
         }
@@ -190,9 +198,10 @@ impl NodeTask {
         TaskCounters::add(&self.counters.bytes_in, batch.values.data.len() as u64);
     }
 
-    fn take_message(&mut self, now: Now) -> Result<(), LaneProblem> {
+    fn take_message(&mut self, now: Now) -> Result<Stepped, LaneProblem> {
         if let Some((input, batch)) = self.pending.pop() {
-            return self.take_batch(input, batch, now);
+            self.take_batch(input, batch, now)?;
+            return Ok(Stepped::Work);
         }
         let count = self.inboxes.len();
         for offset in 0..count {
@@ -204,23 +213,25 @@ impl NodeTask {
                 continue;
             };
             self.turn = at + 1;
-            return match message {
+            match message {
                 Message::Batch(batch) => {
                     self.count_in(&batch);
-                    self.take_batch(self.inboxes[at].input, batch, now)
+                    self.take_batch(self.inboxes[at].input, batch, now)?;
                 }
                 Message::Barrier(barrier) => {
                     self.alignment.deliver(&mut self.inboxes[at], barrier, now.monotonic_us);
-                    self.take_barrier_if_aligned(now)
+                    self.take_barrier_if_aligned(now)?;
+                    return Ok(Stepped::Barrier);
                 }
                 Message::End => {
                     self.inboxes[at].ended = true;
                     self.take_barrier_if_aligned(now)?;
-                    self.end_if_all_inputs_have(now)
+                    self.end_if_all_inputs_have(now)?;
                 }
-            };
+            }
+            break;
         }
-        Ok(())
+        Ok(Stepped::Work)
     }
 
     fn take_batch(&mut self, input: usize, batch: Batch, now: Now) -> Result<(), LaneProblem> {

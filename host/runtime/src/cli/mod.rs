@@ -9,6 +9,7 @@ mod arguments;
 mod checkpoint;
 mod console;
 mod control;
+mod durability_view;
 mod exit_code;
 mod explain;
 mod failure;

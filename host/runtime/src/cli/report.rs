@@ -7,10 +7,11 @@ use miette::Diagnostic;
 use serde::Serialize;
 
 use super::arguments::OutputFormat;
+use super::durability_view::DurabilityView;
 use super::failure::Failure;
 use super::table::{grouped, short, short_bytes, table};
 use super::view::{BOLD, json};
-use crate::job::{Durability, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+use crate::job::{Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 
 /// The report of a job that ended well.
 pub(super) fn success(report: &Report, format: OutputFormat) -> String {
@@ -56,30 +57,6 @@ struct ReportView {
     operators: Vec<OperatorView>,
     sinks: Vec<SinkView>,
     durability: DurabilityView,
-}
-
-/// Checkpoints, pauses and restarts of this run.
-#[derive(Serialize)]
-struct DurabilityView {
-    resumed_from: u64,
-    newest_checkpoint: u64,
-    checkpoints_completed: u64,
-    checkpoints_aborted: u64,
-    last_duration_ms: u64,
-    max_duration_ms: u64,
-    mean_duration_ms: f64,
-    last_full_bytes: u64,
-    last_delta_bytes: u64,
-    last_alignment_us: u64,
-    pauses: u64,
-    pause_p50_us: u64,
-    pause_p99_us: u64,
-    pause_max_us: u64,
-    restarts: BTreeMap<String, u64>,
-    last_recovery_ms: u64,
-    /// Shares of the time of the run: state persistence (the tasks' own time for snapshots) and recovery.
-    s_checkpoint: f64,
-    r: f64,
 }
 
 #[derive(Serialize)]
@@ -193,53 +170,6 @@ fn line(kind: &str, name: &str, way: &str, records: u64, more: String) -> [Strin
     [kind.to_owned(), name.to_owned(), way.to_owned(), grouped(records), more]
 }
 
-impl DurabilityView {
-    fn new(figures: &Durability, seconds: f64) -> Self {
-        let share = |us: u64| us as f64 / 1e6 / seconds.max(1e-6);
-        Self {
-            resumed_from: figures.restored_from.0,
-            newest_checkpoint: figures.newest_checkpoint.0,
-            checkpoints_completed: figures.completed,
-            checkpoints_aborted: figures.aborted,
-            last_duration_ms: figures.last_duration_ms,
-            max_duration_ms: figures.max_duration_ms,
-            mean_duration_ms: figures.sum_duration_ms as f64 / figures.completed.max(1) as f64,
-            last_full_bytes: figures.last_full_bytes,
-            last_delta_bytes: figures.last_delta_bytes,
-            last_alignment_us: figures.last_alignment_us,
-            pauses: figures.pauses.count,
-            pause_p50_us: figures.pauses.percentile_us(0.5),
-            pause_p99_us: figures.pauses.percentile_us(0.99),
-            pause_max_us: figures.pauses.max_us,
-            restarts: figures.restarts.iter().cloned().collect(),
-            last_recovery_ms: figures.last_recovery_ms,
-            s_checkpoint: share(figures.pauses.sum_us),
-            r: share(figures.sum_recovery_ms * 1000),
-        }
-    }
-
-    fn text(&self) -> String {
-        let Self { newest_checkpoint, checkpoints_completed, pause_p99_us, .. } = self;
-        let mut parts = vec![format!("checkpoint {newest_checkpoint}")];
-        if self.resumed_from > 0 {
-            parts.push(format!("resumed from {}", self.resumed_from));
-        }
-        parts.push(format!("{checkpoints_completed} completed"));
-        if self.checkpoints_aborted > 0 {
-            parts.push(format!("{} given up", self.checkpoints_aborted));
-        }
-        if *checkpoints_completed > 0 {
-            parts.push(format!("pause p99 {:.2} ms", *pause_p99_us as f64 / 1000.0));
-            parts.push(format!("slowest {} ms", self.max_duration_ms));
-        }
-        let restarts: u64 = self.restarts.values().sum();
-        if restarts > 0 {
-            parts.push(format!("{restarts} restarts"));
-        }
-        format!("  {}\n", parts.join(", "))
-    }
-}
-
 impl SourceView {
     fn new(source: &SourceReport) -> Self {
         let SourceReport { name, records, partitions } = source;
@@ -324,6 +254,7 @@ mod tests {
     use crate::config::ConfigError;
     use crate::config::JobPlan;
     use crate::connectors::SinkSummary;
+    use crate::job::Durability;
 
     fn task(lane: usize) -> TaskProgress {
         TaskProgress {

@@ -115,9 +115,9 @@ pub(super) const HEARTBEAT_INTERVAL_BOUNDS_US: RangeInclusive<u64> = 10_000..=3_
 pub(super) const HEARTBEAT_TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 100_000..=DAY_US;
 /// Microseconds of a stop, and of the wait for storage.
 pub(super) const TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 1_000..=DAY_US;
-/// Bytes of the input log.
+/// Bytes of the input log. With less, one group of batches could use it up between two checkpoints.
 pub(super) const WAL_QUOTA_BOUNDS: RangeInclusive<u64> =
-    limits::MIB as u64..=16 * 1024 * 1024 * limits::MIB as u64;
+    16 * limits::MIB as u64..=16 * 1024 * 1024 * limits::MIB as u64;
 /// Poison records per minute. None at all is `on-poison = "fail"`.
 pub(super) const POISON_LIMIT_BOUNDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// Microseconds before a restart of `fixed-delay` or `failure-rate`.

@@ -19,6 +19,8 @@ use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_sandbox::CallSignal;
 
+use super::pauses::{LanePauses, PauseMeter};
+
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
 pub(super) struct LaneWaker {
@@ -66,32 +68,7 @@ pub(super) struct LaneLine {
     pub(super) waker: Arc<LaneWaker>,
     /// Steps made, shifted over the [`LanePhase`].
     pulse: AtomicU64,
-    pub(super) pauses: Pauses,
-}
-
-/// How long input waited because of checkpoints: for each barrier the longest step that processed no
-/// input. In microseconds.
-#[derive(Debug, Default)]
-pub(super) struct Pauses {
-    /// Longest step since the barrier at hand was triggered.
-    longest_us: AtomicU64,
-    seen: Mutex<Vec<u64>>,
-}
-
-impl Pauses {
-    fn note(&self, took_us: u64) {
-        self.longest_us.fetch_max(took_us, Relaxed);
-    }
-
-    fn close(&self) {
-        let longest_us = self.longest_us.swap(0, Relaxed);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(longest_us);
-    }
-
-    /// Takes the pauses of the barriers that are done.
-    pub(super) fn take(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+    pub(super) pauses: LanePauses,
 }
 
 impl LaneLine {
@@ -102,10 +79,12 @@ impl LaneLine {
         self.waker.wake();
     }
 
+    fn has_commands(&self) -> bool {
+        self.has_commands.load(SeqCst)
+    }
+
     fn take_commands(&self) -> VecDeque<Command> {
-        if !self.has_commands.swap(false, SeqCst) {
-            return VecDeque::new();
-        }
+        self.has_commands.store(false, SeqCst);
         std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -176,28 +155,40 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
     let counters: Vec<Arc<TaskCounters>> = lane.counters().cloned().collect();
     let (mut has_ended, mut steps) = (false, 0);
     let mut now = read_clocks(start);
+    let mut pause = PauseMeter::new(&line.pauses);
     loop {
         if line.calls.is_stopped() {
             return LaneEnd::Left;
         }
-        let mut outcome = follow_commands(&mut lane, line, now);
-        if outcome.is_ok() {
-            steps += 1;
-            line.beat(LanePhase::Running, steps);
-            outcome = lane.step(now);
+        steps += 1;
+        line.beat(LanePhase::Running, steps);
+        if line.has_commands() {
+            let before = now.monotonic_us;
+            let followed = follow_commands(&mut lane, line, now);
+            now = read_clocks(start);
+            pause.held_back(now.monotonic_us - before);
+            match followed {
+                Ok(Followed { has_settled: true }) => pause.settled(),
+                Ok(Followed { has_settled: false }) => {}
+                Err(failure) => return LaneEnd::Failed(failure),
+            }
         }
+        let outcome = lane.step(now);
         let before = std::mem::replace(&mut now, read_clocks(start));
         let took_us = now.monotonic_us - before.monotonic_us;
         match outcome {
             Err(failure) => return LaneEnd::Failed(failure),
             Ok(StepOutcome::Progress(node)) => {
                 TaskCounters::add(&counters[node.0].busy_us, took_us);
+                pause.processed();
             }
-            Ok(StepOutcome::Snapshot(_)) => line.pauses.note(took_us),
+            Ok(StepOutcome::Snapshot(_)) => pause.held_back(took_us),
+            Ok(StepOutcome::SpareSnapshot(_)) => pause.spared(took_us),
             Ok(StepOutcome::Idle { until_ms }) => {
                 line.beat(LanePhase::Idle, steps);
                 park(until_ms, now);
                 now = read_clocks(start);
+                pause.waited();
             }
             Ok(StepOutcome::Finished) => {
                 if !std::mem::replace(&mut has_ended, true) {
@@ -206,28 +197,36 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
                 line.beat(LanePhase::Idle, steps);
                 thread::park();
                 now = read_clocks(start);
+                pause.waited();
             }
         }
     }
 }
 
-/// Does what the coordinator says. The steps of the lane tell the outcome; here only whether to go on.
-fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<StepOutcome, LaneFailure> {
+/// What following the coordinator's commands came to.
+struct Followed {
+    /// The checkpoint at hand is complete or given up.
+    has_settled: bool,
+}
+
+/// Does what the coordinator says.
+fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<Followed, LaneFailure> {
+    let mut has_settled = false;
     for command in line.take_commands() {
         match command {
             Command::StopSources => lane.stop_sources(),
             Command::Trigger(barrier) => lane.trigger(barrier, now)?,
             Command::Completed(checkpoint) => {
                 lane.completed(checkpoint);
-                line.pauses.close();
+                has_settled = true;
             }
             Command::Aborted(checkpoint) => {
                 lane.aborted(checkpoint);
-                line.pauses.close();
+                has_settled = true;
             }
         }
     }
-    Ok(StepOutcome::Finished)
+    Ok(Followed { has_settled })
 }
 
 fn park(until_ms: Option<i64>, now: Now) {

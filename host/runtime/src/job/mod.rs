@@ -30,6 +30,7 @@ mod input_log;
 mod keeper;
 mod lane_thread;
 mod open;
+mod pauses;
 mod prepare;
 mod report;
 mod restore;
@@ -38,6 +39,7 @@ mod savepoint;
 mod statistics;
 mod supervisor;
 mod uploads;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

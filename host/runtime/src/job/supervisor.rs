@@ -26,6 +26,7 @@ use super::keeper::{Keeper, Task};
 use super::lane_thread::{Command, LaneEnd, LaneLine, wall_ms};
 use super::report::TaskInfo;
 use super::statistics::Statistics;
+use super::watchdog::Watchdog;
 
 /// Everything that reaches the supervisor.
 pub(super) enum Event {
@@ -116,6 +117,7 @@ impl Supervisor<'_> {
         let lanes = (0..self.lines.len()).collect();
         let mut course = Course { lanes, ..Course::default() };
         let mut heartbeats = Heartbeats::new(self.lines.len(), self.settings.heartbeat_timeout);
+        let mut watchdog = Watchdog::new(self.tasks.len(), self.began);
         while !course.lanes.is_empty() {
             let event = match reports.recv_timeout(self.patience(&course)) {
                 Ok(event) => Some(event),
@@ -131,6 +133,7 @@ impl Supervisor<'_> {
             self.watch(&mut heartbeats, &mut course);
             let watched_us = u64::try_from(watching.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.statistics.heartbeat_us.fetch_add(watched_us, Relaxed);
+            self.tell_of_tasks(&mut watchdog);
             if course.ended.is_none() && course.failure.is_none() {
                 self.note_activity(&mut course);
                 self.note_full_log(&mut course);
@@ -138,6 +141,7 @@ impl Supervisor<'_> {
                 self.perform(actions, &mut course);
             }
         }
+        self.tell_of_tasks(&mut watchdog);
         match (course.failure, course.ended) {
             (Some(failure), _) => Err(failure),
             (None, Some(ended)) => Ok(ended),
@@ -298,6 +302,17 @@ impl Supervisor<'_> {
                 self.keeper.ask(Task::DropOld { retained });
             }
             None => {}
+        }
+    }
+
+    /// Logs what people should know of the tasks.
+    fn tell_of_tasks(&self, watchdog: &mut Watchdog) {
+        let phases = self.lines.iter().map(|line| line.pulse().0);
+        for event in watchdog.look(&self.tasks, phases, Instant::now()) {
+            if let JobEventKind::Stalled { silent_ms, tasks } = &event {
+                tracing::warn!("No input was processed for {silent_ms} ms: {tasks}.");
+            }
+            (self.log)(event);
         }
     }
 

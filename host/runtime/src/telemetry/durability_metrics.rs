@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use tidemill_core::counters::HISTOGRAM_BOUNDS;
 
 use super::names::{self, Name};
-use crate::job::Durability;
+use crate::job::{Durability, InputLogFigures};
 
 /// The figures of one job's durability, read when asked for.
 pub(super) struct DurabilityCollector {
@@ -37,8 +37,11 @@ impl Collector for DurabilityCollector {
         let duration_s = figures.last_duration_ms as f64 / 1e3;
         self.gauge(encoder, &names::CHECKPOINT_DURATION, duration_s)?;
         self.gauge(encoder, &names::ALIGNMENT, figures.last_alignment_us as f64 / 1e6)?;
+        self.counter(encoder, &names::STORE_SECONDS, figures.store_us as f64 / 1e6)?;
+        self.counter(encoder, &names::HEARTBEAT_SECONDS, figures.heartbeat_us as f64 / 1e6)?;
         self.pauses(encoder, &figures)?;
-        self.restarts(encoder, &figures)
+        self.restarts(encoder, &figures)?;
+        self.input_log(encoder, &figures.input_log)
     }
 }
 
@@ -63,6 +66,24 @@ impl DurabilityCollector {
         let labels = [("job", self.job.as_str())];
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         metric.encode_family(&labels)?.encode_gauge(&value)
+    }
+
+    fn input_log(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        figures: &InputLogFigures,
+    ) -> fmt::Result {
+        let wal = &figures.wal;
+        self.counter(encoder, &names::WAL_BYTES, wal.bytes)?;
+        self.counter(encoder, &names::WAL_SYNCS, wal.syncs)?;
+        self.counter(encoder, &names::WAL_SECONDS, wal.sync_us_total as f64 / 1e6)?;
+        self.counter(encoder, &names::WAL_DUPLICATES, figures.duplicates)?;
+        self.counter(encoder, &names::WAL_REPLAYED, figures.replayed_records)?;
+        self.gauge(encoder, &names::WAL_SYNC_MAX, wal.sync_us_max as f64 / 1e6)?;
+        self.gauge(encoder, &names::WAL_LAG, wal.queue_lag_us as f64 / 1e6)?;
+        self.gauge(encoder, &names::WAL_USED, wal.usage.used_bytes)?;
+        self.gauge(encoder, &names::WAL_QUOTA, wal.usage.quota_bytes)?;
+        self.gauge(encoder, &names::WAL_FULL, u64::from(wal.full.is_some()))
     }
 
     fn pauses(&self, encoder: &mut DescriptorEncoder<'_>, figures: &Durability) -> fmt::Result {

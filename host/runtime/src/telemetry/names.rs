@@ -86,5 +86,43 @@ pub(super) const RECOVERY: Name = Name {
     name: "tidemill_recovery_seconds",
     help: "Time spent in recoveries, from a failure or the start to running lanes",
 };
+pub(super) const STORE_SECONDS: Name = Name {
+    name: "tidemill_snapshot_store_seconds",
+    help: "Time in which snapshot files were sorted, compressed, written and synced; its rate is the ratio S",
+};
+pub(super) const HEARTBEAT_SECONDS: Name = Name {
+    name: "tidemill_heartbeat_seconds",
+    help: "Time in which lanes were watched for signs of life; its rate is the ratio F",
+};
+pub(super) const WAL_BYTES: Name =
+    Name { name: "tidemill_wal_bytes", help: "Bytes written to the input log" };
+pub(super) const WAL_SYNCS: Name =
+    Name { name: "tidemill_wal_syncs", help: "Groups of batches made durable in the input log" };
+pub(super) const WAL_SECONDS: Name = Name {
+    name: "tidemill_wal_write_seconds",
+    help: "Time spent in writing and syncing groups in the input log; its rate is the ratio P",
+};
+pub(super) const WAL_SYNC_MAX: Name = Name {
+    name: "tidemill_wal_longest_sync_seconds",
+    help: "Longest time of writing and syncing one group in the input log",
+};
+pub(super) const WAL_LAG: Name = Name {
+    name: "tidemill_wal_lag_seconds",
+    help: "How long the oldest batch that is not durable in the input log has waited",
+};
+pub(super) const WAL_USED: Name =
+    Name { name: "tidemill_wal_used_bytes", help: "Bytes of the input log's quota in use" };
+pub(super) const WAL_QUOTA: Name =
+    Name { name: "tidemill_wal_quota_bytes", help: "The input log's quota" };
+pub(super) const WAL_FULL: Name =
+    Name { name: "tidemill_wal_full", help: "1 while intake waits for room in the input log" };
+pub(super) const WAL_DUPLICATES: Name = Name {
+    name: "tidemill_duplicates_suppressed",
+    help: "Lines that clients sent again and that were dropped",
+};
+pub(super) const WAL_REPLAYED: Name = Name {
+    name: "tidemill_records_replayed",
+    help: "Records taken from the input log at a start, which were logged and not in the checkpoint",
+};
 /// In front of the metrics that operators describe themselves.
 pub(super) const OPERATOR_PREFIX: &str = "tidemill_operator_";

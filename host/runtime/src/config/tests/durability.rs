@@ -45,7 +45,7 @@ fn every_setting_can_be_given() {
          min-pause-between-checkpoints = \"500ms\"\ncheckpoint-timeout = 1_500\n\
          tolerable-failed-checkpoints = 0\ncheckpoints-retained = 1\ncheckpoint-dir = \"cp\"\n\
          heartbeat-interval = \"100ms\"\nheartbeat-timeout = \"101ms\"\nstop-timeout = \"1m\"\n\
-         storage-timeout = \"2m\"\nwal = \"inputs\"\nwal-quota = \"1MiB\"");
+         storage-timeout = \"2m\"\nwal = \"inputs\"\nwal-quota = \"16MiB\"");
     let checkpoints = CheckpointPlan {
         mode: CheckpointingMode::AtLeastOnce,
         interval_ms: 2_000,
@@ -58,7 +58,7 @@ fn every_setting_can_be_given() {
     assert_eq!(plan.checkpoints, checkpoints);
     assert_eq!(plan.heartbeat, HeartbeatPlan { interval_ms: 100, timeout_ms: 101 });
     assert_eq!(plan.timeouts, TimeoutPlan { stop_ms: 60_000, storage_ms: 120_000 });
-    assert_eq!(plan.wal, WalPlan { mode: WalMode::Inputs, quota_bytes: 1 << 20 });
+    assert_eq!(plan.wal, WalPlan { mode: WalMode::Inputs, quota_bytes: 16 << 20 });
 }
 
 #[test]
@@ -102,9 +102,9 @@ fn dead_letters_go_beside_the_job_file_or_elsewhere() {
 #[test]
 fn overrides_reach_every_setting() {
     let text = "name = \"a\"\n[operators.op]\ncomponent = \"x\"\n";
-    let sets = ["checkpoint-interval=2s", "wal-quota=5MiB", "operators.op.on-poison=skip"];
+    let sets = ["checkpoint-interval=2s", "wal-quota=50MiB", "operators.op.on-poison=skip"];
     let plan = load(text, &sets).unwrap();
-    assert_eq!((plan.checkpoints.interval_ms, plan.wal.quota_bytes), (2_000, 5 << 20));
+    assert_eq!((plan.checkpoints.interval_ms, plan.wal.quota_bytes), (2_000, 50 << 20));
     assert_eq!(plan.operators[0].poison.on_poison, OnPoison::Skip);
     refused_with(text, &["wal=al"], "--set:1:5: wal: \"al\" is not one of `auto`, `inputs`");
 }
@@ -144,7 +144,7 @@ fn a_value_outside_its_bounds() {
     outside("heartbeat-timeout = 99", "99ms is outside 100ms to 1day");
     outside("stop-timeout = 0", "0s is outside 1ms to 1day");
     outside("storage-timeout = 0", "0s is outside 1ms to 1day");
-    outside("wal-quota = \"1023KiB\"", "1023KiB is outside 1MiB to 16TiB");
+    outside("wal-quota = \"1023KiB\"", "1023KiB is outside 16MiB to 16TiB");
     outside("poison-limit = 0", "0 is outside 1 to 4294967295");
 }
 

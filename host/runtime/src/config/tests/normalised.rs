@@ -145,7 +145,7 @@ proptest! {
         times_us in proptest::collection::vec(10_000u64..80_000_000_000, 6),
         heartbeat_us in 10_000u64..3_600_000_000,
         counts in proptest::collection::vec(1u64..1_000, 3),
-        quota_bytes in 1u64 << 20..1 << 44,
+        quota_bytes in 1u64 << 24..1 << 44,
         multiplier in 1.0f64..100.0,
         jitter in 0.0f64..1.0,
         attempts in proptest::option::of(1u32..),

@@ -48,7 +48,7 @@ fn the_schema_shows_defaults_and_bounds() {
     let timeout = &schema["properties"]["heartbeat-timeout"];
     assert_eq!(timeout["default"], "5s");
     assert!(timeout["description"].as_str().unwrap().ends_with("From 100ms to 1day."));
-    assert_eq!(schema["properties"]["wal-quota"]["minimum"], 1 << 20);
+    assert_eq!(schema["properties"]["wal-quota"]["minimum"], 16 << 20);
     assert_eq!(schema["$defs"]["Limits"]["properties"]["memory"]["default"], "128MiB");
     assert_eq!(schema["$defs"]["Source"]["oneOf"][0]["properties"]["format"]["default"], "lines");
 }
