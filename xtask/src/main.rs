@@ -1,5 +1,6 @@
 //! The project's chores, each one command on a fresh machine.
 
+mod bench;
 mod crash;
 mod demo;
 mod steps;
@@ -15,6 +16,8 @@ Usage: cargo xtask COMMAND
 Commands:
   demo       Build everything in release mode and count the words of the sources of all dependencies;
              the job is killed in the middle and goes on
+  bench      Measure what durability costs [pause|cost|recovery|call-recovery|wal]...
+             [--barriers N] [--pairs N]
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
   test       Everything that must pass: formatting, lints, documentation, all tests
   operators  Build the sample operators to target/wasm32-wasip2/operator
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let command = std::env::args().nth(1).unwrap_or_default();
     let outcome = match command.as_str() {
         "demo" => demo::run(),
+        "bench" => bench::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         "crash" => crash::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         "test" => test::run(),
         "operators" => steps::build_operators(),

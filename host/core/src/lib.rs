@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod call;
 pub mod checkpoint;
+pub mod checksum;
 pub mod column;
 pub mod connector;
 pub mod counters;

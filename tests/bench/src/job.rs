@@ -16,7 +16,7 @@ use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::ids::{CheckpointId, LaneId, NodeId, Now};
 use tidemill_core::key_group::Assignment;
 use tidemill_core::lane::{
-    BarrierMode, LaneParts, LaneSettings, OperatorParts, StepOutcome, TaskStart, build_lanes,
+    BarrierMode, Lane, LaneParts, LaneSettings, OperatorParts, StepOutcome, TaskStart, build_lanes,
 };
 use tidemill_core::limits::Limits;
 use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
@@ -169,6 +169,22 @@ pub fn run(
     factory: Box<dyn InstanceFactory>,
     batches: &Arc<Vec<Batch>>,
 ) {
+    let mut lane = lane(description, factory, batches, PoisonRules::default(), &[]);
+    while lane.step(Now::default()).expect("the job does not fail") != StepOutcome::Finished {}
+}
+
+/// A lane with the operator, so configured, between a source of these batches and a sink that throws everything
+/// away.
+///
+/// # Panics
+/// The operator's description makes no valid graph.
+pub fn lane(
+    description: &Arc<Description>,
+    factory: Box<dyn InstanceFactory>,
+    batches: &Arc<Vec<Batch>>,
+    poison: PoisonRules,
+    config: &[(String, String)],
+) -> Lane {
     let edge = |from: &str| EdgeSpec { input: None, from: from.to_owned(), kind: None };
     let node = |name: &str, kind, inputs| NodeSpec { name: name.to_owned(), kind, inputs };
     let nodes = vec![
@@ -183,13 +199,13 @@ pub fn run(
     let backend = MemoryBackend::new(&description.states, KEY_GROUPS, owned);
     let states = description.states.clone().into();
     let state = TaskState::new(Box::new(backend), states, rules.limits.clone());
-    let context = OpenContext::default();
+    let context = OpenContext { config: config.to_vec(), ..OpenContext::default() };
     let operator = OperatorParts {
         factory,
         rules,
         state: Some(Box::new(state)),
         context,
-        poison: PoisonRules::default(),
+        poison,
         start: TaskStart::default(),
     };
     let mut parts = LaneParts::default();
@@ -207,5 +223,5 @@ pub fn run(
     };
     let listener: Arc<dyn CheckpointListener> = Arc::new(Nobody);
     let mut lanes = build_lanes(&graph, &settings, vec![parts], &[Arc::new(NoWake)], &listener);
-    while lanes[0].step(Now::default()).expect("the job does not fail") != StepOutcome::Finished {}
+    lanes.remove(0)
 }

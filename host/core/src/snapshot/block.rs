@@ -3,6 +3,8 @@
 //! Owns their encoding and the bounds that are checked before anything is allocated. Knows nothing of the
 //! entries in a block but where a section begins.
 
+use crate::checksum::holds;
+
 use super::Section;
 use super::entry::{ENTRY_BYTES_MAX, Front};
 
@@ -117,7 +119,7 @@ impl BlockHeader {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&bytes[..BLOCK_HEADER_BYTES - 4]);
         crc.update(stored);
-        if crc.finalize() != self.crc {
+        if !holds(crc.finalize() == self.crc) {
             return Err("a block does not match its checksum");
         }
         raw.clear();
@@ -171,7 +173,7 @@ impl Footer {
         if magic != END_MAGIC {
             return Err("it does not end as a snapshot does: it was cut or is not complete");
         }
-        match crc32fast::hash(&bytes[..FOOTER_HEAD_BYTES + 32]) == crc {
+        match holds(crc32fast::hash(&bytes[..FOOTER_HEAD_BYTES + 32]) == crc) {
             true => Ok(footer),
             false => Err("its footer does not match its checksum"),
         }

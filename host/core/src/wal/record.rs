@@ -18,6 +18,8 @@
 //! pass for a record, and records of another segment do not pass in this one. Two checks, because a damaged
 //! payload must leave its length and the chain readable.
 
+use crate::checksum::holds;
+
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_BYTES: u64 = 40;
 /// Bytes of the largest payload.
@@ -110,7 +112,7 @@ impl RecordHeader {
 
     /// Whether the header whose bytes these are was written under this key.
     pub(super) fn is_genuine(&self, bytes: &[u8], key: &RecordKey) -> bool {
-        self.code != 0 && key.tag(&bytes[8..HEADER]) == self.tag
+        self.code != 0 && holds(key.tag(&bytes[8..HEADER]) == self.tag)
     }
 
     /// What the record is, when this code knows it. A flag may change what a record means.

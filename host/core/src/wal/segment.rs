@@ -16,6 +16,7 @@
 //!
 //! All else is zero. Segments that the previous one's number leaves out were replaced by this one.
 
+use crate::checksum::holds;
 use crate::ids::Incarnation;
 
 use super::error::WalError;
@@ -86,7 +87,7 @@ impl SegmentHeader {
         }
         if page[..8] != MAGIC {
             // With the magic put right, is it one? Then it is damaged, and not somebody else's file.
-            let is_ours = Self::checksum(page) == u32_at(page, CRC_AT);
+            let is_ours = holds(Self::checksum(page) == u32_at(page, CRC_AT));
             return match is_ours || page.iter().all(|byte| *byte == 0) {
                 true => corrupt("its first bytes are not those of a segment"),
                 false => Err(WalError::Foreign { file: file.to_owned() }),
@@ -98,7 +99,7 @@ impl SegmentHeader {
             let what = format!("WAL format {major}.{minor}");
             return Err(WalError::Newer { file: file.to_owned(), what });
         }
-        if Self::checksum(page) != u32_at(page, CRC_AT) {
+        if !holds(Self::checksum(page) == u32_at(page, CRC_AT)) {
             return corrupt("the checksum of its first page does not match");
         }
         let mut salt = [0; 16];

@@ -31,6 +31,8 @@ pub(super) const SPLIT_BYTES: u64 = limits::FILE_PARTITION_BYTES;
 pub(super) const SEED: u64 = 42;
 /// Partitions of generated records.
 pub(super) const PARTITIONS: u64 = 1;
+/// Distinct keys of `stream = "uniform"`.
+pub(super) const KEYS: u64 = 1_000_000;
 /// How bytes are cut into records.
 pub(super) const INPUT_FORMAT: InputFormat = InputFormat::Lines;
 /// What the generator makes.
@@ -97,6 +99,8 @@ pub(super) const SPLIT_BYTES_BOUNDS: RangeInclusive<u64> =
     limits::KIB as u64..=1024 * 1024 * limits::MIB as u64;
 /// Partitions of generated records.
 pub(super) const PARTITIONS_BOUNDS: RangeInclusive<u64> = 1..=4096;
+/// Distinct keys of a generator: up to 2^40, more than any state holds.
+pub(super) const KEYS_BOUNDS: RangeInclusive<u64> = 1..=1 << 40;
 /// Number of generated records.
 pub(super) const EVENTS_BOUNDS: RangeInclusive<u64> = 1..=i64::MAX as u64;
 /// Microseconds of the checkpoint interval. Below 10 ms a job would do little else.

@@ -37,7 +37,10 @@ impl JobPlan {
 
     /// Checks the text of a job file: `shown` names it in messages, relative paths count from
     /// `file`.
-    pub(super) fn from_text(
+    ///
+    /// # Errors
+    /// The first thing in it that is wrong.
+    pub fn from_text(
         shown: &Path,
         file: &Path,
         content: String,

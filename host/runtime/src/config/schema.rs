@@ -165,6 +165,7 @@ fn connectors(definitions: &mut Value) {
                 settings["events"]["minimum"] = json!(defaults::EVENTS_BOUNDS.start());
                 let partitions = &mut settings["partitions"];
                 number(partitions, defaults::PARTITIONS, defaults::PARTITIONS_BOUNDS);
+                number(&mut settings["keys"], defaults::KEYS, defaults::KEYS_BOUNDS);
             }
             _ => {}
         }

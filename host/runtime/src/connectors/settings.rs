@@ -88,6 +88,8 @@ pub struct GeneratorSource {
     pub partitions: u32,
     /// How an event becomes a value.
     pub encoding: Encoding,
+    /// How many different keys `Uniform` has; nothing to the other streams.
+    pub keys: u64,
     /// Field that becomes the key, as text. For `Nexmark` one that every kind of event has
     /// (`date_time`, `extra`), for `Uniform` `key`, `value` or `ts`, for `Lines` none.
     pub key: Option<String>,

@@ -104,6 +104,8 @@ pub(in crate::config) struct RawNexmarkSource {
     pub(in crate::config) seed: Option<At<Whole>>,
     /// How many partitions the records are dealt to.
     pub(in crate::config) partitions: Option<At<Whole>>,
+    /// How many different keys the records of `stream = "uniform"` have.
+    pub(in crate::config) keys: Option<At<Whole>>,
     /// How a record is written.
     pub(in crate::config) encoding: Option<At<EncodingWord>>,
     /// Field that becomes the key.

@@ -152,7 +152,14 @@ fn generator(raw: &RawNexmarkSource) -> Result<GeneratorSource, Rejection> {
     )? as u32;
     let seed = raw.seed.as_ref().map_or(defaults::SEED, |seed| seed.value.0);
     let key = raw.key.as_ref().map(|key| key.value.clone());
-    Ok(GeneratorSource { stream, seed, events, partitions, encoding, key })
+    let keys = match &raw.keys {
+        Some(keys) if stream != Stream::Uniform => {
+            let help = "only `stream = \"uniform\"` has keys to choose from: remove it";
+            return Err(pointless("keys", &keys.span, "another stream than \"uniform\"", help));
+        }
+        keys => within_or("keys", keys.as_ref(), defaults::KEYS, defaults::KEYS_BOUNDS)?,
+    };
+    Ok(GeneratorSource { stream, seed, events, partitions, encoding, keys, key })
 }
 
 /// Checks a sink; the spans are those of its inputs.

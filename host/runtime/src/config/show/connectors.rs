@@ -40,6 +40,9 @@ impl SourceSettings {
                 settings.extend(generator.events.map(|events| ("events", whole(events))));
                 settings.push(("seed", whole(generator.seed)));
                 settings.push(("partitions", whole(generator.partitions.into())));
+                if generator.stream == Stream::Uniform {
+                    settings.push(("keys", whole(generator.keys)));
+                }
                 if generator.stream != Stream::Lines {
                     settings.push(("encoding", text(encoding_word(generator.encoding))));
                 }

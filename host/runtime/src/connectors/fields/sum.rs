@@ -86,6 +86,7 @@ mod tests {
             events: None,
             partitions: 1,
             encoding,
+            keys: 1_000_000,
             key: None,
         };
         let generator = Generator::new(&settings).unwrap();

@@ -200,9 +200,9 @@ pub(super) struct Uniform {
 }
 
 #[inline]
-pub(super) fn uniform<E: Encode>(seed: u64, n: u64, out: &mut Vec<u8>) -> Uniform {
+pub(super) fn uniform<E: Encode>(seed: u64, keys: u64, n: u64, out: &mut Vec<u8>) -> Uniform {
     let mut rng = Rng::start(seed, n);
-    let key = rng.below(1_000_000);
+    let key = rng.below(keys);
     let event = Uniform { key, value: 1 + rng.below(10_000), ts: time(n) };
     E::open(out, Shape::Uniform);
     E::integer(out, b"\"key\":", event.key);

@@ -34,6 +34,8 @@ pub struct Generator {
     /// `u64::MAX` when they never end.
     pub(super) events: u64,
     pub(super) partitions: u32,
+    /// Distinct keys of the evenly spread numbers.
+    pub(super) keys: u64,
     key: KeyField,
     /// Channels or words, as the stream needs them.
     table: BytesColumn,
@@ -45,7 +47,8 @@ impl Generator {
     /// # Errors
     /// There are no or too many partitions, or not every event has the key field.
     pub fn new(settings: &GeneratorSource) -> Result<Self, String> {
-        let GeneratorSource { stream, seed, events, partitions, encoding, ref key } = *settings;
+        let GeneratorSource { stream, seed, events, partitions, encoding, keys, ref key } =
+            *settings;
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
             return Err(format!("{partitions} partitions; use 1 to {PARTITIONS_MAX}"));
         }
@@ -62,6 +65,7 @@ impl Generator {
             seed,
             events: events.unwrap_or(u64::MAX),
             partitions,
+            keys,
             key,
             table,
         })
@@ -87,10 +91,10 @@ impl Generator {
                 events::event::<MessagePack>(self.seed, n, &self.table, out);
             }
             (Stream::Uniform, Encoding::Ndjson) => {
-                events::uniform::<Ndjson>(self.seed, n, out);
+                events::uniform::<Ndjson>(self.seed, self.keys, n, out);
             }
             (Stream::Uniform, Encoding::MessagePack) => {
-                events::uniform::<MessagePack>(self.seed, n, out);
+                events::uniform::<MessagePack>(self.seed, self.keys, n, out);
             }
             (Stream::Lines, _) => events::line(self.seed, n, &self.table, out),
         }
@@ -157,7 +161,7 @@ impl Generator {
 
     fn fill_uniform<E: Encode>(&self, partition: u32, k: u64, end: u64, out: &mut Records) -> u64 {
         self.fill_with(partition, k, end, out, |n, out| {
-            let event = events::uniform::<E>(self.seed, n, &mut out.values.data);
+            let event = events::uniform::<E>(self.seed, self.keys, n, &mut out.values.data);
             match self.key {
                 KeyField::Key => push_decimal(&mut out.keys, event.key),
                 KeyField::Value => push_decimal(&mut out.keys, event.value),
@@ -227,7 +231,8 @@ mod tests {
     use super::*;
 
     fn settings(stream: Stream, encoding: Encoding) -> GeneratorSource {
-        GeneratorSource { stream, seed: 42, events: None, partitions: 1, encoding, key: None }
+        let (keys, key) = (1_000_000, None);
+        GeneratorSource { stream, seed: 42, events: None, partitions: 1, encoding, keys, key }
     }
 
     #[test]

@@ -26,6 +26,13 @@ struct Detail<'a> {
     /// `None` is endless.
     events: Option<u64>,
     partitions: u32,
+    /// Distinct keys of the evenly spread numbers; absent in positions of earlier versions.
+    #[serde(default = "million")]
+    keys: u64,
+}
+
+fn million() -> u64 {
+    1_000_000
 }
 
 impl Detail<'static> {
@@ -46,11 +53,12 @@ impl Detail<'static> {
             seed: generator.seed,
             events: (generator.events != u64::MAX).then_some(generator.events),
             partitions: generator.partitions,
+            keys: generator.keys,
         }
     }
 
     /// Each field with its value, as users write them.
-    fn fields(&self) -> [(&'static str, String); 6] {
+    fn fields(&self) -> [(&'static str, String); 7] {
         let events = self.events.map_or_else(|| "endless".to_owned(), |events| events.to_string());
         [
             ("version", self.version.to_string()),
@@ -59,6 +67,7 @@ impl Detail<'static> {
             ("seed", self.seed.to_string()),
             ("events", events),
             ("partitions", self.partitions.to_string()),
+            ("keys", self.keys.to_string()),
         ]
     }
 }
@@ -152,7 +161,7 @@ mod tests {
 
     fn settings(events: Option<u64>, partitions: u32) -> GeneratorSource {
         let (stream, encoding, key) = (Stream::Uniform, Encoding::MessagePack, None);
-        GeneratorSource { stream, seed: 7, events, partitions, encoding, key }
+        GeneratorSource { stream, seed: 7, events, partitions, encoding, keys: 1_000_000, key }
     }
 
     /// Reads at most `batches` batches of 40 records on each of `lanes` lanes.
@@ -221,6 +230,7 @@ mod tests {
             (GeneratorSource { seed: 8, ..first.clone() }, "`seed` was 7 and is 8 now"),
             (GeneratorSource { events: None, ..first.clone() }, "`events` was 1000 and is endless"),
             (GeneratorSource { events: Some(999), ..first.clone() }, "was 1000 and is 999 now"),
+            (GeneratorSource { keys: 9, ..first.clone() }, "`keys` was 1000000 and is 9 now"),
             (GeneratorSource { partitions: 4, ..first.clone() }, "`partitions` was 3 and is 4 now"),
             (
                 GeneratorSource { stream: Stream::Lines, encoding: Encoding::Ndjson, ..first },

@@ -103,7 +103,8 @@ mod tests {
     fn generator(partitions: u32, events: Option<u64>, key: &str) -> Arc<Generator> {
         let (stream, encoding) = (Stream::Nexmark, Encoding::Ndjson);
         let key = Some(key.to_owned());
-        let settings = GeneratorSource { stream, seed: 7, events, partitions, encoding, key };
+        let settings =
+            GeneratorSource { stream, seed: 7, events, partitions, encoding, keys: 1_000_000, key };
         Arc::new(Generator::new(&settings).unwrap())
     }
 
