@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tidemill_core::call::CallRules;
+use tidemill_core::checkpoint::basis::Basis;
 use tidemill_core::checkpoint::coordinator::Coordinator;
 use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
 use tidemill_core::checkpoint::manifest::{Manifest, SnapshotFile};
@@ -25,8 +26,7 @@ use tidemill_core::state::memory::MemoryBackend;
 use tidemill_core::state::{EncodeBudget, TaskState};
 use tidemill_core::transaction::{SinkNames, clean_up};
 
-use crate::backend::SlicedBackend;
-use crate::basis::{Basis, KEY_GROUPS, roles};
+use crate::basis::{KEY_GROUPS, roles};
 use crate::chance::Chance;
 use crate::disk::SimDisk;
 use crate::gate::Gate;
@@ -232,14 +232,13 @@ impl Builder<'_> {
                 let source = SimSource::new(plan, index, recorded, lane, lanes, gate);
                 parts.sources.insert(node, Box::new(source));
             } else if is_sink(plan, index) {
-                let disk = self.places.sink(plan.name(index));
-                let io = SinkIo::new(disk, self.flags[lane].clone());
+                let (disk, names) = (self.places.sink(plan.name(index)), sink_names(plan, index));
+                let (from, waker) =
+                    ((manifest.incarnation, manifest.checkpoint), self.flags[lane].clone());
+                let io = SinkIo::new(disk, names, from, lane, plan.file_bytes, waker);
                 self.sinks.push(io.clone());
-                let gate = self.gate(lane);
-                let from = (manifest.incarnation, manifest.checkpoint);
                 let states = basis.writers.get(&at).map(|states| &**states).unwrap_or_default();
-                let names = sink_names(plan, index);
-                let sink = SimSink::new(io, names, gate, from, lane, states, plan.roll_lines);
+                let sink = SimSink::new(io, self.gate(lane), states);
                 parts.sinks.insert(node, Box::new(sink));
             } else {
                 let operator = self.operator(index, lane, chance, rng)?;
@@ -267,9 +266,11 @@ impl Builder<'_> {
         if description.inputs.iter().any(|input| input.keyed) {
             let owned = basis.assignment.owned_by(LaneId(lane));
             let memory = MemoryBackend::new(&description.states, KEY_GROUPS, owned);
-            let backend = SlicedBackend { memory, slice_entries: plan.slice_entries };
             let states = description.states.clone().into();
-            let mut fresh = TaskState::new(Box::new(backend), states, limits.clone());
+            let mut fresh = TaskState::new(Box::new(memory), states, limits.clone());
+            // State in simulation is small: with the product's slices no write would ever come between two.
+            fresh
+                .set_slice(EncodeBudget { entries: plan.slice_entries, ..EncodeBudget::default() });
             for chain in task.into_iter().flat_map(|task| &task.chains) {
                 self.restore(&mut fresh, chain, node, lane)
                     .map_err(|error| blame(&self.places.disk, "restore", error))?;

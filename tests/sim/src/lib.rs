@@ -10,7 +10,6 @@
 //! here in the same order: [`world`] starts, [`supervise`] performs actions, [`keeper`] and [`uploads`] write.
 //! A change of the driver changes these too.
 
-pub mod backend;
 pub mod basis;
 pub mod chance;
 pub mod directed;

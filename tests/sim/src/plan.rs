@@ -72,8 +72,8 @@ pub struct Plan {
     pub interval_turns: u64,
     /// Checkpoints that are kept.
     pub retained: usize,
-    /// Lines of a sink's file before the next is begun.
-    pub roll_lines: usize,
+    /// Bytes of a sink's file before the next is begun.
+    pub file_bytes: u64,
     /// Entries that a slice of a snapshot encodes.
     pub slice_entries: usize,
     /// Turns that a merge takes at most.
@@ -115,7 +115,7 @@ impl Plan {
             pace_us: [50, 200, 1000][rng.below(3)],
             interval_turns: [1, 50, 200, 800][rng.below(4)],
             retained: 1 + rng.below(3),
-            roll_lines: [2, 10, 1000][rng.below(3)],
+            file_bytes: [12, 60, 10_000][rng.below(3)],
             slice_entries: [1, 2, 5, 1000][rng.below(4)],
             merge_turns: [1, 400, 2000][rng.below(3)],
             burst: [1, 5, 50, 50][rng.below(4)],

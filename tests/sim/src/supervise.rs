@@ -8,7 +8,6 @@ use tidemill_core::checkpoint::ledger::MergeTask;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::Wake;
 use tidemill_core::ids::{LaneId, NodeId};
-use tidemill_core::planted::{self, Bug};
 
 use crate::chance::Chance;
 use crate::env::Env;
@@ -130,9 +129,6 @@ impl Incarnation {
                     env.note(format_args!("compose {manifest:?}"));
                     env.history.composed(&manifest);
                     let manifest = Arc::new(manifest);
-                    if planted::is(Bug::CommitBeforeManifest) {
-                        self.keeper.ask(Task::Commit(manifest.clone()));
-                    }
                     self.keeper.ask(Task::WriteManifest(manifest));
                 }
                 Action::TellCompleted(checkpoint) => {

@@ -3,6 +3,7 @@
 //! Owns the order of a start, which is the product's: decide (nothing is changed by that) -> begin -> finish the
 //! commits of the newest manifest -> clean up -> restore -> run. A crash may come at any operation of any of it.
 
+use tidemill_core::checkpoint::basis::Basis;
 use tidemill_core::checkpoint::coordinator::Fact;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery::{self, Restored, Start};
@@ -132,7 +133,8 @@ impl World {
                 basis::first(&self.env.plan, lanes, incarnation, seed)
             }
             Some(Restored { manifest, .. }) => {
-                basis::resume(&self.env.plan, manifest, lanes, incarnation)?
+                Basis::resume(&self.env.plan.graph, manifest, lanes, incarnation)
+                    .map_err(|error| violation("manifest", error))?
             }
         };
         let Env { plan, places, rng, now_us, .. } = &mut self.env;
