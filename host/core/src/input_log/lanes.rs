@@ -6,26 +6,26 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidemill_core::connector::Wake;
+use crate::connector::Wake;
 
-use crate::connectors::logged::body::Body;
+use super::body::Body;
 
 /// A batch that is durable.
 #[derive(Debug, PartialEq)]
-pub(crate) struct LoggedBatch {
+pub struct LoggedBatch {
     /// The partition, by its place in the source's list.
-    pub(crate) part: usize,
+    pub part: usize,
     /// Its number in its partition.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// Its place in the log.
-    pub(crate) lsn: u64,
+    pub lsn: u64,
     /// What was logged.
-    pub(crate) body: Body,
+    pub body: Body,
 }
 
 /// What a lane gets.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Taken {
+pub enum Taken {
     /// The next batch.
     Batch(LoggedBatch),
     /// None now; the lane is woken when there is.
