@@ -31,7 +31,7 @@ pub fn roles(plan: &Plan) -> Vec<NodeRole> {
 pub fn first(plan: &Plan, lanes: usize, incarnation: Incarnation, hash_seed: u64) -> Basis {
     let source = |node: usize| SourceSnapshot {
         name: plan.name(node).to_owned(),
-        partitions: first_positions(plan),
+        partitions: first_positions(plan, node),
     };
     let manifest = Manifest {
         job: "job".to_owned(),

@@ -1,7 +1,7 @@
 //! One incarnation of a job: everything that a process holds in memory and a crash takes away.
 //!
 //! Owns how a basis becomes lanes, in the order of the product: sinks cleaned up -> first manifest written, for a
-//! new job -> state restored, every file verified first -> lanes built.
+//! new job -> input log begun -> state restored, every file verified first -> lanes built.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,11 +29,14 @@ use tidemill_core::transaction::{SinkNames, clean_up};
 use crate::basis::{KEY_GROUPS, roles};
 use crate::chance::Chance;
 use crate::disk::SimDisk;
+use crate::env::Env;
 use crate::gate::Gate;
 use crate::keeper::{Keeper, Places};
+use crate::log::SimLog;
 use crate::mail::{Command, Flag, Mailbox};
 use crate::operator::Script;
 use crate::plan::{Kind, Plan};
+use crate::receiver::Process;
 use crate::rng::Rng;
 use crate::sink::{SharedIo, SimSink, SinkIo};
 use crate::source::SimSource;
@@ -61,6 +64,8 @@ pub struct Incarnation {
     pub(crate) coordinator: Coordinator,
     pub(crate) ledger: Ledger,
     pub(crate) keeper: Keeper,
+    /// The input log, if any source is logged.
+    pub(crate) log: Option<SimLog>,
     pub(crate) uploads: Uploads,
     pub(crate) mailbox: Mailbox,
     pub(crate) gates: Vec<LaneGate>,
@@ -112,19 +117,20 @@ impl Incarnation {
     /// # Errors
     /// The machine goes off, or the checkpoint cannot be restored.
     pub fn start(
-        plan: &Plan,
+        env: &mut Env,
+        process: &Process,
         basis: Basis,
-        places: &Places,
         chance: &Chance,
-        rng: &mut Rng,
-        now_us: u64,
     ) -> Result<Self, Trouble> {
-        clean_up_sinks(plan, places)?;
+        clean_up_sinks(&env.plan, &env.places)?;
         if basis.is_new {
-            let written = places.checkpoints.write_manifest(&basis.manifest);
-            written.map_err(|error| blame(&places.disk, "first manifest", error))?;
+            let written = env.places.checkpoints.write_manifest(&basis.manifest);
+            written.map_err(|error| blame(&env.places.disk, "first manifest", error))?;
         }
         let lanes = basis.assignment.lanes();
+        let log = SimLog::open(env, process, &basis.manifest, lanes)?;
+        let Env { plan, places, rng, now_us, .. } = env;
+        let (plan, places, now_us) = (&*plan, &*places, *now_us);
         let flags: Vec<Arc<Flag>> = (0..lanes).map(|_| Arc::default()).collect();
         flags.iter().for_each(|flag| flag.wake());
         let mailbox = Mailbox::default();
@@ -137,6 +143,7 @@ impl Incarnation {
             basis: &basis,
             places,
             flags: &flags,
+            log: log.as_ref(),
             gates: Vec::new(),
             sinks: Vec::new(),
         };
@@ -162,6 +169,7 @@ impl Incarnation {
             coordinator,
             ledger: Ledger::new(basis.manifest, roles(plan)),
             keeper: Keeper::default(),
+            log,
             uploads,
             mailbox,
             gates,
@@ -207,6 +215,7 @@ struct Builder<'a> {
     basis: &'a Basis,
     places: &'a Places,
     flags: &'a [Arc<Flag>],
+    log: Option<&'a SimLog>,
     gates: Vec<LaneGate>,
     sinks: Vec<SharedIo>,
 }
@@ -224,7 +233,11 @@ impl Builder<'_> {
         let manifest = &basis.manifest;
         for index in 0..plan.kinds.len() {
             let (node, at) = (NodeId(index), (NodeId(index), LaneId(lane)));
-            if plan.kinds[index] == Kind::Source {
+            let waker = || self.flags[lane].clone();
+            let logged = self.log.and_then(|log| log.reader(index, lane, waker()));
+            if let Some(reader) = logged {
+                parts.sources.insert(node, reader);
+            } else if plan.kinds[index] == Kind::Source {
                 let recorded = manifest.sources.iter().find(|s| s.name == plan.name(index));
                 let recorded = recorded.map(|s| &*s.partitions).unwrap_or_default();
                 let lanes = basis.assignment.lanes();

@@ -48,8 +48,8 @@ pub enum Task {
     WriteManifest(Arc<Manifest>),
     /// Has the sinks commit all that the manifest holds, and makes the mark durable.
     Commit(Arc<Manifest>),
-    /// Drops old checkpoints.
-    DropOld,
+    /// Drops all but so many checkpoints.
+    DropOld(usize),
 }
 
 /// The keeper's tasks, one after the other.
@@ -73,12 +73,7 @@ impl Keeper {
     ///
     /// # Errors
     /// What could not be done: the machine is off, or the task makes no sense.
-    pub fn work(
-        &mut self,
-        places: &Places,
-        mailbox: &Mailbox,
-        retained: usize,
-    ) -> Result<bool, String> {
+    pub fn work(&mut self, places: &Places, mailbox: &Mailbox) -> Result<bool, String> {
         let Some(task) = self.tasks.pop_front() else { return Ok(false) };
         match task {
             Task::WriteManifest(manifest) => {
@@ -91,7 +86,7 @@ impl Keeper {
                 commit_all(places, &manifest)?;
                 mailbox.send(Sender::Keeper, Event::Committed(manifest.checkpoint));
             }
-            Task::DropOld => {
+            Task::DropOld(retained) => {
                 places.checkpoints.drop_old(retained).map_err(|error| error.to_string())?;
             }
         }

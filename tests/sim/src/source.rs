@@ -11,7 +11,8 @@ use tidemill_core::ids::Now;
 
 use crate::gate::Gate;
 use crate::model::{partition_records, record_key, record_number, record_value};
-use crate::plan::Plan;
+use crate::plan::{Input, Plan};
+use crate::receiver::partition;
 
 /// One lane's partitions of a source.
 pub struct SimSource {
@@ -31,7 +32,11 @@ struct Partition {
 }
 
 /// The partitions of a source of a new job.
-pub fn first_positions(plan: &Plan) -> Vec<PartitionPosition> {
+pub fn first_positions(plan: &Plan, node: usize) -> Vec<PartitionPosition> {
+    if plan.inputs[node] != Input::Again {
+        let (partition, position) = (partition(plan.inputs[node]).to_owned(), Position::default());
+        return vec![PartitionPosition { partition, position }];
+    }
     (0..plan.partitions).map(|index| position(index, 0, plan_end(plan, index))).collect()
 }
 
