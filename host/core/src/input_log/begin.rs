@@ -4,7 +4,7 @@
 //! of which clients are known. Knows neither threads nor who receives input. Invariant: a record that cannot be
 //! understood is an error, never passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -32,11 +32,11 @@ pub struct LoggedSource<'a> {
     pub positions: &'a [PartitionPosition],
 }
 
-/// Finds out what is left of the log in a directory. What only older checkpoints than `manifest` need may have
-/// been trimmed already: they are dropped after that.
+/// Finds out what is left of the log in a directory: as much as the oldest checkpoint needs whose input is all
+/// there. What still older ones need has been trimmed: they are dropped after that.
 ///
 /// # Errors
-/// As [`recover`].
+/// As [`recover`]; not even what `manifest` needs is all there.
 pub fn recover_log(
     disk: &dyn Disk,
     directory: &str,
@@ -45,14 +45,16 @@ pub fn recover_log(
     sources: &[LoggedSource<'_>],
 ) -> Result<Recovered, WalError> {
     let positions = next_seqs(sources);
-    let oldest = retained.first_needed();
     let known = |wal_start| KnownDurable { wal_start, positions: positions.clone() };
-    match recover(disk, directory, &known(oldest)) {
-        Err(WalError::Missing { .. }) if oldest != manifest.wal_start => {
-            recover(disk, directory, &known(manifest.wal_start))
+    // The beginning comes first.
+    let older: BTreeSet<Option<u64>> = retained.iter().map(|(_, start)| start).collect();
+    for start in older.range(..manifest.wal_start) {
+        match recover(disk, directory, &known(*start)) {
+            Err(WalError::Missing { .. }) => {}
+            other => return other,
         }
-        other => other,
     }
+    recover(disk, directory, &known(manifest.wal_start))
 }
 
 fn next_seqs(sources: &[LoggedSource<'_>]) -> Seqs {
