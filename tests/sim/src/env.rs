@@ -54,6 +54,8 @@ pub struct Events {
     pub replayed: u64,
     /// Times that the log needed room.
     pub pressed: u64,
+    /// Times that the log became full.
+    pub filled: u64,
     /// Trims that removed something.
     pub trimmed: u64,
 }
@@ -77,6 +79,7 @@ impl Events {
         self.merged += other.merged;
         self.replayed += other.replayed;
         self.pressed += other.pressed;
+        self.filled += other.filled;
         self.trimmed += other.trimmed;
     }
 }

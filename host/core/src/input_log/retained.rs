@@ -40,7 +40,7 @@ impl Retained {
     }
 
     /// The smallest LSN that any of them replays from; `None` for the beginning.
-    pub fn first_needed(&self) -> Option<u64> {
+    fn first_needed(&self) -> Option<u64> {
         let needed: Option<Vec<u64>> = self.0.iter().map(|(_, start)| *start).collect();
         needed?.into_iter().min()
     }

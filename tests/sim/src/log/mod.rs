@@ -4,6 +4,9 @@
 //! an end, as in the product: log recovered -> segment begun -> intakes connected -> input received -> replay;
 //! lanes gone -> what was received is logged -> sealed.
 
+mod found;
+mod shell;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -11,21 +14,19 @@ use tidemill_core::batch::Batch;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::{PartitionPosition, SourceReader, Wake};
 use tidemill_core::input_log::{
-    BegunLog, Body, Known, LoggedBatch, LoggedPart, LoggedReader, LoggedSource, Replaying,
-    Retained, begin, checkpoints_kept, next_replayed, recover_log, wal_start,
+    BegunLog, Known, LoggedBatch, LoggedPart, LoggedReader, LoggedSource, Replaying, Retained,
+    begin, checkpoints_kept, next_replayed, recover_log, wal_start,
 };
-use tidemill_core::wal::{
-    Append, Committed, GroupCommit, GroupEvents, LoggedPartition, Progress, Recovered, Seqs, Usage,
-    WalCounters, WalError, WalReader,
-};
+use tidemill_core::wal::{Append, GroupCommit, LoggedPartition, WalReader};
 
+use self::found::check_found;
+use self::shell::Shell;
 use crate::env::Env;
 use crate::keeper::Places;
-use crate::mail::{Event, Mailbox, Sender};
+use crate::mail::Mailbox;
 use crate::plan::{Input, Plan};
-use crate::receiver::{EndedReader, Process, Receiver, Shared, SimSupply, lock, partition};
+use crate::receiver::{EndedReader, Process, Receiver, Shared, SimSupply, lock};
 use crate::trouble::{Trouble, Violation, blame, violation};
-use crate::truth::Truth;
 
 /// The log's directory in the job's.
 const DIRECTORY: &str = "wal";
@@ -176,7 +177,9 @@ impl SimLog {
         let Self { sources, commit, queue, trim_below, .. } = self;
         let mut events = Shell::new(sources, env, mailbox);
         let appends: Vec<_> = queue.drain(..count).collect();
+        let was_full = commit.full().is_some();
         let turned = commit.turn(trim_below.take(), appends.into_iter(), is_ending, &mut events);
+        events.env.events.filled += u64::from(!was_full && commit.full().is_some());
         events.end(turned)
     }
 
@@ -360,93 +363,4 @@ fn receive(receiver: &mut Receiver, ends: Vec<LoggedPart>) {
         Known::Nothing | Known::Inner(_) => None,
     });
     receiver.begin(&table.unwrap_or_default());
-}
-
-/// What was called durable is in the log, and what else is there is known from here on.
-fn check_found(
-    truth: &mut Truth,
-    plan: &Plan,
-    places: &Places,
-    sources: &[Source],
-    begun: &BegunLog,
-    recovered: &Recovered,
-) -> Result<(), Violation> {
-    let disk = Arc::new(places.job.observer());
-    let view = begun.writer.view();
-    let mut reader = WalReader::new(disk, view, begun.from_lsn, Seqs::default());
-    let failed = |what: &dyn std::fmt::Display| violation("the log can be read", what);
-    while let Some(logged) = reader.next_batch().map_err(|error| failed(&error))? {
-        let source = sources.iter().find(|source| source.name == logged.source);
-        let node = source.map(|source| lock(&source.receiver).node);
-        let body = Body::decode(logged.body).and_then(|body| numbers(&body.batch));
-        let (Some(node), Some(numbers)) = (node, body) else {
-            return Err(failed(&format!("what is LSN {}?", logged.lsn)));
-        };
-        truth.found(plan, node, logged.seq, &numbers)?;
-    }
-    for source in sources {
-        let node = lock(&source.receiver).node;
-        let next = recovered.next_seqs.get(&source.name, partition(source.input)).unwrap_or(0);
-        if next != truth.batches(node) {
-            let message = format!("{next} of {} batches of {}", truth.batches(node), source.name);
-            return Err(violation("a durable batch is never lost", message));
-        }
-    }
-    Ok(())
-}
-
-/// Whom the log tells.
-struct Shell<'a> {
-    sources: &'a [Source],
-    env: &'a mut Env,
-    mailbox: &'a Mailbox,
-    problem: Option<Violation>,
-}
-
-impl<'a> Shell<'a> {
-    fn new(sources: &'a [Source], env: &'a mut Env, mailbox: &'a Mailbox) -> Self {
-        Self { sources, env, mailbox, problem: None }
-    }
-
-    fn end(self, outcome: Result<(), WalError>) -> Result<(), Trouble> {
-        if let Some(problem) = self.problem {
-            return Err(problem.into());
-        }
-        outcome.map_err(|error| blame(&self.env.places.disk, "the log does not fail", error))
-    }
-}
-
-impl GroupEvents<Tag> for Shell<'_> {
-    fn trimmed(&mut self, bytes: u64) {
-        self.env.events.trimmed += u64::from(bytes > 0);
-    }
-
-    fn writing(&mut self, _: WalCounters) {}
-
-    fn written(&mut self, counters: WalCounters) {
-        self.env.note(format_args!("log {counters:?}"));
-    }
-
-    fn durable(&mut self, batches: &mut VecDeque<Committed<Tag>>, _: Progress<'_, Tag>) {
-        for Committed { lsn, seq, tag, .. } in batches.drain(..) {
-            let Tag { source, run, order, numbers } = tag;
-            let mut receiver = lock(&self.sources[source].receiver);
-            let Env { truth, plan, .. } = &mut *self.env;
-            let settled = truth.settled(plan, receiver.node, seq, &numbers);
-            self.problem = self.problem.take().or(settled.err());
-            let Receiver { intake, numbering, .. } = &mut *receiver;
-            intake.settled(run, order, (seq, lsn), |marks| {
-                numbering.durable(marks, |ear, line| ear.tell(line));
-            });
-        }
-    }
-
-    fn too_large(&mut self, _: Append<Tag>, error: WalError, _: Progress<'_, Tag>) {
-        self.problem = Some(violation("every batch can be logged", error));
-    }
-
-    fn pressure(&mut self, _: Usage) {
-        self.env.events.pressed += 1;
-        self.mailbox.send(Sender::Log, Event::WalPressure);
-    }
 }
