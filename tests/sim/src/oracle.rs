@@ -19,7 +19,7 @@ use crate::keeper::Places;
 use crate::model::{Bag, Copies, Cut, record_number};
 use crate::operator::read_count;
 use crate::plan::{Input, Kind, Plan};
-use crate::receiver::partition;
+use crate::receiver::partitions;
 use crate::sink::lines_of;
 use crate::trouble::{Violation, violation};
 use crate::truth::Truth;
@@ -61,9 +61,9 @@ impl Oracle<'_> {
                     };
                     offsets.flat_map(of).collect()
                 }
-                Input::Clients | Input::Stdin => {
-                    let before = offsets.map(|(_, offset)| offset).sum();
-                    self.truth.numbers(node, before)?
+                Input::Clients | Input::Stdin | Input::Relayed => {
+                    let of = |(part, before)| self.truth.numbers(node, part, before);
+                    offsets.map(of).collect::<Result<Vec<_>, _>>()?.concat()
                 }
             };
             cut.read.insert(node, numbers);
@@ -248,10 +248,13 @@ impl Oracle<'_> {
             }
         }
         for node in self.plan.logged() {
-            let (name, batches) = (self.plan.name(node), self.truth.batches(node));
-            let next = seqs.get(name, partition(self.plan.inputs[node])).unwrap_or(0);
-            if next < batches {
-                return Err(failed(&format!("{next} of {batches} batches of {name}")));
+            let name = self.plan.name(node);
+            for (part, id) in partitions(self.plan, node).iter().enumerate() {
+                let next = seqs.get(name, id).unwrap_or(0);
+                let batches = self.truth.batches(node, part);
+                if next < batches {
+                    return Err(failed(&format!("{next} of {batches} batches of {name}/{id}")));
+                }
             }
         }
         Ok(())
@@ -266,10 +269,8 @@ impl Oracle<'_> {
         for (node, numbers) in &cut.read {
             let left = match self.plan.inputs[*node] {
                 // What was sent is in the log, as others check.
-                Input::Clients | Input::Stdin => {
-                    self.truth.numbers(*node, self.truth.batches(*node))?.len() - numbers.len()
-                }
-                Input::Again => self.plan.records.abs_diff(numbers.len()),
+                Input::Clients | Input::Stdin => self.truth.all(*node).len() - numbers.len(),
+                Input::Again | Input::Relayed => self.plan.records.abs_diff(numbers.len()),
             };
             if left > 0 || !manifest.finished {
                 let message = format!("{left} records of node {node} are left: {cut:?}");

@@ -49,6 +49,8 @@ pub enum Input {
     Clients,
     /// A pipe that is read once, through the log.
     Stdin,
+    /// Partitions that can be read again, through the log all the same.
+    Relayed,
 }
 
 /// A job to simulate.
@@ -124,7 +126,8 @@ impl Plan {
         let logs = rng.one_in(2);
         let input = |kind: &Kind, rng: &mut Rng| match kind {
             Kind::Source if logs => {
-                [Input::Clients, Input::Clients, Input::Stdin, Input::Again][rng.below(4)]
+                [Input::Clients, Input::Clients, Input::Stdin, Input::Relayed, Input::Again]
+                    [rng.below(5)]
             }
             _ => Input::Again,
         };

@@ -17,10 +17,11 @@ use tidemill_core::input_log::{
     Body, ClientTable, End, Head, Intake, LoggedBatch, Marks, Numbering, Supply, Taken,
 };
 
-use crate::model::{record_key, record_value};
+use crate::model::{record_key, record_number, record_value};
 use crate::outside::Ear;
 use crate::plan::{Input, Plan};
 use crate::rng::Rng;
+use crate::source::{plan_end, position};
 
 /// Lines that wait to be formed into batches before who sends waits.
 const LINES_MAX: usize = 12;
@@ -42,6 +43,8 @@ pub struct Receiver {
     /// Which lines are known.
     pub numbering: Numbering<Ear>,
     lines: VecDeque<Line>,
+    /// For each relayed partition the next record; as many as there are when it has ended.
+    relayed: Vec<u64>,
     is_receiving: bool,
 }
 
@@ -72,6 +75,7 @@ impl Process {
                 intake: Intake::new(settled_lsn.clone(), plan.held_bytes_max),
                 numbering: Numbering::new(&ClientTable::default()),
                 lines: VecDeque::new(),
+                relayed: Vec::new(),
                 is_receiving: false,
             }))
         };
@@ -86,9 +90,10 @@ impl Process {
 }
 
 impl Receiver {
-    /// Begins to receive, once, with what the log knows of clients.
-    pub fn begin(&mut self, table: &ClientTable) {
+    /// Begins to receive, once, with what the log knows of clients, or of relayed partitions.
+    pub fn begin(&mut self, table: &ClientTable, relayed: Vec<u64>) {
         self.is_receiving = true;
+        self.relayed = relayed;
         self.numbering = Numbering::new(table);
     }
 
@@ -110,6 +115,11 @@ impl Receiver {
     /// Forms a batch, or tells that there will be none: the input has ended when `is_done`. Answers whether
     /// there was anything to do.
     pub fn form(&mut self, plan: &Plan, is_done: bool, rng: &mut Rng) -> bool {
+        if self.relay(plan, rng) {
+            return true;
+        }
+        let is_read = |(part, next): (usize, &u64)| *next == plan_end(plan, part);
+        let is_done = is_done && self.relayed.iter().enumerate().all(is_read);
         if self.lines.is_empty() {
             let end = match (is_done, self.intake.is_stopping()) {
                 (_, true) => End::Stopped,
@@ -139,6 +149,28 @@ impl Receiver {
     }
 }
 
+impl Receiver {
+    /// Reads a batch of a relayed partition; answers whether there was one, and room for it.
+    fn relay(&mut self, plan: &Plan, rng: &mut Rng) -> bool {
+        if self.relayed.is_empty() || self.intake.is_stopping() || !self.intake.has_room() {
+            return false;
+        }
+        let (count, first) = (self.relayed.len(), rng.below(self.relayed.len()));
+        let mut parts = (0..count).map(|offset| (first + offset) % count);
+        let Some(part) = parts.find(|part| self.relayed[*part] < plan_end(plan, *part)) else {
+            return false;
+        };
+        let (start, end) = (self.relayed[part], plan_end(plan, part));
+        let next = end.min(start + 1 + rng.below(plan.batch_records) as u64);
+        let numbers = (start..next).map(|at| record_number(part, at, plan.partitions));
+        let batch = batch(plan, self.node, &numbers.collect::<Vec<_>>());
+        let inner = Some(position(part, next, end).position);
+        self.intake.push(part, Body { head: Head { inner, ..Head::default() }, batch });
+        self.relayed[part] = next;
+        true
+    }
+}
+
 fn batch(plan: &Plan, node: usize, numbers: &[usize]) -> Batch {
     let (mut keys, mut values) = (BytesColumn::default(), BytesColumn::default());
     for number in numbers {
@@ -150,11 +182,14 @@ fn batch(plan: &Plan, node: usize, numbers: &[usize]) -> Batch {
     Batch { keys, values, ..Batch::default() }
 }
 
-/// Id of the one partition of a logged source.
-pub fn partition(input: Input) -> &'static str {
-    match input {
-        Input::Clients => "listener",
-        Input::Again | Input::Stdin => "stdin",
+/// Ids of the partitions of a source.
+pub fn partitions(plan: &Plan, node: usize) -> Vec<String> {
+    match plan.inputs[node] {
+        Input::Clients => vec!["listener".to_owned()],
+        Input::Stdin => vec!["stdin".to_owned()],
+        Input::Again | Input::Relayed => {
+            (0..plan.partitions).map(|index| index.to_string()).collect()
+        }
     }
 }
 

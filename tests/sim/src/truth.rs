@@ -9,7 +9,7 @@ use crate::model::record_value;
 use crate::plan::{Input, Plan};
 use crate::trouble::{Violation, violation};
 
-/// The batches of one source.
+/// The batches of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Batches {
     /// Numbers of the records of each batch.
@@ -18,9 +18,9 @@ struct Batches {
     lines: Vec<u64>,
 }
 
-/// The batches of all logged sources, by node.
+/// The batches of all logged sources, by node and partition.
 #[derive(Debug, Default)]
-pub struct Truth(BTreeMap<usize, Batches>);
+pub struct Truth(BTreeMap<(usize, usize), Batches>);
 
 impl Truth {
     /// A batch has been called durable.
@@ -30,21 +30,26 @@ impl Truth {
     pub fn settled(
         &mut self,
         plan: &Plan,
-        node: usize,
+        (node, part): (usize, usize),
         seq: u64,
         numbers: &[usize],
     ) -> Result<(), Violation> {
-        let source = self.0.entry(node).or_default();
+        let source = self.0.entry((node, part)).or_default();
         if source.batches.len() as u64 != seq {
             let message = format!("batch {seq} of node {node} after {}", source.batches.len());
             return Err(violation("logged batches have no gaps", message));
         }
-        let senders = if plan.inputs[node] == Input::Clients { plan.clients } else { 1 };
+        let senders = match plan.inputs[node] {
+            Input::Clients => plan.clients,
+            Input::Relayed => plan.partitions,
+            Input::Again | Input::Stdin => 1,
+        };
         source.lines.resize(senders, 0);
         for number in numbers {
             let line = &mut source.lines[number % senders];
             let (this, before) = ((number / senders) as u64, *line);
             let is_next = match plan.inputs[node] {
+                Input::Relayed => this == before && number % senders == part,
                 Input::Clients => this == before,
                 Input::Again | Input::Stdin => this >= before,
             };
@@ -65,31 +70,31 @@ impl Truth {
     pub fn found(
         &mut self,
         plan: &Plan,
-        node: usize,
+        (node, part): (usize, usize),
         seq: u64,
         numbers: &[usize],
     ) -> Result<(), Violation> {
-        match self.0.get(&node).and_then(|source| source.batches.get(seq as usize)) {
+        match self.0.get(&(node, part)).and_then(|source| source.batches.get(seq as usize)) {
             Some(known) if known == numbers => Ok(()),
             Some(known) => {
                 let message = format!("batch {seq} of node {node} is {numbers:?}, not {known:?}");
                 Err(violation("a durable batch stays as it was", message))
             }
-            None => self.settled(plan, node, seq, numbers),
+            None => self.settled(plan, (node, part), seq, numbers),
         }
     }
 
-    /// Batches of a source.
-    pub fn batches(&self, node: usize) -> u64 {
-        self.0.get(&node).map_or(0, |source| source.batches.len() as u64)
+    /// Batches of a partition.
+    pub fn batches(&self, node: usize, part: usize) -> u64 {
+        self.0.get(&(node, part)).map_or(0, |source| source.batches.len() as u64)
     }
 
-    /// Numbers of the records before a batch.
+    /// Numbers of the records of a partition before a batch.
     ///
     /// # Errors
     /// There are not so many batches.
-    pub fn numbers(&self, node: usize, before: u64) -> Result<Vec<usize>, Violation> {
-        let batches = self.0.get(&node).map(|source| &*source.batches).unwrap_or_default();
+    pub fn numbers(&self, node: usize, part: usize, before: u64) -> Result<Vec<usize>, Violation> {
+        let batches = self.0.get(&(node, part)).map(|source| &*source.batches).unwrap_or_default();
         let before = batches.get(..before as usize).ok_or_else(|| {
             let message = format!("{before} of {} batches of node {node}", batches.len());
             violation("only durable batches are processed", message)
@@ -97,9 +102,15 @@ impl Truth {
         Ok(before.concat())
     }
 
+    /// Numbers of all records of a source that are, or were, in the log.
+    pub fn all(&self, node: usize) -> Vec<usize> {
+        let parts = self.0.range((node, 0)..(node + 1, 0));
+        parts.flat_map(|(_, source)| source.batches.concat()).collect()
+    }
+
     /// Lines of a client.
     pub fn lines(&self, node: usize, client: usize) -> u64 {
-        let source = self.0.get(&node);
+        let source = self.0.get(&(node, 0));
         source.and_then(|source| source.lines.get(client)).copied().unwrap_or(0)
     }
 }

@@ -108,7 +108,7 @@ impl World {
             return Ok(());
         }
         self.process = None;
-        let was_orderly = ended.is_ok() && self.is_logged;
+        let was_orderly = matches!(ended, Ok(Ended::Finished | Ended::Stopped)) && self.is_logged;
         let Env { outside, plan, truth, rng, .. } = &mut self.env;
         let mut outside = outside.values_mut();
         outside.try_for_each(|outside| outside.process_ended(plan, truth, rng, was_orderly))

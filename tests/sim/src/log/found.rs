@@ -8,7 +8,7 @@ use tidemill_core::wal::{Recovered, Seqs, WalReader};
 use super::{Source, numbers};
 use crate::keeper::Places;
 use crate::plan::Plan;
-use crate::receiver::{lock, partition};
+use crate::receiver::{lock, partitions};
 use crate::trouble::{Violation, violation};
 use crate::truth::Truth;
 
@@ -32,14 +32,19 @@ pub(super) fn check_found(
         let (Some(node), Some(numbers)) = (node, body) else {
             return Err(failed(&format!("what is LSN {}?", logged.lsn)));
         };
-        truth.found(plan, node, logged.seq, &numbers)?;
+        let part = partitions(plan, node).iter().position(|id| id == logged.partition);
+        let part = part.ok_or_else(|| failed(&format!("what is LSN {}?", logged.lsn)))?;
+        truth.found(plan, (node, part), logged.seq, &numbers)?;
     }
     for source in sources {
         let node = lock(&source.receiver).node;
-        let next = recovered.next_seqs.get(&source.name, partition(source.input)).unwrap_or(0);
-        if next != truth.batches(node) {
-            let message = format!("{next} of {} batches of {}", truth.batches(node), source.name);
-            return Err(violation("a durable batch is never lost", message));
+        for (part, id) in partitions(plan, node).iter().enumerate() {
+            let next = recovered.next_seqs.get(&source.name, id).unwrap_or(0);
+            let batches = truth.batches(node, part);
+            if next != batches {
+                let message = format!("{next} of {batches} batches of {}/{id}", source.name);
+                return Err(violation("a durable batch is never lost", message));
+            }
         }
     }
     Ok(())

@@ -14,8 +14,8 @@ use tidemill_core::batch::Batch;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::{PartitionPosition, SourceReader, Wake};
 use tidemill_core::input_log::{
-    BegunLog, Known, LoggedBatch, LoggedPart, LoggedReader, LoggedSource, Replaying, Retained,
-    begin, checkpoints_kept, next_replayed, recover_log, wal_start,
+    BegunLog, ClientTable, Known, LoggedBatch, LoggedPart, LoggedReader, LoggedSource, Replaying,
+    Retained, begin, checkpoints_kept, next_replayed, recover_log, wal_start,
 };
 use tidemill_core::wal::{Append, GroupCommit, LoggedPartition, WalReader};
 
@@ -36,6 +36,7 @@ const QUEUED_MAX: usize = 5;
 /// What comes back with a batch.
 struct Tag {
     source: usize,
+    part: usize,
     run: u64,
     order: u64,
     numbers: Vec<usize>,
@@ -198,7 +199,7 @@ impl SimLog {
         }
         if let Some((order, part, body)) = receiver.intake.next_append() {
             let numbers = numbers(&body.batch).unwrap_or_default();
-            let tag = Tag { source: at, run: source.run, order, numbers };
+            let tag = Tag { source: at, part, run: source.run, order, numbers };
             let partition = source.partitions[part];
             self.queue.push_back(Append { partition, body: body.encode(), tag });
             return true;
@@ -302,8 +303,7 @@ impl SimLog {
     /// # Errors
     /// The machine goes off, or a promise is broken.
     pub fn close(mut self, env: &mut Env, mailbox: &Mailbox) -> Result<bool, Trouble> {
-        let is_stopping = self.process.is_stopping();
-        while is_stopping && !self.is_full() && !self.is_drained() {
+        while !self.is_full() && !self.is_drained() {
             if !self.form(env) {
                 self.turn(self.queue.len(), false, env, mailbox)?;
             }
@@ -323,10 +323,13 @@ impl SimLog {
         Ok(!was_full)
     }
 
+    /// Those who were asked to come to an end have.
     fn is_drained(&self) -> bool {
-        let has_ended =
-            |receiver: &Receiver| !receiver.is_receiving() || receiver.intake.has_ended();
-        self.sources.iter().all(|source| has_ended(&lock(&source.receiver)))
+        let is_drained = |receiver: &Receiver| {
+            let goes_on = receiver.is_receiving() && !receiver.intake.has_ended();
+            !(receiver.intake.is_stopping() && goes_on)
+        };
+        self.sources.iter().all(|source| is_drained(&lock(&source.receiver)))
     }
 }
 
@@ -358,9 +361,13 @@ fn retained(places: &Places, manifest: &Manifest) -> Result<Retained, Trouble> {
 
 /// Begins to receive, where the log ends.
 fn receive(receiver: &mut Receiver, ends: Vec<LoggedPart>) {
-    let table = ends.into_iter().find_map(|end| match end.known {
-        Known::Clients(table) => Some(table),
-        Known::Nothing | Known::Inner(_) => None,
-    });
-    receiver.begin(&table.unwrap_or_default());
+    let (mut table, mut relayed) = (ClientTable::default(), Vec::new());
+    for end in ends {
+        match end.known {
+            Known::Clients(known) => table = known,
+            Known::Inner(position) => relayed.push(position.offset),
+            Known::Nothing => {}
+        }
+    }
+    receiver.begin(&table, relayed);
 }

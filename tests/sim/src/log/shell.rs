@@ -44,10 +44,10 @@ impl GroupEvents<Tag> for Shell<'_> {
 
     fn durable(&mut self, batches: &mut VecDeque<Committed<Tag>>, _: Progress<'_, Tag>) {
         for Committed { lsn, seq, tag, .. } in batches.drain(..) {
-            let Tag { source, run, order, numbers } = tag;
+            let Tag { source, part, run, order, numbers } = tag;
             let mut receiver = lock(&self.sources[source].receiver);
             let Env { truth, plan, .. } = &mut *self.env;
-            let settled = truth.settled(plan, receiver.node, seq, &numbers);
+            let settled = truth.settled(plan, (receiver.node, part), seq, &numbers);
             self.problem = self.problem.take().or(settled.err());
             let Receiver { intake, numbering, .. } = &mut *receiver;
             intake.settled(run, order, (seq, lsn), |marks| {
