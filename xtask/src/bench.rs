@@ -125,7 +125,7 @@ value-type = "u64"
 
     fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(target().join("release/tidemill"));
-        command.args(["run", "job.toml", "--format", "json", "-q"]).args(more);
+        command.args(["run", "job.toml", "--report", "json", "-q"]).args(more);
         command.current_dir(&self.folder).stdin(Stdio::null());
         command
     }

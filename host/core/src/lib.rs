@@ -18,6 +18,7 @@ pub mod events;
 pub mod failure;
 pub mod graph;
 pub mod ids;
+pub mod input_log;
 pub mod key_group;
 pub mod lane;
 pub mod limits;

@@ -73,11 +73,35 @@ pub enum Bug {
     FailedCallStateKept,
     /// A sender that waits for room is not woken.
     SenderNotWoken,
+    /// A logged batch is called back before the sync that makes it durable.
+    AckBeforeSync,
+    /// The records of a group are not synced.
+    NoSyncOfGroup,
+    /// The zeros ahead of records are not synced.
+    NoSyncOfZeros,
+    /// The directory is not synced after a new segment.
+    NoDirectorySyncOfSegment,
+    /// A logged record whose content is torn is taken for whole.
+    TornRecordAccepted,
+    /// The log is trimmed up to what the newest checkpoint needs.
+    TrimmedAboveOldest,
+    /// Batches that the checkpoint covers are replayed, too.
+    ReplayIgnoresPositions,
+    /// A batch of now overtakes those that are replayed.
+    LiveBeforeReplayed,
+    /// What a checkpoint knows of clients is forgotten.
+    ClientTableNotRestored,
+    /// What the log knows of clients beyond the checkpoint is forgotten.
+    LogNotReadForClients,
+    /// A line that comes again goes on again.
+    ResentLinesTaken,
+    /// What was received and is not durable is gone with the incarnation.
+    UnsettledDropped,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 45] = [
         Self::CommitBeforeManifest,
         Self::MarkBeforeCommit,
         Self::NoDirectorySyncOfManifest,
@@ -111,6 +135,18 @@ impl Bug {
         Self::RecoveryTrustsUnsyncedManifest,
         Self::FailedCallStateKept,
         Self::SenderNotWoken,
+        Self::AckBeforeSync,
+        Self::NoSyncOfGroup,
+        Self::NoSyncOfZeros,
+        Self::NoDirectorySyncOfSegment,
+        Self::TornRecordAccepted,
+        Self::TrimmedAboveOldest,
+        Self::ReplayIgnoresPositions,
+        Self::LiveBeforeReplayed,
+        Self::ClientTableNotRestored,
+        Self::LogNotReadForClients,
+        Self::ResentLinesTaken,
+        Self::UnsettledDropped,
     ];
 }
 

@@ -69,7 +69,9 @@ impl Chance {
             [LastOperation::Nothing, LastOperation::Half, LastOperation::Whole][rng.below(3)];
         match rng.below(8) {
             _ if is_recovery && rng.one_in(2) => {
-                let operations = 1 + rng.below(40) as u64;
+                // With a log a start is longer.
+                let most = [40, 200][rng.below(2)];
+                let operations = 1 + rng.below(most) as u64;
                 chance.fuse = Some(Fuse { operations, only: None, last });
             }
             0..=3 => {

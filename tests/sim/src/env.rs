@@ -1,5 +1,6 @@
 //! What all incarnations of a run share: the job, its places, chance, time, the past and the trace.
 
+use std::collections::BTreeMap;
 use std::fmt::Arguments;
 
 use tidemill_core::checkpoint::manifest::Manifest;
@@ -9,9 +10,11 @@ use crate::history::History;
 use crate::keeper::Places;
 use crate::model::Copies;
 use crate::oracle::Oracle;
+use crate::outside::Outside;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::trouble::Violation;
+use crate::truth::Truth;
 
 /// Wall time at the beginning of every run, in milliseconds since the Unix epoch.
 const BEGAN_MS: i64 = 1_000_000;
@@ -47,6 +50,14 @@ pub struct Events {
     pub aborted: u64,
     /// Chains that were merged.
     pub merged: u64,
+    /// Batches that were replayed.
+    pub replayed: u64,
+    /// Times that the log needed room.
+    pub pressed: u64,
+    /// Times that the log became full.
+    pub filled: u64,
+    /// Trims that removed something.
+    pub trimmed: u64,
 }
 
 impl Events {
@@ -66,6 +77,10 @@ impl Events {
         self.completed += other.completed;
         self.aborted += other.aborted;
         self.merged += other.merged;
+        self.replayed += other.replayed;
+        self.pressed += other.pressed;
+        self.filled += other.filled;
+        self.trimmed += other.trimmed;
     }
 }
 
@@ -77,6 +92,10 @@ pub struct Env {
     pub(crate) rng: Rng,
     pub(crate) now_us: u64,
     pub(crate) history: History,
+    /// Who sends to logged sources, by node.
+    pub(crate) outside: BTreeMap<usize, Outside>,
+    /// What the log holds or held.
+    pub(crate) truth: Truth,
     pub(crate) events: Events,
     /// Every turn, in words; only when asked for, because it costs more than the turns.
     trace: Option<String>,
@@ -89,6 +108,8 @@ impl Env {
         let plan = Plan::random(&mut rng);
         Self {
             copies: Copies::new(&plan),
+            outside: plan.logged().map(|node| (node, Outside::new(&plan, node))).collect(),
+            truth: Truth::default(),
             plan,
             places: Places::new(crate::disk::SimDisk::default()),
             rng,
@@ -125,8 +146,8 @@ impl Env {
         question: impl FnOnce(&Oracle<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         let places = self.places.observer();
-        let Self { plan, copies, history, .. } = self;
-        question(&Oracle { plan, copies, places: &places, history })
+        let Self { plan, copies, history, truth, .. } = self;
+        question(&Oracle { plan, copies, places: &places, history, truth })
     }
 
     /// A manifest's state is that of its cut.

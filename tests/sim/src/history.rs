@@ -32,6 +32,8 @@ pub struct History {
     closes: BTreeMap<(CheckpointId, Incarnation), Vec<Closes>>,
     /// Of the incarnation at hand.
     now: Vec<Closes>,
+    /// The log may have been trimmed below what this checkpoint replays.
+    log_floor: CheckpointId,
 }
 
 impl History {
@@ -74,6 +76,16 @@ impl History {
             closes.before + if closes.is_over { 0 } else { now }
         };
         closes.into_iter().enumerate().map(closed).collect()
+    }
+
+    /// Of all checkpoints only this one is kept, because the log needs room.
+    pub fn only_kept(&mut self, checkpoint: CheckpointId) {
+        self.log_floor = checkpoint;
+    }
+
+    /// The oldest checkpoint that the log must go back to, if it is kept.
+    pub fn log_floor(&self) -> CheckpointId {
+        self.log_floor
     }
 
     /// A manifest is about to be written.

@@ -1,12 +1,13 @@
 //! One incarnation of a job: everything that a process holds in memory and a crash takes away.
 //!
 //! Owns how a basis becomes lanes, in the order of the product: sinks cleaned up -> first manifest written, for a
-//! new job -> state restored, every file verified first -> lanes built.
+//! new job -> input log begun -> state restored, every file verified first -> lanes built.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tidemill_core::call::CallRules;
+use tidemill_core::checkpoint::basis::Basis;
 use tidemill_core::checkpoint::coordinator::Coordinator;
 use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
 use tidemill_core::checkpoint::manifest::{Manifest, SnapshotFile};
@@ -25,15 +26,17 @@ use tidemill_core::state::memory::MemoryBackend;
 use tidemill_core::state::{EncodeBudget, TaskState};
 use tidemill_core::transaction::{SinkNames, clean_up};
 
-use crate::backend::SlicedBackend;
-use crate::basis::{Basis, KEY_GROUPS, roles};
+use crate::basis::{KEY_GROUPS, roles};
 use crate::chance::Chance;
 use crate::disk::SimDisk;
+use crate::env::Env;
 use crate::gate::Gate;
 use crate::keeper::{Keeper, Places};
+use crate::log::SimLog;
 use crate::mail::{Command, Flag, Mailbox};
 use crate::operator::Script;
 use crate::plan::{Kind, Plan};
+use crate::receiver::Process;
 use crate::rng::Rng;
 use crate::sink::{SharedIo, SimSink, SinkIo};
 use crate::source::SimSource;
@@ -61,6 +64,8 @@ pub struct Incarnation {
     pub(crate) coordinator: Coordinator,
     pub(crate) ledger: Ledger,
     pub(crate) keeper: Keeper,
+    /// The input log, if any source is logged.
+    pub(crate) log: Option<SimLog>,
     pub(crate) uploads: Uploads,
     pub(crate) mailbox: Mailbox,
     pub(crate) gates: Vec<LaneGate>,
@@ -112,19 +117,20 @@ impl Incarnation {
     /// # Errors
     /// The machine goes off, or the checkpoint cannot be restored.
     pub fn start(
-        plan: &Plan,
+        env: &mut Env,
+        process: &Process,
         basis: Basis,
-        places: &Places,
         chance: &Chance,
-        rng: &mut Rng,
-        now_us: u64,
     ) -> Result<Self, Trouble> {
-        clean_up_sinks(plan, places)?;
+        clean_up_sinks(&env.plan, &env.places)?;
         if basis.is_new {
-            let written = places.checkpoints.write_manifest(&basis.manifest);
-            written.map_err(|error| blame(&places.disk, "first manifest", error))?;
+            let written = env.places.checkpoints.write_manifest(&basis.manifest);
+            written.map_err(|error| blame(&env.places.disk, "first manifest", error))?;
         }
         let lanes = basis.assignment.lanes();
+        let log = SimLog::open(env, process, &basis.manifest, lanes)?;
+        let Env { plan, places, rng, now_us, .. } = env;
+        let (plan, places, now_us) = (&*plan, &*places, *now_us);
         let flags: Vec<Arc<Flag>> = (0..lanes).map(|_| Arc::default()).collect();
         flags.iter().for_each(|flag| flag.wake());
         let mailbox = Mailbox::default();
@@ -137,6 +143,7 @@ impl Incarnation {
             basis: &basis,
             places,
             flags: &flags,
+            log: log.as_ref(),
             gates: Vec::new(),
             sinks: Vec::new(),
         };
@@ -162,6 +169,7 @@ impl Incarnation {
             coordinator,
             ledger: Ledger::new(basis.manifest, roles(plan)),
             keeper: Keeper::default(),
+            log,
             uploads,
             mailbox,
             gates,
@@ -207,6 +215,7 @@ struct Builder<'a> {
     basis: &'a Basis,
     places: &'a Places,
     flags: &'a [Arc<Flag>],
+    log: Option<&'a SimLog>,
     gates: Vec<LaneGate>,
     sinks: Vec<SharedIo>,
 }
@@ -224,7 +233,11 @@ impl Builder<'_> {
         let manifest = &basis.manifest;
         for index in 0..plan.kinds.len() {
             let (node, at) = (NodeId(index), (NodeId(index), LaneId(lane)));
-            if plan.kinds[index] == Kind::Source {
+            let waker = || self.flags[lane].clone();
+            let logged = self.log.and_then(|log| log.reader(index, lane, waker()));
+            if let Some(reader) = logged {
+                parts.sources.insert(node, reader);
+            } else if plan.kinds[index] == Kind::Source {
                 let recorded = manifest.sources.iter().find(|s| s.name == plan.name(index));
                 let recorded = recorded.map(|s| &*s.partitions).unwrap_or_default();
                 let lanes = basis.assignment.lanes();
@@ -232,14 +245,13 @@ impl Builder<'_> {
                 let source = SimSource::new(plan, index, recorded, lane, lanes, gate);
                 parts.sources.insert(node, Box::new(source));
             } else if is_sink(plan, index) {
-                let disk = self.places.sink(plan.name(index));
-                let io = SinkIo::new(disk, self.flags[lane].clone());
+                let (disk, names) = (self.places.sink(plan.name(index)), sink_names(plan, index));
+                let (from, waker) =
+                    ((manifest.incarnation, manifest.checkpoint), self.flags[lane].clone());
+                let io = SinkIo::new(disk, names, from, lane, plan.file_bytes, waker);
                 self.sinks.push(io.clone());
-                let gate = self.gate(lane);
-                let from = (manifest.incarnation, manifest.checkpoint);
                 let states = basis.writers.get(&at).map(|states| &**states).unwrap_or_default();
-                let names = sink_names(plan, index);
-                let sink = SimSink::new(io, names, gate, from, lane, states, plan.roll_lines);
+                let sink = SimSink::new(io, self.gate(lane), states);
                 parts.sinks.insert(node, Box::new(sink));
             } else {
                 let operator = self.operator(index, lane, chance, rng)?;
@@ -267,9 +279,11 @@ impl Builder<'_> {
         if description.inputs.iter().any(|input| input.keyed) {
             let owned = basis.assignment.owned_by(LaneId(lane));
             let memory = MemoryBackend::new(&description.states, KEY_GROUPS, owned);
-            let backend = SlicedBackend { memory, slice_entries: plan.slice_entries };
             let states = description.states.clone().into();
-            let mut fresh = TaskState::new(Box::new(backend), states, limits.clone());
+            let mut fresh = TaskState::new(Box::new(memory), states, limits.clone());
+            // State in simulation is small: with the product's slices no write would ever come between two.
+            fresh
+                .set_slice(EncodeBudget { entries: plan.slice_entries, ..EncodeBudget::default() });
             for chain in task.into_iter().flat_map(|task| &task.chains) {
                 self.restore(&mut fresh, chain, node, lane)
                     .map_err(|error| blame(&self.places.disk, "restore", error))?;

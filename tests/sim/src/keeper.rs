@@ -1,13 +1,12 @@
-//! What a checkpoint needs of a disk, in the order of the product's keeper, and where everything lies.
+//! The keeper's queue, and where everything lies. The order of effects is the product's.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidemill_core::checkpoint::manifest::Manifest;
-use tidemill_core::checkpoint::recovery;
+use tidemill_core::checkpoint::keeper::{self, Effects};
+use tidemill_core::checkpoint::manifest::{Manifest, SinkSnapshot};
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::PreparedFile;
-use tidemill_core::planted::{self, Bug};
 use tidemill_core::transaction::commit;
 
 use crate::disk::SimDisk;
@@ -49,8 +48,8 @@ pub enum Task {
     WriteManifest(Arc<Manifest>),
     /// Has the sinks commit all that the manifest holds, and makes the mark durable.
     Commit(Arc<Manifest>),
-    /// Drops old checkpoints.
-    DropOld,
+    /// Drops all but so many checkpoints.
+    DropOld(usize),
 }
 
 /// The keeper's tasks, one after the other.
@@ -74,23 +73,20 @@ impl Keeper {
     ///
     /// # Errors
     /// What could not be done: the machine is off, or the task makes no sense.
-    pub fn work(
-        &mut self,
-        places: &Places,
-        mailbox: &Mailbox,
-        retained: usize,
-    ) -> Result<bool, String> {
+    pub fn work(&mut self, places: &Places, mailbox: &Mailbox) -> Result<bool, String> {
         let Some(task) = self.tasks.pop_front() else { return Ok(false) };
         match task {
             Task::WriteManifest(manifest) => {
-                write_manifest(places, &manifest)?;
+                let sinks = &mut Sinks(places);
+                keeper::write_manifest(&places.job, &places.checkpoints, &manifest, sinks)
+                    .map_err(|error| error.to_string())?;
                 mailbox.send(Sender::Keeper, Event::ManifestWritten(manifest));
             }
             Task::Commit(manifest) => {
                 commit_all(places, &manifest)?;
                 mailbox.send(Sender::Keeper, Event::Committed(manifest.checkpoint));
             }
-            Task::DropOld => {
+            Task::DropOld(retained) => {
                 places.checkpoints.drop_old(retained).map_err(|error| error.to_string())?;
             }
         }
@@ -98,35 +94,26 @@ impl Keeper {
     }
 }
 
-fn write_manifest(places: &Places, manifest: &Manifest) -> Result<(), String> {
-    match recovery::is_newest(&places.job, manifest.incarnation) {
-        Ok(true) => {}
-        Ok(false) => return Err("another host has begun to run this job".to_owned()),
-        Err(error) => return Err(error.to_string()),
-    }
-    places.checkpoints.write_manifest(manifest).map_err(|error| error.to_string())
-}
-
 /// Publishes everything that a manifest holds, then makes the mark durable.
 ///
 /// # Errors
 /// What could not be published.
 pub fn commit_all(places: &Places, manifest: &Manifest) -> Result<(), String> {
-    let mark = || {
-        let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
-        marked.map_err(|error| error.to_string())
-    };
-    if planted::is(Bug::MarkBeforeCommit) {
-        mark()?;
-    }
-    for sink in &manifest.sinks {
-        let prepared = sink.tasks.iter().flat_map(|task| &task.prepared);
-        let files: Vec<PreparedFile> = prepared.flat_map(|p| p.files.iter().cloned()).collect();
-        let outcome = commit(&places.sink(&sink.directory), &files)
-            .map_err(|error| format!("{}: {error}", sink.name))?;
-        if let Some(name) = outcome.taken.first() {
-            return Err(format!("{name} is gone, and nobody took it"));
+    keeper::commit(&places.checkpoints, manifest, &mut Sinks(places))
+        .map_err(|error| error.to_string())
+}
+
+/// The directories of the sinks.
+struct Sinks<'a>(&'a Places);
+
+impl Effects for Sinks<'_> {
+    type Error = String;
+
+    fn commit(&mut self, sink: &SinkSnapshot, files: &[PreparedFile]) -> Result<(), String> {
+        let outcome = commit(&self.0.sink(&sink.directory), files);
+        match outcome.map_err(|error| error.to_string())?.taken.first() {
+            Some(name) => Err(format!("{name} is gone, and nobody took it")),
+            None => Ok(()),
         }
     }
-    mark()
 }

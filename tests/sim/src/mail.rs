@@ -24,6 +24,8 @@ pub enum Event {
     Committed(CheckpointId),
     /// A chain of snapshot files has become one.
     Merged(MergeTask, SnapshotFile),
+    /// The input log needs room.
+    WalPressure,
 }
 
 /// Who sends.
@@ -37,6 +39,8 @@ pub enum Sender {
     Uploads,
     /// The merger.
     Merger,
+    /// The input log.
+    Log,
 }
 
 /// The supervisor's letters.

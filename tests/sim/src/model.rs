@@ -98,8 +98,8 @@ pub fn count_value(node: usize, key: &str, count: u64) -> String {
 /// A cut through all streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// For each source how many records of each partition lie before it.
-    pub read: BTreeMap<usize, Vec<u64>>,
+    /// For each source the numbers of the records before it.
+    pub read: BTreeMap<usize, Vec<usize>>,
     /// For each node how many of its tasks closed before it.
     pub closes: Vec<u64>,
 }
@@ -116,25 +116,13 @@ struct Origin {
 pub type Bag = BTreeMap<String, u64>;
 
 impl Cut {
-    /// The cut behind everything, with so many closes of each node.
-    pub fn end(plan: &Plan, closes: Vec<u64>) -> Self {
-        let all = |_| {
-            let partitions = 0..plan.partitions;
-            partitions.map(|p| partition_records(p, plan.partitions, plan.records)).collect()
-        };
-        Self { read: plan.nodes_of(Kind::Source).map(|node| (node, all(node))).collect(), closes }
-    }
-
     fn origins(&self, plan: &Plan) -> Vec<Origin> {
         let mut origins = Vec::new();
-        for (&node, partitions) in &self.read {
-            for (partition, read) in partitions.iter().enumerate() {
-                origins.extend((0..*read).map(|offset| {
-                    let number = record_number(partition, offset, plan.partitions);
-                    let key = record_key(number, plan.keys);
-                    Origin { node, key, value: record_value(node, number), times: 1 }
-                }));
-            }
+        for (&node, numbers) in &self.read {
+            origins.extend(numbers.iter().map(|number| {
+                let key = record_key(*number, plan.keys);
+                Origin { node, key, value: record_value(node, *number), times: 1 }
+            }));
         }
         for (node, &times) in self.closes.iter().enumerate() {
             if times > 0 && plan.emits_at_close[node] {

@@ -5,20 +5,24 @@
 //! last. Without alignment nothing may be missing, and more may be there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidemill_core::checkpoint::manifest::{Manifest, OperatorSnapshot};
 use tidemill_core::lane::BarrierMode;
 use tidemill_core::snapshot::verify;
+use tidemill_core::wal::{KnownDurable, Seqs, WalReader, recover};
 
 use crate::dump::{self, KeyState};
 use crate::history::History;
 use crate::incarnation::{is_sink, sink_names};
 use crate::keeper::Places;
-use crate::model::{Bag, Copies, Cut};
+use crate::model::{Bag, Copies, Cut, record_number};
 use crate::operator::read_count;
-use crate::plan::{Kind, Plan};
+use crate::plan::{Input, Kind, Plan};
+use crate::receiver::partitions;
 use crate::sink::lines_of;
 use crate::trouble::{Violation, violation};
+use crate::truth::Truth;
 
 /// What is compared with what.
 pub struct Oracle<'a> {
@@ -30,6 +34,8 @@ pub struct Oracle<'a> {
     pub places: &'a Places,
     /// Its past.
     pub history: &'a History,
+    /// What its log holds or held.
+    pub truth: &'a Truth,
 }
 
 impl Oracle<'_> {
@@ -38,14 +44,31 @@ impl Oracle<'_> {
     }
 
     /// The cut that a manifest claims.
-    pub fn cut(&self, manifest: &Manifest) -> Cut {
+    ///
+    /// # Errors
+    /// It claims what is not in the log.
+    pub fn cut(&self, manifest: &Manifest) -> Result<Cut, Violation> {
         let mut cut = Cut { closes: self.history.closed(self.plan, manifest), ..Cut::default() };
         for node in self.plan.nodes_of(Kind::Source) {
             let source = manifest.sources.iter().find(|s| s.name == self.plan.name(node));
-            let partitions = source.into_iter().flat_map(|source| &source.partitions);
-            cut.read.insert(node, partitions.map(|p| p.position.offset).collect());
+            let offsets = source.into_iter().flat_map(|source| &source.partitions);
+            let offsets = offsets.map(|p| p.position.offset).enumerate();
+            let numbers = match self.plan.inputs[node] {
+                Input::Again => {
+                    let partitions = self.plan.partitions;
+                    let of = |(partition, read): (usize, u64)| {
+                        (0..read).map(move |at| record_number(partition, at, partitions))
+                    };
+                    offsets.flat_map(of).collect()
+                }
+                Input::Clients | Input::Stdin | Input::Relayed => {
+                    let of = |(part, before)| self.truth.numbers(node, part, before);
+                    offsets.map(of).collect::<Result<Vec<_>, _>>()?.concat()
+                }
+            };
+            cut.read.insert(node, numbers);
         }
-        cut
+        Ok(cut)
     }
 
     /// The state in a manifest's snapshot files is that of its cut.
@@ -53,7 +76,7 @@ impl Oracle<'_> {
     /// # Errors
     /// It is not.
     pub fn check_state(&self, manifest: &Manifest) -> Result<(), Violation> {
-        let cut = self.cut(manifest);
+        let cut = self.cut(manifest)?;
         for snapshot in &manifest.operators {
             let node = (0..self.plan.kinds.len()).find(|n| self.plan.name(*n) == snapshot.name);
             let node = node.ok_or_else(|| violation("manifest", "it names an unknown operator"))?;
@@ -125,7 +148,7 @@ impl Oracle<'_> {
     /// # Errors
     /// It is not, or what was published before has changed.
     pub fn check_published(&self, manifest: &Manifest) -> Result<(), Violation> {
-        let cut = self.cut(manifest);
+        let cut = self.cut(manifest)?;
         for node in (0..self.plan.kinds.len()).filter(|node| is_sink(self.plan, *node)) {
             let lines = self.published_lines(node)?;
             let expected = match self.plan.kinds[node] {
@@ -183,12 +206,55 @@ impl Oracle<'_> {
         let failed = |error: &dyn std::fmt::Display| violation("kept checkpoints are whole", error);
         let stored = self.places.checkpoints.manifests().map_err(|error| failed(&error))?;
         let disk = self.places.checkpoints.disk();
-        for stored in stored {
+        let count = stored.len();
+        for (at, stored) in stored.into_iter().enumerate() {
+            // What more than those that are to be kept need may be trimmed before they are dropped.
+            let newest = at + self.plan.retained >= count;
             let manifest = self.places.checkpoints.load(&stored).map_err(|error| failed(&error))?;
+            self.check_log(&manifest, newest)?;
             for file in manifest.files() {
                 let open = disk.open(&file.name).map_err(|error| failed(&error))?;
                 verify(&*open, &file.name, file.bytes, &file.digest)
                     .map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a checkpoint that is kept would replay is in the log.
+    fn check_log(&self, manifest: &Manifest, is_kept: bool) -> Result<(), Violation> {
+        let is_kept = is_kept && manifest.checkpoint >= self.history.log_floor();
+        if !is_kept || self.plan.logged().next().is_none() {
+            return Ok(());
+        }
+        let failed = |error: &dyn std::fmt::Display| violation("the log goes back", error);
+        let mut seqs = Seqs::default();
+        for node in self.plan.logged() {
+            let name = self.plan.name(node);
+            let source = manifest.sources.iter().find(|source| source.name == name);
+            for at in source.into_iter().flat_map(|source| &source.partitions) {
+                seqs.set(name, &at.partition, at.position.offset);
+            }
+        }
+        let known = KnownDurable { wal_start: manifest.wal_start, positions: seqs.clone() };
+        let found = recover(&self.places.job, "wal", &known).map_err(|error| failed(&error))?;
+        let (job, from_lsn) = (Arc::new(self.places.job.clone()), manifest.wal_start.unwrap_or(0));
+        let mut reader = WalReader::new(job, found.view(), from_lsn, seqs.clone());
+        while let Some(logged) = reader.next_batch().map_err(|error| failed(&error))? {
+            let (source, id, seq) =
+                (logged.source.to_owned(), logged.partition.to_owned(), logged.seq);
+            if seqs.set(&source, &id, seq + 1) != Some(seq) {
+                return Err(failed(&format!("batch {seq} of {source}, out of order")));
+            }
+        }
+        for node in self.plan.logged() {
+            let name = self.plan.name(node);
+            for (part, id) in partitions(self.plan, node).iter().enumerate() {
+                let next = seqs.get(name, id).unwrap_or(0);
+                let batches = self.truth.batches(node, part);
+                if next < batches {
+                    return Err(failed(&format!("{next} of {batches} batches of {name}/{id}")));
+                }
             }
         }
         Ok(())
@@ -199,10 +265,17 @@ impl Oracle<'_> {
     /// # Errors
     /// It is not so.
     pub fn check_end(&self, manifest: &Manifest) -> Result<(), Violation> {
-        let cut = self.cut(manifest);
-        let closes = cut.closes.clone();
-        if !manifest.finished || cut != Cut::end(self.plan, closes) {
-            return Err(violation("the end is the end", format!("{cut:?}")));
+        let cut = self.cut(manifest)?;
+        for (node, numbers) in &cut.read {
+            let left = match self.plan.inputs[*node] {
+                // What was sent is in the log, as others check.
+                Input::Clients | Input::Stdin => self.truth.all(*node).len() - numbers.len(),
+                Input::Again | Input::Relayed => self.plan.records.abs_diff(numbers.len()),
+            };
+            if left > 0 || !manifest.finished {
+                let message = format!("{left} records of node {node} are left: {cut:?}");
+                return Err(violation("the end is the end", message));
+            }
         }
         for snapshot in &manifest.operators {
             if snapshot.tasks.iter().any(|task| !task.closed) {

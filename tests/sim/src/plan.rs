@@ -11,6 +11,7 @@ use tidemill_core::graph::{
     EdgeKind, EdgeSpec, Graph, GraphSpec, NodeKind, NodeSpec, NodeSpecKind,
 };
 use tidemill_core::lane::BarrierMode;
+use tidemill_core::wal::Sizes;
 
 use crate::model::Copies;
 use crate::rng::Rng;
@@ -39,6 +40,19 @@ pub enum Kind {
     CountsSink,
 }
 
+/// Where the records of a source come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Partitions that can be read again. Also of nodes that are no sources.
+    Again,
+    /// Clients that number their lines, through the log.
+    Clients,
+    /// A pipe that is read once, through the log.
+    Stdin,
+    /// Partitions that can be read again, through the log all the same.
+    Relayed,
+}
+
 /// A job to simulate.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -46,6 +60,8 @@ pub struct Plan {
     pub graph: Graph,
     /// What each node does.
     pub kinds: Vec<Kind>,
+    /// Where the records of each source come from.
+    pub inputs: Vec<Input>,
     /// For each node how many records it emits for each that it takes.
     pub fan_out: Vec<usize>,
     /// For each node whether its tasks emit a record when they close.
@@ -56,6 +72,12 @@ pub struct Plan {
     pub rescales: bool,
     /// Partitions of each source; fewer than lanes leaves lanes without.
     pub partitions: usize,
+    /// Clients of a source that has some.
+    pub clients: usize,
+    /// Sizes of the input log.
+    pub sizes: Sizes,
+    /// Bytes of a logged source that are not handed out, before who forms batches waits.
+    pub held_bytes_max: usize,
     /// Records of each source.
     pub records: usize,
     /// Keys that the records have.
@@ -72,8 +94,8 @@ pub struct Plan {
     pub interval_turns: u64,
     /// Checkpoints that are kept.
     pub retained: usize,
-    /// Lines of a sink's file before the next is begun.
-    pub roll_lines: usize,
+    /// Bytes of a sink's file before the next is begun.
+    pub file_bytes: u64,
     /// Entries that a slice of a snapshot encodes.
     pub slice_entries: usize,
     /// Turns that a merge takes at most.
@@ -100,7 +122,21 @@ impl Plan {
         let is_operator = |node: usize| matches!(graph.nodes[node].kind, NodeKind::Operator(_));
         let emits_at_close = (0..count).map(|node| is_operator(node) && rng.one_in(2)).collect();
         let mode = if rng.one_in(6) { BarrierMode::Unaligned } else { BarrierMode::Aligned };
+        // In half of the worlds nothing is logged.
+        let logs = rng.one_in(2);
+        let input = |kind: &Kind, rng: &mut Rng| match kind {
+            Kind::Source if logs => {
+                [Input::Clients, Input::Clients, Input::Stdin, Input::Relayed, Input::Again]
+                    [rng.below(5)]
+            }
+            _ => Input::Again,
+        };
+        let inputs = kinds.iter().map(|kind| input(kind, rng)).collect();
         let mut plan = Self {
+            inputs,
+            clients: 1 + rng.below(3),
+            sizes: sizes(rng),
+            held_bytes_max: [1, 300, 100_000][rng.below(3)],
             fan_out: fan_out.collect(),
             emits_at_close,
             kinds,
@@ -115,7 +151,7 @@ impl Plan {
             pace_us: [50, 200, 1000][rng.below(3)],
             interval_turns: [1, 50, 200, 800][rng.below(4)],
             retained: 1 + rng.below(3),
-            roll_lines: [2, 10, 1000][rng.below(3)],
+            file_bytes: [12, 60, 10_000][rng.below(3)],
             slice_entries: [1, 2, 5, 1000][rng.below(4)],
             merge_turns: [1, 400, 2000][rng.below(3)],
             burst: [1, 5, 50, 50][rng.below(4)],
@@ -142,6 +178,11 @@ impl Plan {
         (0..self.kinds.len()).filter(move |node| self.kinds[*node] == kind)
     }
 
+    /// Sources that are logged.
+    pub fn logged(&self) -> impl Iterator<Item = usize> {
+        (0..self.inputs.len()).filter(|node| self.inputs[*node] != Input::Again)
+    }
+
     /// Name of a node.
     pub fn name(&self, node: usize) -> &str {
         &self.graph.nodes[node].name
@@ -154,6 +195,14 @@ impl Plan {
             NodeKind::Source | NodeKind::Sink => None,
         }
     }
+}
+
+/// Sizes of a log that are small enough for rotation, trims and pressure to come.
+fn sizes(rng: &mut Rng) -> Sizes {
+    let segment_bytes = [4096 + 256, 4096 + 1024][rng.below(2)];
+    let quota_bytes = [8 * segment_bytes, 1024 * 1024][rng.below(2)];
+    let (fill_bytes, fill_ahead_bytes) = (256, [256, 1024][rng.below(2)]);
+    Sizes { segment_bytes, fill_bytes, fill_ahead_bytes, reserve_bytes: 256, quota_bytes }
 }
 
 /// The nodes of a random graph, and what each does.

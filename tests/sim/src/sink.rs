@@ -1,36 +1,71 @@
 //! A sink that writes files by the transaction protocol, with its I/O behind a queue of its own.
 //!
-//! Order for each file, as in the product: created under its in-progress name -> written -> synced ->
-//! directory synced -> prepared. The lane only appends to the queue; the world decides when the I/O is done.
+//! The order of effects is the product's. The lane only appends to the queue; the world decides when the I/O is
+//! done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemill_core::batch::Batch;
-use tidemill_core::connector::{ConnectorError, Prepared, PreparedFile, SinkWriter, Wake};
+use tidemill_core::connector::{ConnectorError, Prepared, SinkWriter, Wake};
 use tidemill_core::disk::{Disk, DiskError, DiskFile};
 use tidemill_core::ids::{CheckpointId, Incarnation};
-use tidemill_core::planted::{self, Bug};
-use tidemill_core::transaction::{FileId, SinkNames};
+use tidemill_core::transaction::{FileEffects, FileId, OutputFiles, SinkNames};
 
 use crate::disk::SimDisk;
 use crate::gate::Gate;
 
 /// What the I/O of one writer has to do, in order.
 enum Job {
-    /// Append to a file, which is created when it is not there.
-    Append { name: String, bytes: Vec<u8> },
+    /// Append a block.
+    Append(Vec<u8>),
     /// Make the files durable and say so.
     Prepare(Prepared),
 }
 
 /// The I/O of one writer.
 pub struct SinkIo {
-    disk: SimDisk,
+    files: OutputFiles<SinkDirectory>,
     waker: Arc<dyn Wake>,
     jobs: VecDeque<Job>,
-    open: BTreeMap<String, (Box<dyn DiskFile>, u64)>,
     done: VecDeque<Prepared>,
+}
+
+/// The directory of a sink.
+struct SinkDirectory(SimDisk);
+
+/// A file, and what was written to it.
+type Body = (Box<dyn DiskFile>, Vec<u8>);
+
+impl FileEffects for SinkDirectory {
+    type Body = Body;
+    type Ended = Box<dyn DiskFile>;
+    type Error = DiskError;
+
+    fn create(&mut self, name: &str) -> Result<Body, DiskError> {
+        Ok((self.0.create(name)?, Vec::new()))
+    }
+
+    fn append(&mut self, (file, content): &mut Body, block: &[u8]) -> Result<u64, DiskError> {
+        file.write_at(content.len() as u64, block)?;
+        content.extend_from_slice(block);
+        Ok(content.len() as u64)
+    }
+
+    fn end(
+        &mut self,
+        (file, content): Body,
+    ) -> Result<(Box<dyn DiskFile>, u64, [u8; 32]), DiskError> {
+        Ok((file, content.len() as u64, *blake3::hash(&content).as_bytes()))
+    }
+
+    fn sync(&mut self, mut ended: Box<dyn DiskFile>) -> Result<(), DiskError> {
+        ended.sync()
+    }
+
+    fn sync_names(&mut self) -> Result<(), DiskError> {
+        self.0.sync_dir("")
+    }
 }
 
 /// The I/O of one writer, shared with it.
@@ -47,10 +82,15 @@ fn lock(io: &SharedIo) -> MutexGuard<'_, SinkIo> {
 pub fn work(io: &SharedIo) -> Result<bool, DiskError> {
     let mut io = lock(io);
     match io.jobs.pop_front() {
-        None => Ok(false),
-        Some(Job::Append { name, bytes }) => io.append(&name, &bytes).map(|()| true),
-        Some(Job::Prepare(prepared)) => io.prepare(prepared).map(|()| true),
+        None => return Ok(false),
+        Some(Job::Append(block)) => io.files.append(&block)?,
+        Some(Job::Prepare(mut prepared)) => {
+            prepared.files = io.files.prepare(prepared.checkpoint)?;
+            io.done.push_back(prepared);
+            io.waker.wake();
+        }
     }
+    Ok(true)
 }
 
 /// Whether a writer's I/O has nothing to do.
@@ -59,87 +99,38 @@ pub fn is_idle(io: &SharedIo) -> bool {
 }
 
 impl SinkIo {
-    /// I/O in the directory that `disk` is rooted at.
-    pub fn new(disk: SimDisk, waker: Arc<dyn Wake>) -> SharedIo {
-        let (jobs, open, done) = (VecDeque::new(), BTreeMap::new(), VecDeque::new());
-        Arc::new(Mutex::new(Self { disk, waker, jobs, open, done }))
+    /// The I/O of lane `task` in the directory that `disk` is rooted at, behind checkpoint `restored`. A file
+    /// is full at `file_bytes`.
+    pub fn new(
+        disk: SimDisk,
+        names: SinkNames,
+        (incarnation, restored): (Incarnation, CheckpointId),
+        task: usize,
+        file_bytes: u64,
+        waker: Arc<dyn Wake>,
+    ) -> SharedIo {
+        let checkpoint = CheckpointId(restored.0 + 1);
+        let first = FileId { incarnation, checkpoint, task, number: 0 };
+        let ending = "txt".to_owned();
+        let files = OutputFiles::new(SinkDirectory(disk), names, ending, first, file_bytes);
+        let (jobs, done) = (VecDeque::new(), VecDeque::new());
+        Arc::new(Mutex::new(Self { files, waker, jobs, done }))
     }
-
-    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        if !self.open.contains_key(name) {
-            self.open.insert(name.to_owned(), (self.disk.create(name)?, 0));
-        }
-        if let Some((file, length)) = self.open.get_mut(name) {
-            file.write_at(*length, bytes)?;
-            *length += bytes.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn prepare(&mut self, prepared: Prepared) -> Result<(), DiskError> {
-        for file in &prepared.files {
-            if let Some((mut open, _)) = self.open.remove(&file.in_progress)
-                && !planted::is(Bug::NoSyncOfPreparedFile)
-            {
-                open.sync()?;
-            }
-        }
-        if !prepared.files.is_empty() && !planted::is(Bug::NoDirectorySyncOfPreparedFile) {
-            self.disk.sync_dir("")?;
-        }
-        self.done.push_back(prepared);
-        self.waker.wake();
-        Ok(())
-    }
-}
-
-/// A file that is being written.
-struct OpenFile {
-    id: FileId,
-    lines: usize,
-    content: Vec<u8>,
 }
 
 /// One lane's writer.
 pub struct SimSink {
     io: SharedIo,
-    names: SinkNames,
     gate: Gate,
-    /// The identity of the next file.
-    next: FileId,
-    file: Option<OpenFile>,
-    /// Files that are full.
-    full: Vec<PreparedFile>,
-    roll_lines: usize,
     /// Lines written in all incarnations.
     lines: u64,
 }
 
 impl SimSink {
-    /// A writer that begins behind checkpoint `restored`, going on from the states of others.
-    pub fn new(
-        io: SharedIo,
-        names: SinkNames,
-        gate: Gate,
-        (incarnation, restored): (Incarnation, CheckpointId),
-        task: usize,
-        states: &[Vec<u8>],
-        roll_lines: usize,
-    ) -> Self {
-        let next =
-            FileId { incarnation, checkpoint: CheckpointId(restored.0 + 1), task, number: 0 };
+    /// A writer that goes on from the states of others.
+    pub fn new(io: SharedIo, gate: Gate, states: &[Vec<u8>]) -> Self {
         let lines = states.iter().map(|state| lines_of(state)).sum();
-        Self { io, names, gate, next, file: None, full: Vec::new(), roll_lines, lines }
-    }
-
-    fn end_file(&mut self) {
-        let Some(OpenFile { id, content, .. }) = self.file.take() else { return };
-        self.full.push(PreparedFile {
-            in_progress: self.names.in_progress(id),
-            published: self.names.published(id, "txt"),
-            bytes: content.len() as u64,
-            digest: *blake3::hash(&content).as_bytes(),
-        });
+        Self { io, gate, lines }
     }
 }
 
@@ -156,31 +147,18 @@ impl SinkWriter for SimSink {
     fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
         self.gate.pass();
         self.lines += batch.len() as u64;
-        let file = self.file.get_or_insert_with(|| {
-            let id = self.next;
-            self.next.number += 1;
-            OpenFile { id, lines: 0, content: Vec::new() }
-        });
-        let start = file.content.len();
+        let mut block = Vec::new();
         for value in batch.values.iter() {
-            file.content.extend_from_slice(value);
-            file.content.push(b'\n');
+            block.extend_from_slice(value);
+            block.push(b'\n');
         }
-        file.lines += batch.len();
-        let is_full = file.lines >= self.roll_lines;
-        let (name, bytes) = (self.names.in_progress(file.id), file.content[start..].to_vec());
-        lock(&self.io).jobs.push_back(Job::Append { name, bytes });
-        if is_full {
-            self.end_file();
-        }
+        lock(&self.io).jobs.push_back(Job::Append(block));
         Ok(())
     }
 
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError> {
-        self.end_file();
-        let (files, state) = (std::mem::take(&mut self.full), self.lines.to_le_bytes().to_vec());
+        let (files, state) = (Vec::new(), self.lines.to_le_bytes().to_vec());
         lock(&self.io).jobs.push_back(Job::Prepare(Prepared { checkpoint, files, state }));
-        self.next = FileId { checkpoint: CheckpointId(checkpoint.0 + 1), number: 0, ..self.next };
         Ok(())
     }
 

@@ -8,10 +8,12 @@ use tidemill_core::connector::{
     BatchTarget, ConnectorError, PartitionPosition, Position, SourcePoll, SourceReader,
 };
 use tidemill_core::ids::Now;
+use tidemill_core::input_log::inner_detail;
 
 use crate::gate::Gate;
 use crate::model::{partition_records, record_key, record_number, record_value};
-use crate::plan::Plan;
+use crate::plan::{Input, Plan};
+use crate::receiver::partitions;
 
 /// One lane's partitions of a source.
 pub struct SimSource {
@@ -31,15 +33,29 @@ struct Partition {
 }
 
 /// The partitions of a source of a new job.
-pub fn first_positions(plan: &Plan) -> Vec<PartitionPosition> {
-    (0..plan.partitions).map(|index| position(index, 0, plan_end(plan, index))).collect()
+pub fn first_positions(plan: &Plan, node: usize) -> Vec<PartitionPosition> {
+    let ids = partitions(plan, node).into_iter().enumerate();
+    let first = |(index, partition)| match plan.inputs[node] {
+        Input::Again => position(index, 0, plan_end(plan, index)),
+        Input::Clients | Input::Stdin => {
+            PartitionPosition { partition, position: Position::default() }
+        }
+        Input::Relayed => {
+            let inner = position(index, 0, plan_end(plan, index)).position;
+            let (offset, detail, ended) = (0, inner_detail(&inner), inner.ended);
+            PartitionPosition { partition, position: Position { offset, detail, ended } }
+        }
+    };
+    ids.map(first).collect()
 }
 
-fn plan_end(plan: &Plan, partition: usize) -> u64 {
+/// Records of a partition.
+pub fn plan_end(plan: &Plan, partition: usize) -> u64 {
     partition_records(partition, plan.partitions, plan.records)
 }
 
-fn position(partition: usize, offset: u64, end: u64) -> PartitionPosition {
+/// A position of a partition that can be read again.
+pub fn position(partition: usize, offset: u64, end: u64) -> PartitionPosition {
     let position = Position { offset, detail: vec![partition as u8], ended: offset == end };
     PartitionPosition { partition: partition.to_string(), position }
 }

@@ -8,7 +8,6 @@ use tidemill_core::checkpoint::ledger::MergeTask;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::Wake;
 use tidemill_core::ids::{LaneId, NodeId};
-use tidemill_core::planted::{self, Bug};
 
 use crate::chance::Chance;
 use crate::env::Env;
@@ -17,6 +16,9 @@ use crate::keeper::Task;
 use crate::mail::{Command, Event};
 use crate::trouble::Trouble;
 use crate::turn::Ended;
+
+/// Turns between two looks at what nobody tells.
+pub const HEARTBEAT_TURNS: u64 = 200;
 
 impl Incarnation {
     fn now_ms(&self, env: &Env) -> u64 {
@@ -58,6 +60,11 @@ impl Incarnation {
             let actions = self.coordinator.learn(Fact::Active, self.now_ms(env));
             self.perform(actions, env, chance, ended)?;
         }
+        let (now_ms, every_ms) = (self.now_ms(env), env.plan.turns_ms(HEARTBEAT_TURNS));
+        if self.log.as_mut().is_some_and(|log| log.asks_for_room(now_ms, every_ms)) {
+            let actions = self.coordinator.learn(Fact::WalPressure, now_ms);
+            self.perform(actions, env, chance, ended)?;
+        }
         let actions = self.coordinator.tick(self.now_ms(env));
         self.perform(actions, env, chance, ended)
     }
@@ -93,6 +100,7 @@ impl Incarnation {
                 env.history.commits(self.ledger.newest());
                 Ok(self.coordinator.learn(Fact::Committed(checkpoint), now_ms))
             }
+            Event::WalPressure => Ok(self.coordinator.learn(Fact::WalPressure, now_ms)),
             Event::Merged(task, base) => {
                 self.is_merging = false;
                 self.ledger.merged(task, base);
@@ -126,13 +134,11 @@ impl Incarnation {
                     }
                 }
                 Action::WriteManifest(gathered) => {
-                    let manifest = self.ledger.compose(&gathered, env.now().wall_ms, None);
+                    let mut manifest = self.ledger.compose(&gathered, env.now().wall_ms, None);
+                    manifest.wal_start = self.log.as_ref().and_then(|log| log.wal_start(&manifest));
                     env.note(format_args!("compose {manifest:?}"));
                     env.history.composed(&manifest);
                     let manifest = Arc::new(manifest);
-                    if planted::is(Bug::CommitBeforeManifest) {
-                        self.keeper.ask(Task::Commit(manifest.clone()));
-                    }
                     self.keeper.ask(Task::WriteManifest(manifest));
                 }
                 Action::TellCompleted(checkpoint) => {
@@ -170,6 +176,14 @@ impl Incarnation {
             Purpose::Stop => *ended = Some(Ended::Stopped),
             Purpose::Periodic | Purpose::Pressure | Purpose::Savepoint => {}
         }
+        let newest = self.ledger.newest();
+        let retained = match &mut self.log {
+            Some(log) => log.completed(newest, env.plan.retained),
+            None => env.plan.retained,
+        };
+        if retained < env.plan.retained {
+            env.history.only_kept(completion.checkpoint);
+        }
         // The file of a merge has no manifest yet, so nothing is collected while there is one.
         if ended.is_some() || self.is_merging {
             return;
@@ -182,7 +196,7 @@ impl Incarnation {
                 let turns = 1 + env.rng.below(env.plan.merge_turns) as u64;
                 self.merge_at_turn = env.events.turns + turns;
             }
-            None if self.ledger.may_collect() => self.keeper.ask(Task::DropOld),
+            None if self.ledger.may_collect() => self.keeper.ask(Task::DropOld(retained)),
             None => {}
         }
     }

@@ -11,8 +11,10 @@ use tidemill_core::lane::{LaneProblem, StepOutcome};
 use crate::chance::Chance;
 use crate::env::Env;
 use crate::incarnation::Incarnation;
+use crate::log::SimLog;
 use crate::mail::{Command, Event, Sender};
 use crate::sink;
+use crate::supervise::HEARTBEAT_TURNS;
 use crate::trouble::{Trouble, blame, violation};
 
 /// Turns without anything to do after which the world looks whether there is anything at all.
@@ -42,9 +44,11 @@ impl Incarnation {
         env.now_us += env.rng.below(env.plan.pace_us) as u64;
         let mut ended = None;
         let mut is_done = false;
-        let actor = env.rng.below(16);
+        let actors = if self.log.is_some() { 24 } else { 16 };
+        let actor = env.rng.below(actors);
         // A thread goes on for a while once it has its turn.
-        let burst = if matches!(actor, 8..=12) { 1 + env.rng.below(env.plan.burst) } else { 1 };
+        let burst =
+            if matches!(actor, 8..=12 | 16..) { 1 + env.rng.below(env.plan.burst) } else { 1 };
         for _ in 0..burst {
             let did = match actor {
                 0..=7 => {
@@ -56,8 +60,9 @@ impl Incarnation {
                 11 => self.upload(env, chance)?,
                 12 => self.write_sinks(env)?,
                 13 | 14 => self.open_gate(env),
-                _ if env.events.turns < self.merge_at_turn => false,
-                _ => self.make_merge(env)?,
+                15 if env.events.turns < self.merge_at_turn => false,
+                15 => self.make_merge(env)?,
+                _ => self.log_input(actor, env, chance)?,
             };
             is_done |= did;
             if !did || ended.is_some() {
@@ -164,7 +169,7 @@ impl Incarnation {
     }
 
     fn keep(&mut self, env: &mut Env) -> Result<bool, Trouble> {
-        let worked = self.keeper.work(&env.places, &self.mailbox, env.plan.retained);
+        let worked = self.keeper.work(&env.places, &self.mailbox);
         let worked = worked.map_err(|error| blame(&env.places.disk, "the keeper", error))?;
         if worked {
             env.note(format_args!("keeper"));
@@ -214,6 +219,21 @@ impl Incarnation {
         false
     }
 
+    /// Something happens on the way of logged input: outside, before the log, in it, or in the replay.
+    fn log_input(&mut self, actor: usize, env: &mut Env, chance: &Chance) -> Result<bool, Trouble> {
+        let Some(log) = &mut self.log else { return Ok(false) };
+        let did = match actor {
+            16 | 17 => log.outside(env, chance.is_kind)?,
+            18 | 19 => log.form(env),
+            20 | 21 => log.write(env, &self.mailbox)?,
+            _ => log.replay(env)?,
+        };
+        if did {
+            env.note(format_args!("input {actor}"));
+        }
+        Ok(did)
+    }
+
     fn make_merge(&mut self, env: &mut Env) -> Result<bool, Trouble> {
         let Some((task, newest)) = self.merge.take() else { return Ok(false) };
         let merged = self.uploads.merge(&task, newest, env.now().wall_ms);
@@ -238,6 +258,11 @@ impl Incarnation {
         if is_awake || has_io || has_gate || waits || self.merge.is_some() {
             return Ok(());
         }
+        for actor in [16, 18, 20, 22] {
+            if self.log_input(actor, env, chance)? {
+                return Ok(());
+            }
+        }
         self.jumps += 1;
         // A checkpoint that only its timeout can end is stuck, too.
         if self.in_flight.is_some() {
@@ -249,22 +274,30 @@ impl Incarnation {
             let message = format!("nothing can happen any more after checkpoint {newest}");
             return Err(violation("no lost wake-up, no deadlock", message).into());
         };
-        env.now_us = env.now_us.max(self.began_us + deadline_ms.saturating_mul(1000));
+        let mut until_us = self.began_us + deadline_ms.saturating_mul(1000);
+        if self.log.as_ref().is_some_and(SimLog::is_full) {
+            // A full log asks for a checkpoint at every heartbeat.
+            until_us = until_us.min(env.now_us + env.plan.turns_ms(HEARTBEAT_TURNS) * 1000);
+        }
+        env.now_us = env.now_us.max(until_us);
         env.note(format_args!("jump"));
         self.tick(env, chance, ended)
     }
 
     /// The incarnation ends while the process goes on: what was asked of a disk comes to its end, as when
-    /// threads are joined.
+    /// threads are joined. Answers whether all input that was received before a stop is logged.
     ///
     /// # Errors
     /// The machine is off.
-    pub fn wind_down(mut self, env: &mut Env) -> Result<(), Trouble> {
+    pub fn wind_down(mut self, env: &mut Env) -> Result<bool, Trouble> {
         self.lanes.clear();
         while self.uploads.work(false).map_err(|error| blame(&env.places.disk, "uploads", error))? {
         }
         self.make_merge(env)?;
         while self.keep(env)? {}
-        Ok(())
+        match self.log.take() {
+            Some(log) => log.close(env, &self.mailbox),
+            None => Ok(true),
+        }
     }
 }

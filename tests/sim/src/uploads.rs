@@ -16,9 +16,9 @@ use tidemill_core::checkpoint::{
 use tidemill_core::connector::Wake;
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::{CheckpointId, Incarnation};
-use tidemill_core::planted::{self, Bug};
 use tidemill_core::snapshot::{
-    Segment, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, merge,
+    Segment, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, make_durable,
+    merge,
 };
 
 use crate::disk::SimDisk;
@@ -208,8 +208,7 @@ impl Uploads {
             |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
         let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let (written, mut file) = merge(readers, now_ms, disk.create(&name)?, &name)?;
-        file.sync()?;
-        disk.sync_dir("")?;
+        make_durable(disk, &mut *file)?;
         Ok(snapshot_file(&name, written, true))
     }
 }
@@ -242,12 +241,7 @@ impl OpenFile {
         self.writer(disk, seed)?;
         let Some(writer) = self.writer.take() else { return Ok(None) };
         let (written, mut file) = writer.finish()?;
-        if !planted::is(Bug::NoSyncOfSnapshotFile) {
-            file.sync()?;
-        }
-        if !planted::is(Bug::NoDirectorySyncOfSnapshotFile) {
-            disk.sync_dir("")?;
-        }
+        make_durable(disk, &mut *file)?;
         Ok(Some(snapshot_file(&self.name, written, self.task.is_base)))
     }
 }

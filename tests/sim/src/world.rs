@@ -3,6 +3,7 @@
 //! Owns the order of a start, which is the product's: decide (nothing is changed by that) -> begin -> finish the
 //! commits of the newest manifest -> clean up -> restore -> run. A crash may come at any operation of any of it.
 
+use tidemill_core::checkpoint::basis::Basis;
 use tidemill_core::checkpoint::coordinator::Fact;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery::{self, Restored, Start};
@@ -12,6 +13,7 @@ use crate::chance::Chance;
 use crate::env::{Env, Events};
 use crate::incarnation::{Incarnation, clean_up_sinks};
 use crate::keeper::commit_all;
+use crate::receiver::Process;
 use crate::trouble::{Trouble, Violation, blame, violation};
 use crate::turn::Ended;
 
@@ -25,6 +27,10 @@ pub struct World {
     env: Env,
     lanes: usize,
     hostile: usize,
+    /// The process that runs, or ran last and goes on.
+    process: Option<Process>,
+    /// All input that it received is logged.
+    is_logged: bool,
 }
 
 impl World {
@@ -41,7 +47,7 @@ impl World {
     fn of(mut env: Env) -> Self {
         let lanes = env.plan.lanes;
         let hostile = env.rng.below(HOSTILE_MAX + 1);
-        Self { env, lanes, hostile }
+        Self { env, lanes, hostile, process: None, is_logged: false }
     }
 
     /// The trace of the run so far.
@@ -78,6 +84,7 @@ impl World {
             }
             let ended = self.incarnation(&chance);
             self.env.note(format_args!("ended {ended:?}"));
+            self.end_process(&ended)?;
             match ended {
                 Ok(Ended::Finished) => break,
                 Ok(Ended::Stopped) => self.env.events.stops += 1,
@@ -92,6 +99,19 @@ impl World {
         self.check_end()?;
         self.env.events.operations = self.env.places.disk.operations();
         Ok(self.env.events)
+    }
+
+    /// The process is gone, unless it goes on with another incarnation.
+    fn end_process(&mut self, ended: &Result<Ended, Trouble>) -> Result<(), Violation> {
+        let is_stopping = self.process.as_ref().is_some_and(Process::is_stopping);
+        if matches!(ended, Ok(Ended::Failed(_))) && !is_stopping {
+            return Ok(());
+        }
+        self.process = None;
+        let was_orderly = matches!(ended, Ok(Ended::Finished | Ended::Stopped)) && self.is_logged;
+        let Env { outside, plan, truth, rng, .. } = &mut self.env;
+        let mut outside = outside.values_mut();
+        outside.try_for_each(|outside| outside.process_ended(plan, truth, rng, was_orderly))
     }
 
     /// The process is gone, and sometimes the power was.
@@ -132,11 +152,12 @@ impl World {
                 basis::first(&self.env.plan, lanes, incarnation, seed)
             }
             Some(Restored { manifest, .. }) => {
-                basis::resume(&self.env.plan, manifest, lanes, incarnation)?
+                Basis::resume(&self.env.plan.graph, manifest, lanes, incarnation)
+                    .map_err(|error| violation("manifest", error))?
             }
         };
-        let Env { plan, places, rng, now_us, .. } = &mut self.env;
-        let begun = Incarnation::start(plan, basis, places, chance, rng, *now_us)?;
+        let process = self.process.get_or_insert_with(|| Process::new(&self.env.plan));
+        let begun = Incarnation::start(&mut self.env, process, basis, chance)?;
         self.live(begun, chance)
     }
 
@@ -189,7 +210,7 @@ impl World {
                 ended = live.turn(&mut self.env, chance)?;
             }
             if let Some(ended) = ended {
-                live.wind_down(&mut self.env)?;
+                self.is_logged = live.wind_down(&mut self.env)?;
                 return Ok(ended);
             }
         }
@@ -200,6 +221,8 @@ impl World {
     fn check_end(&mut self) -> Result<(), Violation> {
         let manifest = self.newest()?;
         self.env.ask(|oracle| oracle.check_end(&manifest))?;
+        let Env { outside, plan, truth, .. } = &self.env;
+        outside.values().try_for_each(|outside| outside.check_end(plan, truth))?;
         self.check(&manifest)?;
         let Env { places, rng, .. } = &mut self.env;
         places.disk.lose_power(rng);

@@ -37,7 +37,8 @@ fn every_seed_ends_with_exactly_what_the_graph_says() {
     let often = often.into_iter().chain([events.aborted]);
     assert!(often.min() >= Some(events.runs / 2), "{events:?}");
     let sometimes = [events.rescaled, events.recommitted, events.chained, events.merged];
-    let sometimes = sometimes.into_iter().chain([events.stops, events.failures]);
+    let of_log = [events.replayed, events.pressed, events.filled, events.trimmed];
+    let sometimes = sometimes.into_iter().chain([events.stops, events.failures]).chain(of_log);
     assert!(sometimes.min() >= Some(events.runs / 20), "{events:?}");
 }
 

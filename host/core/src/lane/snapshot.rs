@@ -15,7 +15,6 @@ use crate::connector::{ConnectorError, Prepared, SinkWriter};
 use crate::failure::Failure;
 use crate::ids::{CheckpointId, LaneId, NodeId};
 use crate::planted::{self, Bug};
-use crate::state::EncodeBudget;
 
 /// Which task it is, for its answers.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +85,7 @@ impl OperatorSnapshots {
             open.upload = Some((upload, ack));
             return false;
         }
-        let step = state.encode(EncodeBudget::default());
+        let step = state.encode();
         if !step.segments.is_empty() {
             upload.put(step.segments);
         }

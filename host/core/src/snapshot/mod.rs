@@ -44,7 +44,7 @@ pub use error::SnapshotError;
 pub use header::{FORMAT, MAGIC, SnapshotHeader, StateDifference, StateMapping, compare_states};
 pub use reader::{Expectations, SnapshotReader, verify};
 pub use restore::Restore;
-pub use writer::{SnapshotWriter, Written};
+pub use writer::{SnapshotWriter, Written, make_durable};
 
 /// Encoded entries of one state in one key group, in no order ([`put_entry`], [`put_chunk`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

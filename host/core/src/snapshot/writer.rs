@@ -1,9 +1,9 @@
 //! Writing a snapshot file.
 //!
 //! Owns sorting, packing, and the order of writes: header, blocks, index, footer, each byte once, at rising
-//! offsets, in writes of 256 KiB or more but the last. Nothing is synced here: the file is durable, and may
-//! be named in a manifest, only after the caller's sync of file and directory. A file that is cut anywhere
-//! has no footer and is refused.
+//! offsets, in writes of 256 KiB or more but the last. A finished file is durable, and may be named in a
+//! manifest, only after [`make_durable`]: content synced -> directory synced. A file that is cut anywhere has no
+//! footer and is refused.
 
 use blake3::Hasher;
 
@@ -12,8 +12,9 @@ use super::entry::{ENTRY_BYTES_MAX, RawEntry};
 use super::error::SnapshotError;
 use super::header::SnapshotHeader;
 use super::{Section, Segment};
-use crate::disk::DiskFile;
+use crate::disk::{Disk, DiskError, DiskFile};
 use crate::limits::KIB;
+use crate::planted::{self, Bug};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 256 * KIB;
@@ -47,6 +48,20 @@ pub struct Written {
     pub digest: [u8; 32],
     /// Entries in it.
     pub entries: u64,
+}
+
+/// Makes a finished file in the root of `disk` durable, so that a manifest may name it.
+///
+/// # Errors
+/// The disk fails; what is durable is not known then.
+pub fn make_durable(disk: &dyn Disk, file: &mut dyn DiskFile) -> Result<(), DiskError> {
+    if !planted::is(Bug::NoSyncOfSnapshotFile) {
+        file.sync()?;
+    }
+    if planted::is(Bug::NoDirectorySyncOfSnapshotFile) {
+        return Ok(());
+    }
+    disk.sync_dir("")
 }
 
 /// Where an entry lies in the parts of its section.

@@ -26,9 +26,14 @@ impl TaskState {
         self.backend.is_encoding()
     }
 
-    /// As [`StateBackend::encode`].
-    pub fn encode(&mut self, budget: EncodeBudget) -> EncodeStep {
-        self.backend.encode(budget)
+    /// Encodes the next slice; as [`StateBackend::encode`].
+    pub fn encode(&mut self) -> EncodeStep {
+        self.backend.encode(self.slice)
+    }
+
+    /// How much a slice encodes.
+    pub fn set_slice(&mut self, slice: EncodeBudget) {
+        self.slice = slice;
     }
 
     /// As [`StateBackend::settle_snapshot`].

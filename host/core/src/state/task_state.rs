@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::overlay::Overlay;
-use super::{ExpiresAt, NEVER, Resolved, SlotRef, StateBackend, StateUsage};
+use super::{EncodeBudget, ExpiresAt, NEVER, Resolved, SlotRef, StateBackend, StateUsage};
 use crate::batch::Dictionary;
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::describe::{StateDescription, StateKind, TtlUpdate};
@@ -31,6 +31,8 @@ pub struct TaskState {
     pub(super) now_ms: i64,
     usage: StateUsage,
     pub(super) limits: Arc<Limits>,
+    /// What is encoded of a snapshot at a time.
+    pub(super) slice: EncodeBudget,
 }
 
 pub(super) type Checked<T> = Result<T, GuestFault>;
@@ -48,8 +50,17 @@ impl TaskState {
     ) -> Self {
         let overlays = states.iter().map(|_| Overlay::default()).collect();
         let usage = backend.usage();
-        let slots = Vec::new();
-        Self { backend, states, overlays, overlay_bytes: 0, slots, now_ms: 0, usage, limits }
+        Self {
+            backend,
+            states,
+            overlays,
+            overlay_bytes: 0,
+            slots: Vec::new(),
+            now_ms: 0,
+            usage,
+            limits,
+            slice: EncodeBudget::default(),
+        }
     }
 
     /// Begins a call on records with these keys: makes the keys distinct and finds their slots.

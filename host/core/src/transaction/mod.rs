@@ -1,7 +1,7 @@
 //! The transactions of file sinks: files that are prepared before a checkpoint and published after it.
 //!
-//! Owns the names of a sink's files, the commit of prepared ones, and what is removed after a crash.
-//! Must not know records, compression, threads or how a file was written. Everything goes through
+//! Owns the names of a sink's files, the order in which they are prepared, the commit of prepared ones, and what is
+//! removed after a crash. Must not know records, compression, threads or how bytes become a file. Everything goes through
 //! [`Disk`](crate::disk::Disk), rooted at the sink's directory, so that a simulation may lose, at any
 //! operation, whatever was not synced.
 //!
@@ -14,9 +14,11 @@
 mod commit;
 #[cfg(test)]
 mod crash_disk;
+mod files;
 mod names;
 #[cfg(test)]
 mod tests;
 
 pub use commit::{CommitError, CommitOutcome, clean_up, commit};
+pub use files::{FileEffects, OutputFiles};
 pub use names::{FileId, NameError, SinkNames};

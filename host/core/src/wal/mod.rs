@@ -11,7 +11,8 @@
 //! | `seqs`, `sizes` | sequence numbers by partition; how large the parts of a log are |
 //! | `recover` | what a log is worth: whole, ended by a torn tail, or damaged |
 //! | `begin` | the first effect of an incarnation: a segment of its own |
-//! | `open_segment`, `writer` | appending and group commit |
+//! | `open_segment`, `writer` | appending |
+//! | `group` | group commit |
 //! | `segments` | rotation, trimming, the quota |
 //! | `reader` | replay |
 //!
@@ -29,6 +30,7 @@
 
 mod begin;
 mod error;
+mod group;
 mod open_segment;
 mod reader;
 mod record;
@@ -44,6 +46,7 @@ mod window;
 mod writer;
 
 pub use error::{FullOf, WalError};
+pub use group::{Append, Committed, GroupCommit, GroupEvents, Progress};
 pub use reader::{LogView, Logged, WalReader};
 pub use record::PAYLOAD_BYTES_MAX;
 pub use recover::{Cut, KnownDurable, Recovered, recover};

@@ -11,6 +11,7 @@ use super::record::{Kind, RecordKey, Tail, push_record};
 use super::segment::{SegmentHeader, in_directory, segment_name, temporary_name};
 use super::sizes::Usage;
 use crate::disk::{Disk, DiskError, DiskFile};
+use crate::planted::{self, Bug};
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// Copied records are written when there are as many bytes of them.
@@ -121,7 +122,9 @@ impl Draft {
         }
         let failed = |error| WalError::disk(&self.name, error);
         disk.remove(&self.temporary).map_err(failed)?;
-        disk.sync_dir(&self.directory).map_err(failed)?;
+        if !planted::is(Bug::NoDirectorySyncOfSegment) {
+            disk.sync_dir(&self.directory).map_err(failed)?;
+        }
         Ok(OpenSegment {
             file: self.file,
             name: self.name,
@@ -163,7 +166,9 @@ impl OpenSegment {
         }
         write_zeros(&mut *self.file, self.filled, upto)
             .map_err(|error| write_failed(&self.name, error, usage))?;
-        self.file.sync().map_err(|error| WalError::disk(&self.name, error))?;
+        if !planted::is(Bug::NoSyncOfZeros) {
+            self.file.sync().map_err(|error| WalError::disk(&self.name, error))?;
+        }
         self.filled = upto;
         Ok(())
     }
@@ -186,7 +191,9 @@ impl OpenSegment {
             Err(DiskError::Full { .. }) => self.filled,
             Err(error) => return Err(WalError::disk(&self.name, error)),
         };
-        self.file.sync().map_err(|error| WalError::disk(&self.name, error))?;
+        if !planted::is(Bug::NoSyncOfGroup) {
+            self.file.sync().map_err(|error| WalError::disk(&self.name, error))?;
+        }
         self.position += records.len() as u64;
         self.filled = ahead;
         Ok(())

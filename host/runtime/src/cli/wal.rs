@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::disk::Disk;
+use tidemill_core::input_log::Body;
 use tidemill_core::wal::{KnownDurable, Logged, Seqs, WalError, WalReader, recover};
 use tidemill_storage::RealDisk;
 
@@ -24,7 +25,6 @@ use super::state::bytes;
 use super::table::{grouped, short_bytes};
 use super::view::json;
 use crate::config::{JobPlan, WalMode};
-use crate::connectors::logged::Body;
 use crate::connectors::settings::SourceSettings;
 use crate::job::{INPUT_LOG_DIRECTORY, checkpoint_directory};
 

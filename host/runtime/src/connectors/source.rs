@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidemill_core::connector::{
     ConnectorError, ConnectorFault, PartitionPosition, Position, SourceReader, Wake,
 };
+use tidemill_core::input_log::{ClientTable, inner_position};
 
 use crate::connectors::ended::EndedReader;
 use crate::connectors::file::{self, FilePartition, FileReader, Rest};
-use crate::connectors::logged::{ClientTable, Forming, Intake, Relay, inner_position};
+use crate::connectors::logged::{Forming, Intake, Relay};
 use crate::connectors::nexmark::{Generator, GeneratorReader};
 use crate::connectors::settings::{FileSource, GeneratorSource, SourceSettings, StreamFormat};
 use crate::connectors::{stdin, tcp};

@@ -1,58 +1,24 @@
 //! What an incarnation begins from: a manifest that fits the plan and the lanes of now.
 //!
-//! Owns the comparison of a plan with a checkpoint, and how tasks of one parallelism become tasks of another.
-//! Reads no snapshot file. What may change between two runs: parallelism, component versions (their states must
+//! Owns the comparison of a plan with a checkpoint; how tasks of one parallelism become tasks of another is
+//! [`tidemill_core::checkpoint::basis`]. Reads no snapshot file. What may change between two runs: parallelism, component versions (their states must
 //! match), configuration, limits, operators without state. What may not: the number of key groups, the
 //! partitions of sources, an operator with state that is gone.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use tidemill_core::checkpoint::basis::BasisError;
+pub(super) use tidemill_core::checkpoint::basis::{Basis, TaskBasis};
 use tidemill_core::checkpoint::ledger::NodeRole;
-use tidemill_core::checkpoint::manifest::{
-    Manifest, OperatorSnapshot, SnapshotFile, SourceSnapshot, TaskSnapshot,
-};
+use tidemill_core::checkpoint::manifest::{Manifest, SourceSnapshot};
 use tidemill_core::connector::ConnectorError;
 use tidemill_core::describe::StateDescription;
 use tidemill_core::graph::NodeKind;
-use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
-use tidemill_core::key_group::Assignment;
-use tidemill_core::lane::TaskStart;
+use tidemill_core::ids::{CheckpointId, Incarnation};
 use tidemill_core::snapshot::{StateDifference, compare_states};
 
 use super::chance;
 use super::{Job, JobError};
 use crate::config::SourcePlan;
 use crate::connectors::Source;
-
-/// What an incarnation begins from.
-pub(super) struct Basis {
-    /// The job comes into being: the manifest is its first, and not written yet.
-    pub(super) is_new: bool,
-    /// The checkpoint, with the chains of those tasks that go on with their own files.
-    pub(super) manifest: Manifest,
-    /// Which lane owns each key group.
-    pub(super) assignment: Arc<Assignment>,
-    /// For each operator's task with state in the checkpoint, where it lies.
-    pub(super) tasks: BTreeMap<(NodeId, LaneId), TaskBasis>,
-    /// For each sink's task the states of the writers that it goes on from.
-    pub(super) writers: BTreeMap<(NodeId, LaneId), Vec<Vec<u8>>>,
-}
-
-/// What an operator's task begins from.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TaskBasis {
-    /// Chains of snapshot files, base first, each of one task of then.
-    pub(super) chains: Vec<Vec<SnapshotFile>>,
-    /// The states that they hold.
-    pub(super) states: Vec<StateDescription>,
-    /// Its clock, its calls, what the operator itself saved.
-    pub(super) start: TaskStart,
-    /// `close` has run.
-    pub(super) closed: bool,
-    /// The chain is this task's own and no other's, so it is gone on with.
-    pub(super) continues: bool,
-}
 
 /// The roles of all nodes, in the order of the graph: sources, operators, sinks.
 pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
@@ -78,7 +44,6 @@ pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
 /// The basis of a job that has done nothing yet: an identity (that of an earlier start, if there was one), a
 /// seed, the partitions that were listed.
 pub(super) fn first(job: &Job, incarnation: Incarnation, identity: Option<String>) -> Basis {
-    let assignment = Assignment::initial(job.plan.key_groups, job.plan.parallelism);
     let sources = job.plan.sources.iter().zip(&job.sources).enumerate();
     let sources = sources.map(|(index, (plan, source))| SourceSnapshot {
         name: plan.name.clone(),
@@ -94,116 +59,41 @@ pub(super) fn first(job: &Job, incarnation: Incarnation, identity: Option<String
         written_by: env!("CARGO_PKG_VERSION").to_owned(),
         finished: false,
         hash_seed: chance::bits(),
-        owners: assignment.owners().to_vec(),
-        parallelism: job.plan.parallelism as u32,
+        owners: Vec::new(),
+        parallelism: 0,
         plan: job.plan.normalised(),
         wal_start: None,
         sources: sources.collect(),
         operators: Vec::new(),
         sinks: Vec::new(),
     };
-    let assignment = Arc::new(assignment);
-    let (tasks, writers) = (BTreeMap::new(), BTreeMap::new());
-    Basis { is_new: true, manifest, assignment, tasks, writers }
+    Basis::first(manifest, job.plan.key_groups, job.plan.parallelism)
 }
 
 /// The basis of a job that goes on from a checkpoint.
 pub(super) fn resume(
     job: &mut Job,
-    mut manifest: Manifest,
+    manifest: Manifest,
     incarnation: Incarnation,
 ) -> Result<Basis, JobError> {
     check_job(job, &manifest)?;
     check_sources(job, &manifest)?;
     check_operators(job, &manifest)?;
     job.resume_sources(&manifest.sources)?;
-    let lanes = job.plan.parallelism;
-    let before = Assignment::recorded(manifest.owners.clone(), manifest.parallelism as usize);
-    let before = before.ok_or_else(|| damaged("its key groups belong to lanes that it has not"))?;
-    let assignment = if before.lanes() == lanes { before.clone() } else { before.rescaled(lanes) };
-    let mut tasks = BTreeMap::new();
-    for (index, node) in job.graph.nodes.iter().enumerate() {
-        let NodeKind::Operator(description) = &node.kind else {
-            continue;
-        };
-        let Some(snapshot) = manifest.operators.iter_mut().find(|o| o.name == node.name) else {
-            continue;
-        };
-        let is_same = before == assignment
-            && snapshot.states == description.states
-            && manifest.files_identity.is_none();
-        for lane in (0..lanes).map(LaneId) {
-            let task = task_basis(snapshot, lane, is_same, before == assignment)?;
-            tasks.insert((NodeId(index), lane), task);
-        }
-        if !is_same {
-            // The next snapshots are whole, so no chain is gone on with.
-            snapshot.tasks.clear();
-        }
-    }
-    let writers = writers(job, &manifest, lanes);
-    manifest.incarnation = incarnation;
-    manifest.written_by = env!("CARGO_PKG_VERSION").to_owned();
-    manifest.owners = assignment.owners().to_vec();
-    manifest.parallelism = lanes as u32;
-    manifest.plan = job.plan.normalised();
-    let assignment = Arc::new(assignment);
-    Ok(Basis { is_new: false, manifest, assignment, tasks, writers })
-}
-
-fn task_basis(
-    snapshot: &OperatorSnapshot,
-    lane: LaneId,
-    is_same: bool,
-    same_lanes: bool,
-) -> Result<TaskBasis, JobError> {
-    let states = snapshot.states.clone();
-    if same_lanes {
-        let own = snapshot.tasks.iter().find(|task| task.lane as usize == lane.0);
-        let own = own.ok_or_else(|| damaged("a task is missing in it"))?.clone();
-        let TaskSnapshot { closed, clock_ms, calls, files, saved, .. } = own;
-        let start = TaskStart { clock_ms, calls, saved };
-        let chains = if files.is_empty() { Vec::new() } else { vec![files] };
-        return Ok(TaskBasis { chains, states, start, closed, continues: is_same });
-    }
-    if snapshot.tasks.iter().any(|task| task.saved.is_some()) {
-        return Err(JobError::Incompatible {
+    let resumed = Basis::resume(&job.graph, manifest, job.plan.parallelism, incarnation);
+    let mut basis = resumed.map_err(|error| match error {
+        BasisError::Damaged(_) => JobError::Checkpoint(error.to_string()),
+        BasisError::InMemory { operator, lanes } => JobError::Incompatible {
             problem: format!(
-                "operator {} keeps state in its own memory, which cannot be dealt to another number of \
-                 lanes",
-                snapshot.name
+                "operator {operator} keeps state in its own memory, which cannot be dealt to another \
+                 number of lanes"
             ),
-            help: format!("run it with parallelism {}", snapshot.tasks.len()),
-        });
-    }
-    // A key group may come from any task of then, so each task of now looks into all of their files.
-    let start = TaskStart {
-        clock_ms: snapshot.tasks.iter().map(|task| task.clock_ms).max().unwrap_or(0),
-        calls: snapshot.tasks.iter().map(|task| task.calls).max().unwrap_or(0),
-        saved: None,
-    };
-    let closed = snapshot.tasks.iter().all(|task| task.closed);
-    let chains = snapshot.tasks.iter().map(|task| task.files.clone());
-    let chains = chains.filter(|chain| !chain.is_empty()).collect();
-    Ok(TaskBasis { chains, states, start, closed, continues: false })
-}
-
-/// Writers of lanes that are gone are gone on with by others.
-fn writers(
-    job: &Job,
-    manifest: &Manifest,
-    lanes: usize,
-) -> BTreeMap<(NodeId, LaneId), Vec<Vec<u8>>> {
-    let mut writers: BTreeMap<(NodeId, LaneId), Vec<Vec<u8>>> = BTreeMap::new();
-    for (index, node) in job.graph.nodes.iter().enumerate() {
-        let snapshot = manifest.sinks.iter().find(|sink| sink.name == node.name);
-        let is_sink = matches!(node.kind, NodeKind::Sink);
-        for task in snapshot.filter(|_| is_sink).into_iter().flat_map(|sink| &sink.tasks) {
-            let lane = LaneId(task.lane as usize % lanes);
-            writers.entry((NodeId(index), lane)).or_default().push(task.state.clone());
-        }
-    }
-    writers
+            help: format!("run it with parallelism {lanes}"),
+        },
+    })?;
+    basis.manifest.written_by = env!("CARGO_PKG_VERSION").to_owned();
+    basis.manifest.plan = job.plan.normalised();
+    Ok(basis)
 }
 
 fn check_job(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
@@ -294,10 +184,6 @@ fn check_states(
         return Err(JobError::Incompatible { problem, help: help.to_owned() });
     }
     Ok(())
-}
-
-fn damaged(what: &str) -> JobError {
-    JobError::Checkpoint(format!("the manifest cannot be used: {what}"))
 }
 
 impl Job {

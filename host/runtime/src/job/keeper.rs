@@ -1,6 +1,7 @@
 //! The thread that does what a checkpoint needs of a disk: manifests, commits, marks, dropping what is old.
 //!
-//! Owns no order of its own: the coordinator says what is next and is told when it is done. Operations of
+//! Owns no order of its own: the coordinator says what is next and is told when it is done, and the order of
+//! effects in each step is that of [`tidemill_core::checkpoint::keeper`]. Operations of
 //! one job run one after the other here, so that the supervisor never waits for a disk. Invariants: a
 //! manifest that could not be written ends the incarnation, because nobody knows whether it exists; a
 //! commit that fails is tried again, with a warning, until it succeeds or the incarnation ends.
@@ -12,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tidemill_core::checkpoint::keeper::{self, Effects};
 use tidemill_core::checkpoint::manifest::{Manifest, SinkSnapshot};
-use tidemill_core::checkpoint::recovery;
-use tidemill_core::checkpoint::store::{CheckpointStore, StoreError};
+use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::{ConnectorError, PreparedFile};
 use tidemill_core::disk::Disk;
 use tidemill_core::transaction::CommitOutcome;
@@ -147,16 +148,9 @@ fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
 }
 
 fn write_manifest(places: &Places, manifest: &Manifest) -> Result<(), String> {
-    let is_ours = recovery::is_newest(&*places.job, manifest.incarnation);
-    match is_ours {
-        Ok(true) => {}
-        Ok(false) => return Err("another host has begun to run this job".to_owned()),
-        Err(error) => return Err(error.to_string()),
-    }
-    failpoint("manifest.before");
-    let written = places.checkpoints.write_manifest(manifest);
-    failpoint("manifest.after");
-    written.map_err(|error: StoreError| format!("the manifest of a checkpoint: {error}"))
+    let written =
+        keeper::write_manifest(&*places.job, &places.checkpoints, manifest, &mut Sinks(places));
+    written.map_err(|error| error.to_string())
 }
 
 fn commit_until_done(places: &Places, end: &Receiver<()>, manifest: &Manifest) -> Option<Event> {
@@ -178,26 +172,30 @@ fn commit_until_done(places: &Places, end: &Receiver<()>, manifest: &Manifest) -
 
 /// Publishes everything that a manifest holds, then makes the mark durable. Doing it again changes nothing.
 pub(super) fn commit(places: &Places, manifest: &Manifest) -> Result<(), String> {
-    failpoint("commit.before");
-    for sink in &manifest.sinks {
-        commit_sink(places, sink).map_err(|error| format!("{}: {error}", sink.name))?;
-        failpoint("commit.sink");
-    }
-    failpoint("commit.mark");
-    let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
-    failpoint("commit.after");
-    marked.map_err(|error| error.to_string())
+    let committed = keeper::commit(&places.checkpoints, manifest, &mut Sinks(places));
+    committed.map_err(|error| error.to_string())
 }
 
-fn commit_sink(places: &Places, sink: &SinkSnapshot) -> Result<(), ConnectorError> {
-    let prepared = sink.tasks.iter().flat_map(|task| &task.prepared);
-    let files: Vec<PreparedFile> = prepared.flat_map(|p| p.files.iter().cloned()).collect();
-    if files.is_empty() {
-        return Ok(());
+/// The sinks that a manifest names, wherever they lie.
+struct Sinks<'a>(&'a Places);
+
+impl Effects for Sinks<'_> {
+    type Error = ConnectorError;
+
+    fn commit(
+        &mut self,
+        sink: &SinkSnapshot,
+        files: &[PreparedFile],
+    ) -> Result<(), ConnectorError> {
+        let began = Instant::now();
+        let outcome = Sink::commit_in(Path::new(&sink.directory), files)?;
+        self.0.published.add(sink, &outcome);
+        let (files, took) = (files.len(), began.elapsed());
+        tracing::debug!(sink = sink.name, files, ?took, "Committed.");
+        Ok(())
     }
-    let began = Instant::now();
-    let outcome = Sink::commit_in(Path::new(&sink.directory), &files)?;
-    places.published.add(sink, &outcome);
-    tracing::debug!(sink = sink.name, files = files.len(), took = ?began.elapsed(), "Committed.");
-    Ok(())
+
+    fn passed(&mut self, place: &'static str) {
+        failpoint(place);
+    }
 }

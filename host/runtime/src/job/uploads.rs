@@ -23,7 +23,8 @@ use tidemill_core::connector::Wake;
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
 use tidemill_core::snapshot::{
-    Segment, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, merge,
+    Segment, SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, make_durable,
+    merge,
 };
 
 use super::failpoint::failpoint;
@@ -350,8 +351,7 @@ impl OpenFile {
         };
         let (written, mut file) = writer.finish()?;
         failpoint("snapshot.written");
-        file.sync()?;
-        disk.sync_dir("")?;
+        make_durable(disk, &mut *file)?;
         failpoint("snapshot.synced");
         Ok(Some(snapshot_file(&self.name, written, self.task.is_base)))
     }
@@ -376,8 +376,7 @@ fn merge_chain(
     let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let (written, mut file) = merge(readers, wall_ms(), disk.create(&name)?, &name)?;
     failpoint("merge.written");
-    file.sync()?;
-    disk.sync_dir("")?;
+    make_durable(disk, &mut *file)?;
     failpoint("merge.synced");
     Ok(snapshot_file(&name, written, true))
 }

@@ -1,8 +1,7 @@
 //! One output file while it is written.
 //!
-//! Owns creating, compressing, hashing and making durable. Invariants: `finish` returns only when
-//! everything that was appended is on the device; length and digest are of what was given to the system,
-//! not of what a disk may make of it.
+//! Owns creating, compressing, hashing and making durable. Invariant: length and digest are of what was given
+//! to the system, not of what a disk may make of it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -86,8 +85,8 @@ impl Body {
         result.map_err(|error| write_failed(&self.path, self.bytes(), error))
     }
 
-    /// Ends the compression and makes the file durable. Answers its length and BLAKE3 digest.
-    pub(super) fn finish(self) -> Result<(u64, [u8; 32]), FileError> {
+    /// Ends the compression. Answers the file, which is not durable yet, its length and BLAKE3 digest.
+    pub(super) fn end(self) -> Result<(Ended, u64, [u8; 32]), FileError> {
         let offset = self.bytes();
         let Self { path, encoder } = self;
         let ended = match encoder {
@@ -95,9 +94,22 @@ impl Body {
             Encoder::Gzip(encoder) => encoder.finish(),
             Encoder::Zstd(encoder) => encoder.finish(),
         };
-        let counted = ended.map_err(|error| write_failed(&path, offset, error))?;
-        counted.file.sync_data().map_err(|error| FileError::sync(&path, error))?;
-        Ok((counted.bytes, *counted.digest.finalize().as_bytes()))
+        let Counted { file, bytes, digest } =
+            ended.map_err(|error| write_failed(&path, offset, error))?;
+        Ok((Ended { path, file }, bytes, *digest.finalize().as_bytes()))
+    }
+}
+
+/// A complete output file under its in-progress name.
+pub(super) struct Ended {
+    path: PathBuf,
+    file: File,
+}
+
+impl Ended {
+    /// Makes the content durable.
+    pub(super) fn sync(self) -> Result<(), FileError> {
+        self.file.sync_data().map_err(|error| FileError::sync(&self.path, error))
     }
 }
 

@@ -1,83 +1,46 @@
-//! The files of one lane, one after the other.
+//! What is done to the files of one lane.
 //!
-//! Owns which file is being written and which wait for the next barrier. Runs on an I/O thread and knows
-//! nothing of queues. Invariants: blocks are written in order; a file ends between two blocks and at
-//! every barrier; a file is created only when there is something to write in it; a barrier is answered
-//! only when all its files are durable, names included.
+//! Owns the effects; their order, and which file is being written, is that of
+//! [`OutputFiles`](tidemill_core::transaction::OutputFiles). Runs on an I/O thread and knows nothing of queues.
 
 use std::path::PathBuf;
 
-use tidemill_core::connector::PreparedFile;
-use tidemill_core::ids::CheckpointId;
-use tidemill_core::transaction::FileId;
+use tidemill_core::transaction::FileEffects;
 
 use crate::disk::sync_directory;
 use crate::error::FileError;
-use crate::output::OutputNames;
-use crate::output::body::Body;
+use crate::files::Packing;
+use crate::output::body::{Body, Ended};
 
-/// One lane's files.
-pub(super) struct Files {
+/// The files of one lane in a directory.
+pub(super) struct DirectoryFiles {
     pub(super) directory: PathBuf,
-    pub(super) names: OutputNames,
-    /// Length after which a new file is begun.
-    pub(super) file_bytes: u64,
-    /// The file that is being written, or is begun next.
-    pub(super) current: FileId,
-    pub(super) body: Option<Body>,
-    /// Durable files since the last barrier.
-    pub(super) done: Vec<PreparedFile>,
+    pub(super) packing: Packing,
 }
 
-impl Files {
-    /// Where the current file lies.
-    pub(super) fn path(&self) -> PathBuf {
-        self.directory.join(self.names.in_progress(self.current))
+impl FileEffects for DirectoryFiles {
+    type Body = Body;
+    type Ended = Ended;
+    type Error = FileError;
+
+    fn create(&mut self, name: &str) -> Result<Body, FileError> {
+        Body::create(self.directory.join(name), self.packing)
     }
 
-    pub(super) fn append(&mut self, block: &[u8]) -> Result<(), FileError> {
-        let body = match &mut self.body {
-            Some(body) => body,
-            None => {
-                let body = Body::create(self.path(), self.names.packing())?;
-                self.body.insert(body)
-            }
-        };
+    fn append(&mut self, body: &mut Body, block: &[u8]) -> Result<u64, FileError> {
         body.append(block)?;
-        if body.bytes() >= self.file_bytes {
-            self.finish()?;
-        }
-        Ok(())
+        Ok(body.bytes())
     }
 
-    /// Ends the current file, if there is one: its content is durable, its name not yet.
-    fn finish(&mut self) -> Result<(), FileError> {
-        let Some(body) = self.body.take() else { return Ok(()) };
-        let (bytes, digest) = body.finish()?;
-        self.done.push(PreparedFile {
-            in_progress: self.names.in_progress(self.current),
-            published: self.names.published(self.current),
-            bytes,
-            digest,
-        });
-        self.current.number += 1;
-        Ok(())
+    fn end(&mut self, body: Body) -> Result<(Ended, u64, [u8; 32]), FileError> {
+        body.end()
     }
 
-    /// What was appended so far belongs to `checkpoint`; answers the files since the barrier before, in
-    /// the order in which they were written. Order: contents durable, then names, then the answer.
-    /// Without files there is nothing to wait for.
-    pub(super) fn prepare(
-        &mut self,
-        checkpoint: CheckpointId,
-    ) -> Result<Vec<PreparedFile>, FileError> {
-        self.finish()?;
-        if !self.done.is_empty() {
-            sync_directory(&self.directory)
-                .map_err(|error| FileError::sync(&self.directory, error))?;
-        }
-        self.current.checkpoint = CheckpointId(checkpoint.0.saturating_add(1));
-        self.current.number = 0;
-        Ok(std::mem::take(&mut self.done))
+    fn sync(&mut self, ended: Ended) -> Result<(), FileError> {
+        ended.sync()
+    }
+
+    fn sync_names(&mut self) -> Result<(), FileError> {
+        sync_directory(&self.directory).map_err(|error| FileError::sync(&self.directory, error))
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the endings. How a sink's names are made and recognised is told in
 //! [`SinkNames`](tidemill_core::transaction::SinkNames). Touches no disk.
 
-use tidemill_core::transaction::{FileId, SinkNames};
+use tidemill_core::transaction::SinkNames;
 
 use crate::error::FileError;
 use crate::files::Packing;
@@ -41,20 +41,16 @@ impl OutputNames {
         self.packing
     }
 
-    /// The name of a file until it is committed.
-    pub fn in_progress(&self, file: FileId) -> String {
-        self.sink.in_progress(file)
-    }
-
-    /// The name under which readers find it.
-    pub fn published(&self, file: FileId) -> String {
-        self.sink.published(file, &self.ending)
+    /// What the published names end with.
+    pub fn ending(&self) -> &str {
+        &self.ending
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tidemill_core::ids::{CheckpointId, Incarnation};
+    use tidemill_core::transaction::FileId;
 
     use super::*;
 
@@ -66,10 +62,10 @@ mod tests {
             [(Packing::None, "txt"), (Packing::Gzip, "txt.gz"), (Packing::Zstd, "txt.zst")]
         {
             let names = OutputNames::new("job", "out", "txt", packing).unwrap();
-            let published = names.published(file);
+            let published = names.sink().published(file, names.ending());
             assert_eq!(published, format!("part-job-out-2-3-4.{ending}"));
             assert_eq!(Packing::of(published.as_ref()), packing);
-            assert!(names.sink().is_in_progress(&names.in_progress(file)));
+            assert!(names.sink().is_in_progress(&names.sink().in_progress(file)));
         }
     }
 

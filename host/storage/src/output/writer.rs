@@ -8,15 +8,16 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tidemill_core::connector::{Prepared, Wake};
 use tidemill_core::ids::{CheckpointId, Incarnation};
-use tidemill_core::transaction::FileId;
+use tidemill_core::transaction::{FileId, OutputFiles};
 
 use crate::error::FileError;
 use crate::output::OutputDirectory;
-use crate::output::files::Files;
+use crate::output::files::DirectoryFiles;
 use crate::pool::{self, Turn, Work, lock};
 
 /// Bytes that may wait to be written before the writer is out of room.
@@ -70,7 +71,8 @@ struct Shared {
     /// Signalled when `submitted` ends.
     rest: Condvar,
     /// Used by the one turn that runs; gone when the writer was cancelled.
-    files: Mutex<Option<Files>>,
+    files: Mutex<Option<OutputFiles<DirectoryFiles>>>,
+    directory: PathBuf,
     waker: Arc<dyn Wake>,
 }
 
@@ -92,21 +94,20 @@ impl Output {
         file_bytes: u64,
         waker: Arc<dyn Wake>,
     ) -> Self {
-        let files = Files {
-            directory: directory.path().to_owned(),
-            names: directory.names().clone(),
-            file_bytes,
-            current: FileId {
-                incarnation: task.incarnation,
-                checkpoint: task.next,
-                task: task.lane,
-                number: 0,
-            },
-            body: None,
-            done: Vec::new(),
+        let names = directory.names();
+        let effects =
+            DirectoryFiles { directory: directory.path().to_owned(), packing: names.packing() };
+        let first = FileId {
+            incarnation: task.incarnation,
+            checkpoint: task.next,
+            task: task.lane,
+            number: 0,
         };
+        let (sink, ending) = (names.sink().clone(), names.ending().to_owned());
+        let files = OutputFiles::new(effects, sink, ending, first, file_bytes);
         let (state, rest) = (Mutex::default(), Condvar::new());
-        Self { shared: Arc::new(Shared { state, rest, files: Mutex::new(Some(files)), waker }) }
+        let (files, directory) = (Mutex::new(Some(files)), directory.path().to_owned());
+        Self { shared: Arc::new(Shared { state, rest, files, directory, waker }) }
     }
 
     /// Whether a block may be queued. When not, the waker is called once it may. A writer that
@@ -274,7 +275,8 @@ impl Work for Shared {
 
     fn died(&self) {
         let files = lock(&self.files);
-        let path = files.as_ref().map(Files::path).unwrap_or_default();
+        let path = files.as_ref().map(|files| self.directory.join(files.current()));
+        let path = path.unwrap_or_default();
         drop(files);
         self.settle(Vec::new(), Err(FileError::Defect { path }));
     }

@@ -19,7 +19,7 @@ use std::thread::{Builder, JoinHandle};
 
 use tidemill_core::wal::{FullOf, LoggedPartition, Usage, WalError, WalWriter};
 
-use self::queue::{Append, End, Queue};
+use self::queue::{End, Queue, append};
 use self::thread::Committer;
 use crate::error::FileError;
 
@@ -174,7 +174,7 @@ impl WalSender {
     /// # Errors
     /// See [`Refused`].
     pub fn append(&self, body: Vec<u8>, on_durable: OnDurable) -> Result<(), Refused> {
-        self.queue.append(Append::new(self.partition, body, on_durable))
+        self.queue.append(append(self.partition, body, on_durable))
     }
 
     /// Appends a batch, waiting in this thread until there is room. Not for async tasks.
@@ -182,7 +182,7 @@ impl WalSender {
     /// # Errors
     /// The log is closed or has failed.
     pub fn append_from_thread(&self, body: Vec<u8>, on_durable: OnDurable) -> Result<(), WalError> {
-        self.queue.append_waiting(Append::new(self.partition, body, on_durable))
+        self.queue.append_waiting(append(self.partition, body, on_durable))
     }
 
     /// Calls `wake` once when there is room, or when the log has ended; at once if that is so now. The room may

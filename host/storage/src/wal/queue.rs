@@ -17,22 +17,21 @@ const OVERHEAD_BYTES: usize = 128;
 /// Bytes that are written in one group at most, and one batch.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
-/// A batch on its way.
-pub(super) struct Append {
-    pub(super) partition: LoggedPartition,
-    pub(super) body: Vec<u8>,
+/// What comes back with a batch.
+pub(super) struct Tag {
     pub(super) on_durable: OnDurable,
     pub(super) since: Instant,
 }
 
-impl Append {
-    pub(super) fn new(partition: LoggedPartition, body: Vec<u8>, on_durable: OnDurable) -> Self {
-        Self { partition, body, on_durable, since: Instant::now() }
-    }
+/// A batch on its way.
+pub(super) type Append = tidemill_core::wal::Append<Tag>;
 
-    fn cost(&self) -> usize {
-        self.body.len() + OVERHEAD_BYTES
-    }
+pub(super) fn append(partition: LoggedPartition, body: Vec<u8>, on_durable: OnDurable) -> Append {
+    Append { partition, body, tag: Tag { on_durable, since: Instant::now() } }
+}
+
+fn cost(append: &Append) -> usize {
+    append.body.len() + OVERHEAD_BYTES
 }
 
 /// How the log is to end.
@@ -100,7 +99,7 @@ impl Queue {
     }
 
     fn push(&self, mut state: MutexGuard<'_, State>, append: Append) {
-        state.bytes += append.cost();
+        state.bytes += cost(&append);
         state.appends.push_back(append);
         drop(state);
         self.work.notify_one();
@@ -112,7 +111,7 @@ impl Queue {
             return Err(Refused::Ended(error));
         }
         if !self.has_room(&state) {
-            let Append { body, on_durable, .. } = append;
+            let Append { body, tag: Tag { on_durable, .. }, .. } = append;
             return Err(Refused::NoRoom { body, on_durable });
         }
         self.push(state, append);
@@ -165,7 +164,7 @@ impl Queue {
 
     pub(super) fn statistics(&self) -> WalStatistics {
         let state = lock(&self.state);
-        let since = state.taken_since.or(state.appends.front().map(|append| append.since));
+        let since = state.taken_since.or(state.appends.front().map(|append| append.tag.since));
         let lag = since.map_or(Duration::ZERO, |since| since.elapsed());
         WalStatistics {
             queued_records: (state.appends.len() + state.taken) as u64,
@@ -255,14 +254,14 @@ impl State {
         let mut bytes = 0;
         let fits = |append: &&Append| {
             let is_first = bytes == 0;
-            bytes += append.cost();
+            bytes += cost(append);
             is_first || bytes <= GROUP_BYTES
         };
         let count = self.appends.iter().take_while(fits).count();
         let rest = self.appends.split_off(count);
         let group = std::mem::replace(&mut self.appends, rest);
         self.taken += group.len();
-        self.taken_since = self.taken_since.or(group.front().map(|append| append.since));
+        self.taken_since = self.taken_since.or(group.front().map(|append| append.tag.since));
         group
     }
 }

@@ -1,193 +1,83 @@
 //! What the log's thread does.
 //!
-//! Owns the writer, what was taken from the queue, and when to be idle. Order of a turn: trim -> append what was
-//! taken -> one sync -> callbacks in order -> seal, if asked to end. Invariants: a full log keeps what it has
-//! taken, in order, and goes on with it; a failure calls back everything and ends the thread.
+//! Owns when to be idle, the figures, and the end; the order of a turn is that of
+//! [`GroupCommit`](tidemill_core::wal::GroupCommit). Invariant: a failure calls back everything and ends the
+//! thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemill_core::wal::{FullOf, WalError, WalWriter};
+use tidemill_core::wal::{
+    Append, Committed, FullOf, GroupCommit, GroupEvents, Progress, Usage, WalCounters, WalError,
+    WalWriter,
+};
 
-use super::queue::{Append, End, Queue, WaitFor, Work, micros};
-use super::{Durable, OnDurable, WalEvents, WalStatistics};
+use super::queue::{End, Queue, Tag, WaitFor, Work, micros};
+use super::{Durable, WalEvents, WalStatistics};
 
 /// Silence after which the log is closed by an idle record, which must be there within 100 ms.
 const IDLE_AFTER: Duration = Duration::from_millis(50);
 /// How often a full device is asked again. (A full quota needs no asking: a trim tells.)
 const SPACE_RETRY: Duration = Duration::from_secs(1);
 
-/// A batch that is in the log and not durable yet.
-struct Appended {
-    lsn: u64,
-    seq: u64,
-    body: Vec<u8>,
-    on_durable: OnDurable,
-    since: Instant,
-}
-
-/// The writer with its work.
+/// The log with its work.
 pub(super) struct Committer {
     queue: Arc<Queue>,
-    writer: WalWriter,
+    log: GroupCommit<Tag>,
+    shell: Shell,
+}
+
+/// Whom the log tells.
+struct Shell {
+    queue: Arc<Queue>,
     events: Arc<dyn WalEvents>,
-    taken: VecDeque<Append>,
-    appended: VecDeque<Appended>,
-    /// Durable, and not called back yet.
-    ready: VecDeque<Appended>,
-    full: Option<FullOf>,
-    is_pressing: bool,
+    /// When writing began, and how many groups were durable before.
+    began: (Instant, u64),
     written_at: Instant,
     done: WalStatistics,
 }
 
 impl Committer {
     pub(super) fn new(queue: Arc<Queue>, writer: WalWriter, events: Arc<dyn WalEvents>) -> Self {
-        let mut committer = Self {
-            queue,
-            writer,
+        let syncs = writer.counters().syncs;
+        let log = GroupCommit::new(writer);
+        let now = Instant::now();
+        let mut shell = Shell {
+            queue: queue.clone(),
             events,
-            taken: VecDeque::new(),
-            appended: VecDeque::new(),
-            ready: VecDeque::new(),
-            full: None,
-            is_pressing: false,
-            written_at: Instant::now(),
+            began: (now, syncs),
+            written_at: now,
             done: WalStatistics::default(),
         };
-        committer.count((0, 0));
-        committer
+        shell.count((0, 0), &log.progress());
+        Self { queue, log, shell }
     }
 
     /// Works until it is asked to end.
     pub(super) fn run(&mut self) -> Result<(), WalError> {
-        self.watch_usage();
+        self.log.watch_usage(&mut self.shell);
         loop {
-            let work = self.queue.wait(self.wait_for());
-            if work.end == Some(End::Abandon) {
+            let Work { appends, trim_below, end, is_all } = self.queue.wait(self.wait_for());
+            if end == Some(End::Abandon) {
                 return Ok(());
             }
-            let (is_ending, is_all) = (work.end.is_some(), work.is_all);
-            self.turn(work)?;
+            let is_ending = end.is_some();
+            self.log.turn(trim_below, appends.into_iter(), is_ending, &mut self.shell)?;
             // What finds no room now will find none.
-            if is_ending && (is_all || self.full.is_some()) {
-                return self.seal();
+            if is_ending && (is_all || self.log.full().is_some()) {
+                return self.log.seal(&mut self.shell);
             }
         }
     }
 
     fn wait_for(&self) -> WaitFor {
-        match self.full {
+        match self.log.full() {
             Some(FullOf::Quota) => WaitFor::Room,
             Some(FullOf::Device) => WaitFor::RoomUntil(Instant::now() + SPACE_RETRY),
-            None if !self.writer.is_promised() => WaitFor::Silence(self.written_at + IDLE_AFTER),
+            None if !self.log.is_promised() => WaitFor::Silence(self.shell.written_at + IDLE_AFTER),
             None => WaitFor::Work,
         }
-    }
-
-    fn turn(&mut self, work: Work) -> Result<(), WalError> {
-        let is_silence =
-            work.appends.is_empty() && work.trim_below.is_none() && self.full.is_none();
-        if let Some(below_lsn) = work.trim_below {
-            self.done.trimmed_bytes += self.writer.trim(below_lsn)?.bytes;
-        }
-        self.taken.extend(work.appends);
-        let was_full = self.full.take();
-        let (started, syncs) = (Instant::now(), self.writer.counters().syncs);
-        let written = match is_silence && work.end.is_none() {
-            true => self.writer.idle(),
-            false => self.write(),
-        };
-        match written {
-            Err(WalError::Full { of, .. }) => self.full = Some(of),
-            other => other?,
-        }
-        let elapsed_us = micros(started.elapsed());
-        if self.writer.counters().syncs > syncs {
-            self.written_at = Instant::now();
-            self.done.sync_us_total += elapsed_us;
-            self.done.sync_us_max = self.done.sync_us_max.max(elapsed_us);
-        }
-        self.call_back();
-        if self.full.is_some() && was_full.is_none() {
-            self.events.pressure(self.writer.usage());
-            self.is_pressing = true;
-        }
-        self.watch_usage();
-        Ok(())
-    }
-
-    /// Appends what was taken, as far as there is room, and makes it durable.
-    fn write(&mut self) -> Result<(), WalError> {
-        let mut full = Ok(());
-        while let Some(append) = self.taken.pop_front() {
-            match self.writer.append(append.partition, &append.body) {
-                Ok(appended) => self.appended.push_back(Appended {
-                    lsn: appended.lsn,
-                    seq: appended.seq,
-                    body: append.body,
-                    on_durable: append.on_durable,
-                    since: append.since,
-                }),
-                Err(error @ WalError::TooLarge { .. }) => {
-                    let bytes = append.body.len();
-                    (append.on_durable)(Err(error));
-                    self.count((1, bytes));
-                }
-                Err(error) => {
-                    self.taken.push_front(append);
-                    full = Err(error);
-                    break;
-                }
-            }
-        }
-        // What was appended before the log was full has its room.
-        self.writer.sync()?;
-        full
-    }
-
-    /// Calls back what has become durable.
-    fn call_back(&mut self) {
-        let durable_lsn = self.writer.durable_lsn();
-        let mut bytes = 0;
-        while let Some(appended) = self.appended.pop_front_if(|next| next.lsn <= durable_lsn) {
-            bytes += appended.body.len();
-            self.ready.push_back(appended);
-        }
-        // First the figures, so that who is called back finds himself in them.
-        self.count((self.ready.len(), bytes));
-        while let Some(Appended { lsn, seq, body, on_durable, .. }) = self.ready.pop_front() {
-            on_durable(Ok(Durable { lsn, seq, body }));
-        }
-    }
-
-    /// Tells the queue how far the log is, and what is settled.
-    fn count(&mut self, settled: (usize, usize)) {
-        let counters = self.writer.counters();
-        self.done.records = counters.records;
-        self.done.bytes = counters.bytes;
-        self.done.syncs = counters.syncs;
-        self.done.durable_lsn = self.writer.durable_lsn();
-        self.done.usage = self.writer.usage();
-        self.done.full = self.full;
-        let appended = self.appended.front().map(|next| next.since);
-        let oldest = appended.or(self.taken.front().map(|next| next.since));
-        self.queue.settle(settled, oldest, self.done);
-    }
-
-    fn watch_usage(&mut self) {
-        let usage = self.writer.usage();
-        if usage.is_pressing() && !self.is_pressing {
-            self.events.pressure(usage);
-        }
-        self.is_pressing = usage.is_pressing();
-    }
-
-    fn seal(&mut self) -> Result<(), WalError> {
-        self.writer.seal()?;
-        self.call_back();
-        Ok(())
     }
 
     /// Calls back all that is left, because the log is closed or has failed.
@@ -195,13 +85,62 @@ impl Committer {
         let error = ended.err().unwrap_or(WalError::Closed);
         let never_taken = self.queue.end(error.clone());
         if error != WalError::Closed {
-            self.events.failed(&error);
+            self.shell.events.failed(&error);
         }
-        let appended = self.ready.drain(..).chain(self.appended.drain(..));
-        let appended = appended.map(|appended| appended.on_durable);
-        let taken = self.taken.drain(..).chain(never_taken).map(|append| append.on_durable);
-        for on_durable in appended.chain(taken) {
+        let never_taken = never_taken.into_iter().map(|append| append.tag);
+        for Tag { on_durable, .. } in self.log.give_back().into_iter().chain(never_taken) {
             on_durable(Err(error.clone()));
         }
+    }
+}
+
+impl Shell {
+    /// Tells the queue how far the log is, and what is settled.
+    fn count(&mut self, settled: (usize, usize), progress: &Progress<'_, Tag>) {
+        self.done.records = progress.counters.records;
+        self.done.bytes = progress.counters.bytes;
+        self.done.syncs = progress.counters.syncs;
+        self.done.durable_lsn = progress.durable_lsn;
+        self.done.usage = progress.usage;
+        self.done.full = progress.full;
+        self.queue.settle(settled, progress.oldest.map(|tag| tag.since), self.done);
+    }
+}
+
+impl GroupEvents<Tag> for Shell {
+    fn trimmed(&mut self, bytes: u64) {
+        self.done.trimmed_bytes += bytes;
+    }
+
+    fn writing(&mut self, counters: WalCounters) {
+        self.began = (Instant::now(), counters.syncs);
+    }
+
+    fn written(&mut self, counters: WalCounters) {
+        let elapsed_us = micros(self.began.0.elapsed());
+        if counters.syncs > self.began.1 {
+            self.written_at = Instant::now();
+            self.done.sync_us_total += elapsed_us;
+            self.done.sync_us_max = self.done.sync_us_max.max(elapsed_us);
+        }
+    }
+
+    fn durable(&mut self, batches: &mut VecDeque<Committed<Tag>>, progress: Progress<'_, Tag>) {
+        let bytes = batches.iter().map(|batch| batch.body.len()).sum();
+        // First the figures, so that who is called back finds himself in them.
+        self.count((batches.len(), bytes), &progress);
+        while let Some(Committed { lsn, seq, body, tag }) = batches.pop_front() {
+            (tag.on_durable)(Ok(Durable { lsn, seq, body }));
+        }
+    }
+
+    fn too_large(&mut self, append: Append<Tag>, error: WalError, progress: Progress<'_, Tag>) {
+        let bytes = append.body.len();
+        (append.tag.on_durable)(Err(error));
+        self.count((1, bytes), &progress);
+    }
+
+    fn pressure(&mut self, usage: Usage) {
+        self.events.pressure(usage);
     }
 }

@@ -11,11 +11,11 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tidemill_core::connector::{BatchTarget, ConnectorError, ConnectorFault};
+use tidemill_core::input_log::{Body, End, Head, Marks};
 
 use crate::connectors::formats::{BadRecord, Parser};
 use crate::connectors::inlet::{Chunk, Inlet, Taken};
-use crate::connectors::logged::body::{Body, Head, Marks};
-use crate::connectors::logged::intake::{End, Intake};
+use crate::connectors::logged::intake::Intake;
 use crate::connectors::logged::wall_ms;
 use crate::connectors::records::Records;
 use crate::connectors::settings::StreamFormat;

@@ -13,9 +13,9 @@ use tidemill_core::connector::{
     BatchTarget, ConnectorError, ConnectorFault, SourcePoll, SourceReader, Wake,
 };
 use tidemill_core::ids::Now;
+use tidemill_core::input_log::{Body, End, Head};
 
-use crate::connectors::logged::body::{Body, Head};
-use crate::connectors::logged::intake::{End, Intake, Stop};
+use crate::connectors::logged::intake::{Intake, Stop};
 use crate::connectors::source::Source;
 
 /// Reads a source into an intake.

@@ -1,8 +1,7 @@
 //! Hands out again what lies in the log and no checkpoint covers.
 //!
-//! Owns the thread that reads the log, and the reading of what is known of the input at its end. Must not know
-//! who takes the batches. Invariants: memory is bounded, as intakes bound it; a record that cannot be
-//! understood is an error, never passed over.
+//! Owns the thread that reads the log. Must not know who takes the batches. Invariants: memory is bounded, as
+//! intakes bound it; a record that cannot be understood is an error, never passed over.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,15 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 
-use tidemill_core::connector::{ConnectorError, ConnectorFault};
-use tidemill_core::wal::{Logged, WalError, WalReader};
+use tidemill_core::connector::ConnectorError;
+use tidemill_core::input_log::next_replayed;
+use tidemill_core::wal::WalReader;
 
-use crate::connectors::logged::body::{Body, Head};
 use crate::connectors::logged::intake::Intake;
-use crate::connectors::logged::lanes::LoggedBatch;
 
 /// A source whose batches are replayed.
 pub(crate) struct Replayed {
+    /// Its name.
+    pub(crate) name: String,
     /// Where they go.
     pub(crate) intake: Arc<Intake>,
     /// Its run.
@@ -42,7 +42,7 @@ pub(crate) struct ReplayCounts {
 /// The thread cannot be started.
 pub(crate) fn start(
     mut reader: WalReader,
-    sources: BTreeMap<String, Replayed>,
+    sources: Vec<Replayed>,
     counts: Arc<ReplayCounts>,
 ) -> io::Result<JoinHandle<()>> {
     let body = move || {
@@ -52,7 +52,7 @@ pub(crate) fn start(
             Ok(false) => return,
             Err(failure) => Err(failure),
         };
-        for source in sources.values() {
+        for source in &sources {
             source.intake.end_replay(source.run, outcome.clone());
         }
     };
@@ -62,49 +62,22 @@ pub(crate) fn start(
 /// Answers whether all was replayed.
 fn replay(
     reader: &mut WalReader,
-    sources: &BTreeMap<String, Replayed>,
+    sources: &[Replayed],
     counts: &ReplayCounts,
 ) -> Result<bool, ConnectorError> {
-    let unreadable = |error: WalError| ConnectorError::new(ConnectorFault::Io, error.to_string());
-    while let Some(logged) = reader.next_batch().map_err(unreadable)? {
-        // A source that is gone, or was listed anew before its first checkpoint, has none that is needed.
-        let Some(source) = sources.get(logged.source) else { continue };
-        let Some(&part) = source.parts.get(logged.partition) else { continue };
-        let (seq, lsn) = (logged.seq, logged.lsn);
-        let body = Body::decode(logged.body).ok_or_else(|| foreign(&logged))?;
+    let places = sources.iter().enumerate().map(|(at, source)| (source.name.as_str(), at));
+    let places: BTreeMap<&str, usize> = places.collect();
+    let part_of = |source: &str, partition: &str| {
+        let source = *places.get(source)?;
+        Some((source, *sources[source].parts.get(partition)?))
+    };
+    while let Some((source, batch)) = next_replayed(reader, part_of)? {
         counts.batches.fetch_add(1, Relaxed);
-        counts.records.fetch_add(body.batch.len() as u64, Relaxed);
-        if !source.intake.replay(source.run, LoggedBatch { part, seq, lsn, body }) {
+        counts.records.fetch_add(batch.body.batch.len() as u64, Relaxed);
+        let Some(Replayed { intake, run, .. }) = sources.get(source) else { continue };
+        if !intake.replay(*run, batch) {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Reads the log to its end for what the heads of its records say.
-///
-/// # Errors
-/// The log cannot be read.
-pub(crate) fn scan(
-    reader: &mut WalReader,
-    mut note: impl FnMut(&Logged<'_>, Head),
-) -> Result<(), ConnectorError> {
-    let unreadable = |error: WalError| ConnectorError::new(ConnectorFault::Io, error.to_string());
-    while let Some(logged) = reader.next_batch().map_err(unreadable)? {
-        let head = Head::decode(logged.body).ok_or_else(|| foreign(&logged))?;
-        note(&logged, head);
-    }
-    Ok(())
-}
-
-/// The record is whole, so it was written like that.
-fn foreign(logged: &Logged<'_>) -> ConnectorError {
-    let Logged { lsn, source, partition, seq, .. } = logged;
-    ConnectorError::new(
-        ConnectorFault::Io,
-        format!(
-            "the input log has a record that this Tidemill does not understand: LSN {lsn}, batch {seq} of \
-             {source}/{partition}; use the version that wrote it"
-        ),
-    )
 }

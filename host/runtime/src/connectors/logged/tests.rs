@@ -15,16 +15,14 @@ use tidemill_core::connector::{
 };
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::{Incarnation, Now};
+use tidemill_core::input_log::{Body, End, Head, LoggedPart, LoggedReader, Supply, Taken};
 use tidemill_core::wal::{
     KnownDurable, Seqs, Sizes, Usage, WalError, WalReader, WalWriter, recover,
 };
 use tidemill_storage::RealDisk;
 use tidemill_storage::wal::{Wal, WalEvents};
 
-use super::body::{Body, Head};
-use super::intake::{End, Intake};
-use super::lanes::Taken;
-use super::reader::{LoggedPart, LoggedReader};
+use super::intake::{Intake, IntakeHandle};
 use super::replay::{ReplayCounts, Replayed, start};
 use crate::connectors::tests::{bell, target};
 
@@ -49,7 +47,7 @@ pub(in crate::connectors) struct Bench {
 
 /// A lane that reads it.
 pub(in crate::connectors) struct Lane {
-    pub(in crate::connectors) reader: LoggedReader,
+    pub(in crate::connectors) reader: LoggedReader<IntakeHandle>,
     pub(in crate::connectors) wakes: mpsc::Receiver<()>,
 }
 
@@ -84,14 +82,16 @@ impl Bench {
         let reader = WalReader::new(self.disk.clone(), writer.view(), 0, seqs);
         let wal = Wal::start(writer, 1 << 20, Arc::new(Deaf)).unwrap();
         let run = self.intake.connect(vec![wal.sender(partition)], self.lanes, 0);
-        let parts = BTreeMap::from([("p".to_owned(), 0)]);
-        let replayed = Replayed { intake: self.intake.clone(), run, parts };
-        let sources = BTreeMap::from([("in".to_owned(), replayed)]);
-        self.replay = Some(start(reader, sources, self.counts.clone()).unwrap());
+        let (name, parts) = ("in".to_owned(), BTreeMap::from([("p".to_owned(), 0)]));
+        let replayed = Replayed { name, intake: self.intake.clone(), run, parts };
+        self.replay = Some(start(reader, vec![replayed], self.counts.clone()).unwrap());
         self.wal = Some(wal);
         let (waker, wakes) = bell();
         let part = LoggedPart::at(at, true).unwrap();
-        Lane { reader: LoggedReader::new(self.intake.clone(), 0, 1, vec![part], waker), wakes }
+        Lane {
+            reader: LoggedReader::new(IntakeHandle(self.intake.clone()), 0, 1, vec![part], waker),
+            wakes,
+        }
     }
 
     /// Ends the incarnation in order.
@@ -353,10 +353,11 @@ fn a_lane_that_waits_only_for_the_end_is_woken_by_the_last_batch_of_another() {
     let mut bench = Bench { lanes: 2, ..Bench::new() };
     let mut lane = bench.begin(&beginning());
     let (waker, wakes) = bell();
-    bench.intake.attach(1, waker);
+    let other = IntakeHandle(bench.intake.clone());
+    other.attach(1, waker);
     assert!(bench.append(&["a"]));
     bench.intake.finish(End::Ended);
-    while bench.intake.take(1) != Ok(Taken::Ended) {
+    while other.take(1) != Ok(Taken::Ended) {
         wakes.recv().unwrap();
     }
     assert_eq!(lane.take(1), ["a"]);

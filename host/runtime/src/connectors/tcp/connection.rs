@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemill_core::input_log::is_client_id;
 use tidemill_core::limits::LINE_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,7 +23,6 @@ use tokio::time::{sleep, timeout};
 
 use super::hub::{Hub, Offered, Session};
 use super::{Stopped, stop_asked};
-use crate::connectors::logged::is_client_id;
 
 const HELLO: &[u8] = b"TIDEMILL-CLIENT ";
 /// Bytes of one read.

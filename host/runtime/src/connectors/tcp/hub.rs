@@ -1,50 +1,22 @@
 //! Who the clients are, and which of their lines are known.
 //!
-//! Owns the numbers of lines: a client that gives itself an id sends line after line, and the host tells it how
-//! many are durable. A line that comes again, because its client did not hear of it, is known by its number,
-//! dropped and counted. Knows nothing of sockets. Invariants: a client has one connection, the newest; lines
-//! of one client go on in the order of their numbers, each once; what is told as durable is.
+//! Owns the lock around the core's [`Numbering`], which decides, and the way to those who tell clients what is
+//! durable. Knows nothing of sockets.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidemill_core::input_log::{self as core, ClientTable, Marks, Numbering, Offer};
 use tokio::sync::watch;
 
 use crate::connectors::inlet::Inlet;
-use crate::connectors::logged::{
-    CLIENTS_MAX, ClientTable, DurableListener, FORGOTTEN_AFTER_MS, Marks, wall_ms,
-};
-
-/// A client that numbers its lines.
-struct Client {
-    /// Number of the last line that went on.
-    accepted: u64,
-    /// Number of the last line that is durable.
-    durable: u64,
-    /// When it was last heard of, in milliseconds since the Unix epoch.
-    used_ms: i64,
-    /// Its connection: the number, and who is told of durable lines.
-    connection: Option<(u64, watch::Sender<u64>)>,
-}
-
-impl Client {
-    fn is_forgotten(&self, now_ms: i64) -> bool {
-        let is_settled = self.accepted == self.durable && self.connection.is_none();
-        is_settled && self.used_ms < now_ms.saturating_sub(FORGOTTEN_AFTER_MS)
-    }
-}
-
-#[derive(Default)]
-struct State {
-    clients: BTreeMap<Arc<str>, Client>,
-    connections: u64,
-}
+use crate::connectors::logged::{DurableListener, wall_ms};
 
 /// The clients of one listener.
 pub(in crate::connectors) struct Hub {
     pub(super) inlet: Arc<Inlet>,
-    state: Mutex<State>,
+    /// A client is told by the sender of its connection.
+    state: Mutex<Numbering<watch::Sender<u64>>>,
     duplicates: Arc<AtomicU64>,
 }
 
@@ -62,10 +34,7 @@ pub(super) enum Offered {
 /// A connection of a client that numbers its lines.
 pub(super) struct Session {
     hub: Arc<Hub>,
-    client: Arc<str>,
-    connection: u64,
-    /// Number of the line that comes next.
-    next_line: u64,
+    session: core::Session,
     /// Number of the last durable line.
     pub(super) durable: watch::Receiver<u64>,
 }
@@ -73,45 +42,23 @@ pub(super) struct Session {
 impl Hub {
     /// Begins with what the log knows of clients.
     pub(super) fn new(inlet: Arc<Inlet>, table: &ClientTable, duplicates: Arc<AtomicU64>) -> Self {
-        let known = table.iter().map(|(id, known)| {
-            let (accepted, durable) = (known.line, known.line);
-            let used_ms = known.used_ms;
-            (id.clone(), Client { accepted, durable, used_ms, connection: None })
-        });
-        let state = State { clients: known.collect(), connections: 0 };
-        Self { inlet, state: Mutex::new(state), duplicates }
+        Self { inlet, state: Mutex::new(Numbering::new(table)), duplicates }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Numbering<watch::Sender<u64>>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client has said who it is. `None` when too many clients are known to know one more.
     pub(super) fn hello(self: &Arc<Self>, id: &str) -> Option<Session> {
-        let now_ms = wall_ms();
-        let mut state = self.lock();
-        if !state.clients.contains_key(id) && state.clients.len() >= CLIENTS_MAX {
-            state.clients.retain(|_, client| !client.is_forgotten(now_ms));
-            if state.clients.len() >= CLIENTS_MAX {
-                return None;
-            }
-        }
-        state.connections += 1;
-        let connection = state.connections;
-        let client: Arc<str> = id.into();
-        let known = state.clients.entry(client.clone()).or_insert(Client {
-            accepted: 0,
-            durable: 0,
-            used_ms: now_ms,
-            connection: None,
-        });
-        known.used_ms = now_ms;
-        let (sender, durable) = watch::channel(known.durable);
         // The older connection sees its sender go.
-        known.connection = Some((connection, sender));
-        let next_line = known.durable + 1;
-        drop(state);
-        Some(Session { hub: self.clone(), client, connection, next_line, durable })
+        let (sender, durable) = watch::channel(0);
+        let ear = |line| {
+            sender.send_replace(line);
+            sender
+        };
+        let session = self.lock().hello(id, wall_ms(), ear)?;
+        Some(Session { hub: self.clone(), session, durable })
     }
 }
 
@@ -123,7 +70,7 @@ impl Session {
 
     /// Number of the last line that came.
     pub(super) fn last_line(&self) -> u64 {
-        self.next_line - 1
+        self.session.last_line()
     }
 
     /// Waits until `offer` may find room.
@@ -133,58 +80,36 @@ impl Session {
 
     /// Takes the next lines, all of them whole, at least one.
     pub(super) fn offer(&mut self, lines: &[u8]) -> Offered {
-        let mut state = self.hub.lock();
-        let client = state.clients.get_mut(&self.client);
-        let is_current = |client: &&mut Client| {
-            client.connection.as_ref().is_some_and(|c| c.0 == self.connection)
-        };
-        let Some(client) = client.filter(is_current) else { return Offered::Replaced };
         let ends = || memchr::memchr_iter(b'\n', lines);
-        let last_line = self.last_line() + ends().count() as u64;
-        let known = client.accepted.min(last_line).saturating_sub(self.last_line());
+        let mut state = self.hub.lock();
+        let offer = state.offer(&self.session, ends().count() as u64);
+        let Offer::Fresh { known, last_line } = offer else { return Offered::Replaced };
         let start = match known.checked_sub(1) {
             Some(index) => ends().nth(index as usize).map_or(lines.len(), |end| end + 1),
             None => 0,
         };
-        let fresh = &lines[start..];
-        if !fresh.is_empty() && !self.hub.inlet.append(fresh, Some((&self.client, last_line))) {
+        let (fresh, client) = (&lines[start..], self.session.client());
+        if !fresh.is_empty() && !self.hub.inlet.append(fresh, Some((client, last_line))) {
             return Offered::NoRoom;
         }
         self.hub.duplicates.fetch_add(known, Relaxed);
-        client.accepted = client.accepted.max(last_line);
-        client.used_ms = wall_ms();
-        self.next_line = last_line + 1;
+        state.taken(&mut self.session, last_line, wall_ms());
         Offered::Taken
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let mut state = self.hub.lock();
-        let Some(client) = state.clients.get_mut(&self.client) else { return };
-        if client.connection.as_ref().is_some_and(|c| c.0 == self.connection) {
-            client.connection = None;
-            // Who never sent a line takes nobody's place.
-            if client.accepted == 0 {
-                state.clients.remove(&self.client);
-            }
-        }
+        self.hub.lock().bye(&self.session);
     }
 }
 
 impl DurableListener for Hub {
     fn durable(&self, marks: &Marks) {
-        if marks.is_empty() {
-            return;
-        }
-        let mut state = self.lock();
-        for (id, line) in marks {
-            if let Some(client) = state.clients.get_mut(id) {
-                client.durable = client.durable.max(*line);
-                if let Some((_, sender)) = &client.connection {
-                    sender.send_replace(client.durable);
-                }
-            }
+        if !marks.is_empty() {
+            self.lock().durable(marks, |sender, line| {
+                sender.send_replace(line);
+            });
         }
     }
 }
@@ -254,23 +179,5 @@ mod tests {
         received(&hub);
         assert_eq!(session.offer(b"1\n2\n"), Offered::Taken);
         assert_eq!((received(&hub).as_str(), session.last_line()), ("1\n2\n", 2));
-    }
-
-    #[test]
-    fn no_more_clients_are_known_than_the_table_has_room_for() {
-        let hub = hub();
-        for client in 0..CLIENTS_MAX {
-            assert_eq!(hub.hello(&client.to_string()).unwrap().offer(b"x\n"), Offered::Taken);
-            received(&hub);
-        }
-        assert!(hub.hello("late").is_none());
-        assert!(hub.hello("7").is_some());
-        let marks = (0..CLIENTS_MAX).map(|client| (client.to_string().into(), 1)).collect();
-        hub.durable(&marks);
-        hub.lock().clients.get_mut("9").unwrap().used_ms -= FORGOTTEN_AFTER_MS + 60_000;
-        let session = hub.hello("late").unwrap();
-        assert!(hub.hello("later").is_none());
-        drop(session);
-        assert!(hub.hello("later").is_some(), "who sent nothing takes nobody's place");
     }
 }

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault};
+use tidemill_core::input_log::ClientTable;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,7 +24,7 @@ use tokio::time::sleep;
 
 use self::hub::Hub;
 use crate::connectors::inlet::Inlet;
-use crate::connectors::logged::{ClientTable, Former, Forming, Intake, Stop};
+use crate::connectors::logged::{Former, Forming, Intake, Stop};
 use crate::connectors::settings::{Format, StreamFormat};
 
 /// Id of the one partition.

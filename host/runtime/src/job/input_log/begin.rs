@@ -4,27 +4,26 @@
 //! log once to its end before anything is received, because only there it says which lines of which clients are
 //! known.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::{ConnectorError, PartitionPosition};
 use tidemill_core::disk::Disk;
-use tidemill_core::wal::{
-    KnownDurable, LogView, LoggedPartition, Recovered, Seqs, Sizes, WalError, WalReader, WalWriter,
-    recover,
+use tidemill_core::input_log::{
+    self as core, BegunLog, Known, LoggedPart, Retained, begin, recover_log,
 };
+use tidemill_core::wal::{Recovered, Sizes, WalError};
 use tidemill_storage::wal::Wal;
 
 use super::{DIRECTORY, Events, InputLog, LoggedSource, QUEUE_BYTES};
 use crate::connectors::Source;
-use crate::connectors::logged::{Known, LoggedPart, Replayed, other_source, scan, start_replay};
+use crate::connectors::logged::{Replayed, other_source, start_replay};
 use crate::job::keeper::Places;
 use crate::job::supervisor::Event;
-use crate::job::{JobError, chance};
+use crate::job::{JobError, chance, lock};
 
 impl InputLog {
     /// Begins the log of the incarnation that `manifest` is the basis of, and replays what the manifest does
@@ -42,9 +41,9 @@ impl InputLog {
         if self.logged().next().is_none() {
             return Ok(());
         }
-        let positions = self.take_positions(manifest, sources)?;
+        self.take_positions(manifest, sources)?;
         self.take_starts(manifest, places);
-        let recovered = self.recover(manifest, positions.clone(), &*places.job)?;
+        let recovered = self.recover(manifest, &*places.job)?;
         let sizes = Sizes::for_quota(self.quota_bytes).map_err(|error| match error {
             WalError::QuotaTooSmall { .. } => JobError::Incompatible {
                 problem: error.to_string(),
@@ -55,51 +54,52 @@ impl InputLog {
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&chance::bits().to_le_bytes());
         salt[8..].copy_from_slice(&chance::bits().to_le_bytes());
-        let (disk, incarnation) = (places.job.clone(), manifest.incarnation);
-        let mut writer =
-            WalWriter::begin(disk, recovered, incarnation, salt, sizes).map_err(failed)?;
-        let partitions = self.name_partitions(&mut writer)?;
-        self.settled_lsn.store(writer.durable_lsn(), SeqCst);
-        let from_lsn = manifest.wal_start.unwrap_or(0);
-        let reader = |view: &LogView| {
-            WalReader::new(places.job.clone(), view.clone(), from_lsn, positions.clone())
-        };
-        let view = writer.view();
-        let ends = self.find_ends(&mut reader(&view))?;
+        let described = self.described();
+        let (disk, settled_lsn) = (places.job.clone(), &self.settled_lsn);
+        let begun = begin(disk, recovered, manifest, &described, salt, sizes, settled_lsn);
+        let begun = begun.map_err(failed)?;
+        let (ends, replay) = (self.find_ends(&begun)?, begun.replay());
+        let BegunLog { writer, partitions, from_lsn, .. } = begun;
         let events = Arc::new(Events(Mutex::new(events.clone())));
         let wal = Wal::start(writer, QUEUE_BYTES, events)
             .map_err(|error| JobError::Host(format!("no thread for the input log: {error}")))?;
-        let mut replayed = BTreeMap::new();
+        let mut replayed = Vec::new();
         for (source, partitions) in self.logged().zip(partitions) {
             let senders = partitions.into_iter().map(|partition| wal.sender(partition)).collect();
             let run = source.intake.connect(senders, self.lanes, from_lsn);
             let ids = source.positions.iter().map(|at| at.partition.clone());
             let (parts, intake) = (ids.zip(0..).collect(), source.intake.clone());
-            replayed.insert(source.plan.name.clone(), Replayed { intake, run, parts });
+            replayed.push(Replayed { name: source.plan.name.clone(), intake, run, parts });
         }
         self.statistics.set_wal(wal);
         self.receive(sources, ends)?;
-        let replay = start_replay(reader(&view), replayed, self.statistics.replayed.clone());
+        let replay = start_replay(replay, replayed, self.statistics.replayed.clone());
         let replay =
             replay.map_err(|error| JobError::Host(format!("no thread for the replay: {error}")))?;
         self.replay = Some(replay);
         Ok(())
     }
 
-    /// Takes over where the partitions begin; answers the numbers of their next batches.
-    fn take_positions(&mut self, manifest: &Manifest, all: &[Source]) -> Result<Seqs, JobError> {
-        let mut seqs = Seqs::default();
+    /// The logged sources as this incarnation's checkpoint has them.
+    fn described(&self) -> Vec<core::LoggedSource<'_>> {
+        let described = self.logged().map(|source| core::LoggedSource {
+            name: &source.plan.name,
+            is_numbered: source.is_numbered,
+            positions: &source.positions,
+        });
+        described.collect()
+    }
+
+    /// Takes over where the partitions begin.
+    fn take_positions(&mut self, manifest: &Manifest, all: &[Source]) -> Result<(), JobError> {
         for (source, found) in self.sources.iter_mut().zip(all) {
             let Some(source) = source else { continue };
-            let name = source.plan.name.clone();
-            let recorded = manifest.sources.iter().find(|recorded| recorded.name == name);
+            let name = &source.plan.name;
+            let recorded = manifest.sources.iter().find(|recorded| recorded.name == *name);
             source.positions = recorded.map(|it| it.partitions.clone()).unwrap_or_default();
             source.check(found).map_err(|error| connector(&source.plan.name, error))?;
-            for at in &source.positions {
-                seqs.set(&name, &at.partition, at.position.offset);
-            }
         }
-        Ok(seqs)
+        Ok(())
     }
 
     /// Where the checkpoints that are kept replay from. One that cannot be read is not replayed from, either.
@@ -109,27 +109,13 @@ impl InputLog {
         let older = loaded.filter(|older| older.checkpoint < manifest.checkpoint);
         let starts = older.map(|older| (older.checkpoint, older.wal_start));
         let newest = (manifest.checkpoint, manifest.wal_start);
-        *crate::job::lock(&self.starts) = starts.chain([newest]).collect();
+        *lock(&self.retained) = Retained::new(starts.chain([newest]));
     }
 
-    /// Finds out what is left of the log. What only older checkpoints need may have been trimmed already: they
-    /// are dropped after that.
-    fn recover(
-        &self,
-        manifest: &Manifest,
-        positions: Seqs,
-        job: &dyn Disk,
-    ) -> Result<Recovered, JobError> {
-        let starts: Vec<_> = crate::job::lock(&self.starts).iter().map(|(_, it)| *it).collect();
-        let of_all: Option<Vec<u64>> = starts.into_iter().collect();
-        let oldest = of_all.and_then(|starts| starts.into_iter().min());
-        let known = |wal_start| KnownDurable { wal_start, positions: positions.clone() };
-        let recovered = match recover(job, DIRECTORY, &known(oldest)) {
-            Err(WalError::Missing { .. }) if oldest != manifest.wal_start => {
-                recover(job, DIRECTORY, &known(manifest.wal_start))
-            }
-            other => other,
-        };
+    /// Finds out what is left of the log.
+    fn recover(&self, manifest: &Manifest, job: &dyn Disk) -> Result<Recovered, JobError> {
+        let retained = lock(&self.retained).clone();
+        let recovered = recover_log(job, DIRECTORY, manifest, &retained, &self.described());
         let recovered = recovered.map_err(failed)?;
         if let Some(cut) = &recovered.cut {
             self.statistics.cut_bytes.fetch_add(cut.bytes, Relaxed);
@@ -146,45 +132,17 @@ impl InputLog {
         Ok(recovered)
     }
 
-    fn name_partitions(
-        &self,
-        writer: &mut WalWriter,
-    ) -> Result<Vec<Vec<LoggedPartition>>, JobError> {
-        let of_source = |source: &LoggedSource| {
-            let ids = source.positions.iter().map(|at| &at.partition);
-            ids.map(|id| writer.partition(&source.plan.name, id)).collect::<Result<_, _>>()
-        };
-        self.logged().map(of_source).collect::<Result<_, _>>().map_err(failed)
-    }
-
     /// What is known of the input of each source at the end of the log, for those that nobody receives yet.
-    fn find_ends(&self, reader: &mut WalReader) -> Result<Vec<Vec<LoggedPart>>, JobError> {
-        let begin = |source: &LoggedSource| {
-            let parts = source.positions.iter();
-            parts.filter_map(|at| LoggedPart::at(at, source.is_numbered)).collect()
-        };
-        let mut ends: Vec<Vec<LoggedPart>> = self.logged().map(begin).collect();
+    fn find_ends(&self, begun: &BegunLog) -> Result<Vec<Vec<LoggedPart>>, JobError> {
         let is_known = |source: &LoggedSource| {
             source.intake.has_begun() || (source.is_stream && !source.is_numbered)
         };
+        let described = self.described();
         if self.logged().all(is_known) {
-            return Ok(ends);
+            return Ok(described.iter().map(|source| source.parts().collect()).collect());
         }
-        let indices = |(index, source): (usize, &LoggedSource)| {
-            let ids = source.positions.iter().map(|at| at.partition.clone());
-            (source.plan.name.clone(), (index, ids.zip(0..).collect::<BTreeMap<String, usize>>()))
-        };
-        let indices: BTreeMap<_, _> = self.logged().enumerate().map(indices).collect();
-        let scanned = scan(reader, |logged, head| {
-            if let Some((index, parts)) = indices.get(logged.source)
-                && let Some(part) = parts.get(logged.partition)
-                && let Some(end) = ends[*index].get_mut(*part)
-            {
-                end.note(logged.seq, head);
-            }
-        });
-        scanned.map_err(|error| JobError::Checkpoint(error.to_string()))?;
-        Ok(ends)
+        let ends = begun.find_ends(&described);
+        ends.map_err(|error| JobError::Checkpoint(error.to_string()))
     }
 
     /// Starts those who receive input, once in the life of the process.

@@ -13,8 +13,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -23,7 +22,9 @@ use std::time::Duration;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::{PartitionPosition, Position, SourceReader, Wake};
 use tidemill_core::disk::Disk;
-use tidemill_core::ids::CheckpointId;
+use tidemill_core::input_log::{
+    LoggedPart, LoggedReader, Retained, checkpoints_kept, inner_detail, wal_start,
+};
 use tidemill_core::wal::{FullOf, Usage, WalError};
 use tidemill_storage::wal::WalEvents;
 
@@ -34,7 +35,7 @@ use super::supervisor::Event;
 use super::{JobError, lock};
 use crate::config::{JobPlan, SourcePlan, WalMode};
 use crate::connectors::Source;
-use crate::connectors::logged::{Forming, Intake, LoggedPart, LoggedReader, inner_detail};
+use crate::connectors::logged::{Forming, Intake, IntakeHandle};
 
 /// The log's directory in the job's.
 pub(crate) const DIRECTORY: &str = "wal";
@@ -50,8 +51,8 @@ pub(super) struct InputLog {
     quota_bytes: u64,
     lanes: usize,
     forming: Forming,
-    /// Where each retained checkpoint replays from, oldest first; `None` for the beginning.
-    starts: Mutex<VecDeque<(CheckpointId, Option<u64>)>>,
+    /// Where each retained checkpoint replays from.
+    retained: Mutex<Retained>,
     replay: Option<JoinHandle<()>>,
     settled_lsn: Arc<AtomicU64>,
     statistics: Arc<InputLogStatistics>,
@@ -106,7 +107,7 @@ impl InputLog {
             quota_bytes: plan.wal.quota_bytes,
             lanes: plan.parallelism,
             forming: Forming { target: plan.batch, linger: Duration::from_micros(plan.linger_us) },
-            starts: Mutex::default(),
+            retained: Mutex::default(),
             replay: None,
             settled_lsn,
             statistics,
@@ -164,32 +165,23 @@ impl InputLog {
         }
         // They were checked when the log began.
         let parts = own().filter_map(|at| LoggedPart::at(at, source.is_numbered)).collect();
-        let intake = source.intake.clone();
+        let intake = IntakeHandle(source.intake.clone());
         Some(Box::new(LoggedReader::new(intake, lane, self.lanes, parts, waker)))
     }
 
     /// The smallest place in the log that a checkpoint with these positions needs; `None` when no source is
     /// logged.
     pub(super) fn wal_start(&self, manifest: &Manifest) -> Option<u64> {
-        // First this: a batch whose place is not known when it is asked for below was called back later, and so
-        // lies behind.
-        let mut start = self.settled_lsn.load(SeqCst) + 1;
-        for source in self.logged() {
-            let found = manifest.sources.iter().find(|found| found.name == source.plan.name);
-            let parts = found.into_iter().flat_map(|found| &found.partitions).enumerate();
-            for (part, at) in parts.filter(|(_, at)| !at.position.ended) {
-                let place = source.intake.place_of(part, at.position.offset);
-                start = place.map_or(start, |place| start.min(place));
-            }
-        }
-        self.logged().next().map(|_| start)
+        let logged: Vec<&LoggedSource> = self.logged().collect();
+        let names: Vec<&str> = logged.iter().map(|source| source.plan.name.as_str()).collect();
+        wal_start(manifest, &names, &self.settled_lsn, |source, part, seq| {
+            logged[source].intake.place_of(part, seq)
+        })
     }
 
     /// How many checkpoints are to be kept: of `retained` only the newest when the log needs room.
     pub(super) fn retained(&self, retained: usize) -> usize {
-        let usage = self.statistics.read().wal.usage;
-        // A job without a log has no quota either.
-        if usage.quota_bytes > 0 && usage.is_pressing() { 1 } else { retained.max(1) }
+        checkpoints_kept(retained, self.statistics.read().wal.usage)
     }
 
     /// A checkpoint is complete and committed, and with it `retained` are kept: what none of them needs is
@@ -200,13 +192,9 @@ impl InputLog {
             let parts = found.into_iter().flat_map(|found| &found.partitions).enumerate();
             parts.for_each(|(part, at)| source.intake.covered(part, at.position.offset));
         }
-        let mut starts = lock(&self.starts);
-        starts.push_back((manifest.checkpoint, manifest.wal_start));
-        while starts.len() > retained {
-            starts.pop_front();
-        }
-        let needed: Option<Vec<u64>> = starts.iter().map(|(_, start)| *start).collect();
-        if let Some(below) = needed.and_then(|needed| needed.into_iter().min()) {
+        let (checkpoint, wal_start) = (manifest.checkpoint, manifest.wal_start);
+        let below = lock(&self.retained).completed(checkpoint, wal_start, retained);
+        if let Some(below) = below {
             self.statistics.with_wal(|wal| wal.trim(below));
         }
     }
@@ -214,7 +202,7 @@ impl InputLog {
     /// What keeps the log from being trimmed, when it takes nothing any more.
     pub(super) fn blocked_by(&self) -> Option<String> {
         let full = self.statistics.read().wal.full?;
-        let blocked_by = match (full, lock(&self.starts).front()) {
+        let blocked_by = match (full, lock(&self.retained).oldest()) {
             (FullOf::Device, _) => "no space is left on the device".to_owned(),
             (FullOf::Quota, None | Some((_, None))) => {
                 "the beginning of the job is kept until more checkpoints are complete".to_owned()

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tidemill_core::checkpoint::manifest::SourceSnapshot;
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::{BatchTarget, SourcePoll};
-use tidemill_core::ids::{Incarnation, Now};
+use tidemill_core::ids::{CheckpointId, Incarnation, Now};
 use tidemill_storage::RealDisk;
 
 use crate::job::input_log::*;

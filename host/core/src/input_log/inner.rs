@@ -3,15 +3,15 @@
 //! Owns its bytes, which manifests keep. Knows nothing of what it means. Invariant: no other source's detail
 //! passes for one of these.
 
-use tidemill_core::connector::Position;
+use crate::connector::Position;
 
-use crate::connectors::logged::bytes::{Cut, put_bytes, put_number};
+use super::bytes::{Cut, put_bytes, put_number};
 
 /// How such a detail begins; no other does.
 const MAGIC: &[u8; 4] = b"\xc1log";
 
 /// The detail that holds a position.
-pub(crate) fn encode(position: &Position) -> Vec<u8> {
+pub fn encode(position: &Position) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     put_number(&mut out, position.offset);
     out.push(u8::from(position.ended));
@@ -20,7 +20,7 @@ pub(crate) fn encode(position: &Position) -> Vec<u8> {
 }
 
 /// The position that a detail holds; `None` when it holds none.
-pub(crate) fn decode(detail: &[u8]) -> Option<Position> {
+pub fn decode(detail: &[u8]) -> Option<Position> {
     let mut rest = Cut(detail.strip_prefix(MAGIC)?);
     let offset = rest.number()?;
     let ended = match rest.byte()? {

@@ -21,12 +21,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
-use tidemill_core::column::BytesColumn;
-use tidemill_core::connector::Position;
-use tidemill_core::limits::BATCH_RECORDS_MAX;
+use crate::batch::{Batch, Dictionary, RecordKeys};
+use crate::column::BytesColumn;
+use crate::connector::Position;
+use crate::limits::BATCH_RECORDS_MAX;
 
-use crate::connectors::logged::bytes::{Cut, put_bytes, put_number};
+use super::bytes::{Cut, put_bytes, put_number};
 
 const FORMAT: u8 = 1;
 const HAS_MARKS: u8 = 1;
@@ -36,30 +36,31 @@ const HAS_INDICES: u8 = 1 << 3;
 const HAS_TIMES: u8 = 1 << 4;
 
 /// For each client whose lines are in a batch the number of the last of them.
-pub(crate) type Marks = BTreeMap<Arc<str>, u64>;
+pub type Marks = BTreeMap<Arc<str>, u64>;
 
 /// What is known about the input once a record was processed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Head {
+pub struct Head {
     /// Clients that numbered their lines.
-    pub(crate) marks: Marks,
+    pub marks: Marks,
     /// When the marks were made, in milliseconds since the Unix epoch.
-    pub(crate) time_ms: i64,
+    pub time_ms: i64,
     /// For a source that can be read again: where it goes on after this batch.
-    pub(crate) inner: Option<Position>,
+    pub inner: Option<Position>,
 }
 
 /// What a record of the log holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Body {
-    pub(crate) head: Head,
+pub struct Body {
+    /// What is known of the input.
+    pub head: Head,
     /// Never empty.
-    pub(crate) batch: Batch,
+    pub batch: Batch,
 }
 
 impl Body {
     /// The bytes of the record.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let Batch { keys, values, timestamps } = &self.batch;
         let mut out = Vec::with_capacity(64 + self.batch.bytes());
         out.extend_from_slice(&[FORMAT, self.flags()]);
@@ -87,7 +88,7 @@ impl Body {
     }
 
     /// What `bytes` hold; `None` when no record has these bytes.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = Cut(bytes);
         let (flags, head) = begin(&mut rest)?;
         let values = take_column(&mut rest)?;
@@ -117,7 +118,7 @@ impl Body {
     }
 
     /// Memory that it holds, about.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.batch.bytes() + size_of::<Self>()
     }
 }
@@ -140,7 +141,7 @@ impl Head {
     }
 
     /// The head of a record; `None` when no record begins with these bytes.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         begin(&mut Cut(bytes)).map(|(_, head)| head)
     }
 }

@@ -6,26 +6,26 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidemill_core::connector::Wake;
+use crate::connector::Wake;
 
-use crate::connectors::logged::body::Body;
+use super::body::Body;
 
 /// A batch that is durable.
 #[derive(Debug, PartialEq)]
-pub(crate) struct LoggedBatch {
+pub struct LoggedBatch {
     /// The partition, by its place in the source's list.
-    pub(crate) part: usize,
+    pub part: usize,
     /// Its number in its partition.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// Its place in the log.
-    pub(crate) lsn: u64,
+    pub lsn: u64,
     /// What was logged.
-    pub(crate) body: Body,
+    pub body: Body,
 }
 
 /// What a lane gets.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Taken {
+pub enum Taken {
     /// The next batch.
     Batch(LoggedBatch),
     /// None now; the lane is woken when there is.
@@ -93,10 +93,14 @@ impl LaneQueue {
 }
 
 /// Where batches of one partition lie in the log, as far as no complete checkpoint covers them.
+///
+/// Live batches may settle while others are still replayed. Those come before, so the two are kept apart.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// Numbers and places, in order.
-    known: VecDeque<(u64, u64)>,
+    /// Numbers and places of replayed batches, in order.
+    replayed: VecDeque<(u64, u64)>,
+    /// The same of live ones; all of them come later.
+    live: VecDeque<(u64, u64)>,
     /// All before this place was replayed.
     replayed_upto_lsn: u64,
 }
@@ -104,31 +108,36 @@ pub(super) struct Places {
 impl Places {
     /// Nothing is known but that all before `from_lsn` is not needed.
     pub(super) fn new(from_lsn: u64) -> Self {
-        Self { known: VecDeque::new(), replayed_upto_lsn: from_lsn }
+        Self { replayed_upto_lsn: from_lsn, ..Self::default() }
     }
 
     pub(super) fn note(&mut self, seq: u64, lsn: u64) {
-        self.known.push_back((seq, lsn));
+        self.live.push_back((seq, lsn));
     }
 
     pub(super) fn note_replayed(&mut self, seq: u64, lsn: u64) {
-        self.note(seq, lsn);
+        self.replayed.push_back((seq, lsn));
         self.replayed_upto_lsn = lsn + 1;
     }
 
     /// The place of batch `seq`, or one before it while it may still be replayed; `None` when the log holds
     /// no such batch yet.
     pub(super) fn of(&self, seq: u64, is_replayed: bool) -> Option<u64> {
-        let index = self.known.partition_point(|(known, _)| *known < seq);
-        match self.known.get(index) {
-            Some((_, lsn)) => Some(*lsn),
-            None => (!is_replayed).then_some(self.replayed_upto_lsn),
-        }
+        let first = |known: &VecDeque<(u64, u64)>| {
+            let index = known.partition_point(|(known, _)| *known < seq);
+            known.get(index).map(|(_, lsn)| *lsn)
+        };
+        first(&self.replayed).or_else(|| match is_replayed {
+            true => first(&self.live),
+            false => Some(self.replayed_upto_lsn),
+        })
     }
 
     /// A complete checkpoint covers all before batch `seq`.
     pub(super) fn forget_below(&mut self, seq: u64) {
-        while self.known.pop_front_if(|(known, _)| *known < seq).is_some() {}
+        for known in [&mut self.replayed, &mut self.live] {
+            while known.pop_front_if(|(known, _)| *known < seq).is_some() {}
+        }
     }
 }
 
@@ -162,5 +171,19 @@ mod tests {
         assert_eq!((places.of(9, false), places.of(9, true)), (Some(21), None));
         places.forget_below(8);
         assert_eq!(places.of(8, true), Some(25));
+    }
+
+    #[test]
+    fn a_live_batch_that_settles_during_the_replay_hides_no_place_of_a_replayed_one() {
+        let mut places = Places::new(5);
+        places.note(9, 30);
+        assert_eq!(places.of(7, false), Some(5), "not replayed yet");
+        places.note_replayed(7, 20);
+        assert_eq!((places.of(7, false), places.of(8, false)), (Some(20), Some(21)));
+        places.note_replayed(8, 22);
+        assert_eq!(
+            (places.of(8, true), places.of(9, true), places.of(10, true)),
+            (Some(22), Some(30), None)
+        );
     }
 }

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::connectors::logged::body::Head;
-use crate::connectors::logged::bytes::{Cut, put_bytes, put_number};
+use super::body::Head;
+use super::bytes::{Cut, put_bytes, put_number};
 
 /// Clients in the table at most.
-pub(crate) const CLIENTS_MAX: usize = 10_000;
+pub const CLIENTS_MAX: usize = 10_000;
 /// A client is forgotten so long after its last line.
-pub(crate) const FORGOTTEN_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
+pub const FORGOTTEN_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 /// Bytes of a client's id at most.
 const ID_BYTES_MAX: usize = 64;
 /// First byte of a detail that holds a table.
@@ -21,26 +21,26 @@ const FORMAT: u8 = 1;
 
 /// A client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Known {
+pub struct Known {
     /// Number of its last line.
-    pub(crate) line: u64,
+    pub line: u64,
     /// When it came, in milliseconds since the Unix epoch.
-    pub(crate) used_ms: i64,
+    pub used_ms: i64,
 }
 
 /// Clients by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClientTable(BTreeMap<Arc<str>, Known>);
+pub struct ClientTable(BTreeMap<Arc<str>, Known>);
 
 /// Whether a client may call itself that.
-pub(crate) fn is_client_id(id: &str) -> bool {
+pub fn is_client_id(id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_allowed)
 }
 
 impl ClientTable {
     /// Takes what a logged batch says.
-    pub(crate) fn note(&mut self, head: &Head) {
+    pub fn note(&mut self, head: &Head) {
         for (client, line) in &head.marks {
             let known = match self.0.get_mut(client) {
                 Some(known) => known,
@@ -52,7 +52,7 @@ impl ClientTable {
     }
 
     /// Forgets those not heard of for long, as of the latest that was, and the oldest of too many.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         let newest_ms = self.0.values().map(|known| known.used_ms).max().unwrap_or(0);
         let since_ms = newest_ms.saturating_sub(FORGOTTEN_AFTER_MS);
         self.0.retain(|_, known| known.used_ms >= since_ms);
@@ -67,12 +67,12 @@ impl ClientTable {
     }
 
     /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Known)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Known)> {
         self.0.iter().map(|(client, known)| (client, *known))
     }
 
     /// The table as a position's detail; empty when it is.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.0.is_empty() {
             return out;
@@ -87,7 +87,7 @@ impl ClientTable {
     }
 
     /// The table that a detail holds; `None` when it holds none.
-    pub(crate) fn decode(detail: &[u8]) -> Option<Self> {
+    pub fn decode(detail: &[u8]) -> Option<Self> {
         let mut rest = Cut(detail);
         if !detail.is_empty() && rest.byte()? != FORMAT {
             return None;
