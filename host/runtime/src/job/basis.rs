@@ -2,7 +2,8 @@
 //!
 //! Owns the comparison of a plan with a checkpoint, and how tasks of one parallelism become tasks of another.
 //! Reads no snapshot file. What may change between two runs: parallelism, component versions (their states must
-//! match), configuration, limits, operators without state. What may not: the number of key groups, the
+//! match, or be of an older schema version that the component can migrate), configuration, limits, operators
+//! without state. What may not: the number of key groups, the
 //! partitions of sources, an operator with state that is gone.
 
 use std::collections::BTreeMap;
@@ -13,12 +14,13 @@ use tidemill_core::checkpoint::manifest::{
     Manifest, OperatorSnapshot, SnapshotFile, SourceSnapshot, TaskSnapshot,
 };
 use tidemill_core::connector::ConnectorError;
-use tidemill_core::describe::StateDescription;
+use tidemill_core::describe::{Description, StateDescription};
 use tidemill_core::graph::NodeKind;
 use tidemill_core::ids::{CheckpointId, Incarnation, LaneId, NodeId};
 use tidemill_core::key_group::Assignment;
 use tidemill_core::lane::TaskStart;
 use tidemill_core::snapshot::{StateDifference, compare_states};
+use tidemill_sandbox::Component;
 
 use super::chance;
 use super::{Job, JobError};
@@ -113,9 +115,7 @@ pub(super) fn resume(
     mut manifest: Manifest,
     incarnation: Incarnation,
 ) -> Result<Basis, JobError> {
-    check_job(job, &manifest)?;
-    check_sources(job, &manifest)?;
-    check_operators(job, &manifest)?;
+    check(job, &manifest)?;
     job.resume_sources(&manifest.sources)?;
     let lanes = job.plan.parallelism;
     let before = Assignment::recorded(manifest.owners.clone(), manifest.parallelism as usize);
@@ -149,6 +149,13 @@ pub(super) fn resume(
     manifest.plan = job.plan.normalised();
     let assignment = Arc::new(assignment);
     Ok(Basis { is_new: false, manifest, assignment, tasks, writers })
+}
+
+/// Whether a job can go on from a checkpoint, as far as the manifest says it.
+pub(super) fn check(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
+    check_job(job, manifest)?;
+    check_sources(job, manifest)?;
+    check_operators(job, manifest)
 }
 
 fn task_basis(
@@ -245,11 +252,7 @@ fn check_sources(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
 
 fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
     for snapshot in &manifest.operators {
-        let node = job.graph.nodes.iter().find(|node| node.name == snapshot.name);
-        let described = node.and_then(|node| match &node.kind {
-            NodeKind::Operator(description) => Some(description),
-            NodeKind::Source | NodeKind::Sink => None,
-        });
+        let described = job.operator(&snapshot.name);
         let holds =
             !snapshot.states.is_empty() || snapshot.tasks.iter().any(|task| task.saved.is_some());
         match described {
@@ -263,8 +266,9 @@ fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
                 });
             }
             None => {}
-            Some(description) => {
-                check_states(&snapshot.name, &snapshot.states, &description.states, job)?;
+            Some((component, description)) => {
+                let (then, now) = (&snapshot.states, &description.states);
+                check_states(job, &snapshot.name, then, now, component.has_migrate())?;
             }
         }
     }
@@ -272,10 +276,11 @@ fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
 }
 
 fn check_states(
+    job: &Job,
     operator: &str,
     then: &[StateDescription],
     now: &[StateDescription],
-    job: &Job,
+    has_migrate: bool,
 ) -> Result<(), JobError> {
     for difference in compare_states(then, now).differences {
         let (problem, help) = match difference {
@@ -289,6 +294,16 @@ fn check_states(
                 difference.to_string(),
                 "use a component with the same states, or give the new state another name",
             ),
+            StateDifference::Older { .. } if has_migrate => continue,
+            StateDifference::Older { .. } => (
+                format!("{difference}, and the component does not export `migrate`"),
+                "use a component that does, which rewrites the stored items, or the one that wrote the \
+                 checkpoint",
+            ),
+            StateDifference::Newer { .. } => (
+                difference.to_string(),
+                "use the component that wrote the checkpoint, or a later one",
+            ),
         };
         let problem = format!("operator {operator}: {problem}");
         return Err(JobError::Incompatible { problem, help: help.to_owned() });
@@ -301,6 +316,17 @@ fn damaged(what: &str) -> JobError {
 }
 
 impl Job {
+    /// The component of an operator, and what the job's graph says of it.
+    pub(super) fn operator(&self, name: &str) -> Option<(&Component, &Description)> {
+        let index = self.graph.nodes.iter().position(|node| node.name == name)?;
+        match &self.graph.nodes[index].kind {
+            NodeKind::Operator(description) => {
+                Some((self.components.get(index - self.plan.sources.len())?, description))
+            }
+            NodeKind::Source | NodeKind::Sink => None,
+        }
+    }
+
     /// Finds the partitions of a job that is created. A run does it by itself.
     ///
     /// # Errors

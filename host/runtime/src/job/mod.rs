@@ -10,7 +10,8 @@
 //! | `prepare` | from a plan to a job: components, graph |
 //! | `run` | the loop over incarnations |
 //! | `basis` | what an incarnation begins from: manifest against plan |
-//! | `assemble`, `restore` | the parts of lanes, their state |
+//! | `assemble`, `restore`, `migrate` | the parts of lanes, their state |
+//! | `dry_run` | what a run would do |
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
@@ -29,6 +30,7 @@ mod incarnation;
 mod input_log;
 mod keeper;
 mod lane_thread;
+mod migrate;
 mod open;
 mod prepare;
 mod report;
