@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemill_core::call::CallRules;
+use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::Wake;
 use tidemill_core::describe::Description;
 use tidemill_core::graph::{EdgeKind, NodeKind};
@@ -21,7 +22,6 @@ use tidemill_sandbox::TaskIdentity;
 use crate::config::{self, CheckpointingMode, PoisonPlan};
 
 use super::basis::{self, Basis};
-use super::keeper::Places;
 use super::lane_thread::LaneLine;
 use super::migrate::Progress;
 use super::restore::{RestoredTask, Restoring};
@@ -66,10 +66,10 @@ pub(super) fn snapshot_seed(job: &Job, basis: &Basis) -> SnapshotSeed {
 pub(super) fn restore_states(
     job: &Job,
     basis: &Basis,
-    places: &Places,
+    checkpoints: &CheckpointStore,
     progress: &Progress,
 ) -> Result<Option<States>, JobError> {
-    let restoring = Restoring { job, basis, places, progress };
+    let restoring = Restoring { job, basis, checkpoints, progress };
     let restoring = &restoring;
     let lanes = (0..job.plan.parallelism).map(LaneId);
     let restored = std::thread::scope(|scope| {

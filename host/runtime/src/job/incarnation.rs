@@ -259,7 +259,8 @@ fn lanes(
 ) -> Result<Option<Vec<Lane>>, JobError> {
     let wakers: Vec<Arc<dyn Wake>> =
         lines.iter().map(|line| line.waker.clone() as Arc<dyn Wake>).collect();
-    let Some(states) = assemble::restore_states(job, basis, places, &Progress::new())? else {
+    let Some(states) = assemble::restore_states(job, basis, &places.checkpoints, &Progress::new())?
+    else {
         return Ok(None);
     };
     failpoint("state.restored");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use tidemill_core::checkpoint::manifest::SnapshotFile;
+use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::describe::Description;
 use tidemill_core::disk::Disk;
 use tidemill_core::failure::Failure;
@@ -19,7 +20,6 @@ use tidemill_core::state::{EncodeBudget, TaskState};
 use tidemill_sandbox::Component;
 
 use super::basis::{Basis, TaskBasis};
-use super::keeper::Places;
 use super::migrate::{Progress, TaskMigrator};
 use super::{Job, JobError};
 
@@ -27,7 +27,7 @@ use super::{Job, JobError};
 pub(super) struct Restoring<'a> {
     pub(super) job: &'a Job,
     pub(super) basis: &'a Basis,
-    pub(super) places: &'a Places,
+    pub(super) checkpoints: &'a CheckpointStore,
     pub(super) progress: &'a Progress,
 }
 
@@ -74,7 +74,7 @@ impl Restoring<'_> {
     }
 
     fn open(&self, file: &SnapshotFile, operator: &str) -> Result<SnapshotReader, SnapshotError> {
-        let disk: &Arc<dyn Disk> = self.places.checkpoints.disk();
+        let disk: &Arc<dyn Disk> = self.checkpoints.disk();
         verify(&*disk.open(&file.name)?, &file.name, file.bytes, &file.digest)?;
         let manifest = &self.basis.manifest;
         let expected = Expectations {

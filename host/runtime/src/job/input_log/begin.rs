@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::mpsc::Sender;
 
 use tidemill_core::checkpoint::manifest::Manifest;
+use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::{ConnectorError, PartitionPosition};
 use tidemill_core::disk::Disk;
 use tidemill_core::wal::{
@@ -42,16 +43,8 @@ impl InputLog {
         if self.logged().next().is_none() {
             return Ok(());
         }
-        let positions = self.take_positions(manifest, sources)?;
-        self.take_starts(manifest, places);
-        let recovered = self.recover(manifest, positions.clone(), &*places.job)?;
-        let sizes = Sizes::for_quota(self.quota_bytes).map_err(|error| match error {
-            WalError::QuotaTooSmall { .. } => JobError::Incompatible {
-                problem: error.to_string(),
-                help: "raise wal-quota".to_owned(),
-            },
-            other => failed(other),
-        })?;
+        let (positions, recovered, sizes) =
+            self.read(manifest, sources, &*places.job, &places.checkpoints)?;
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&chance::bits().to_le_bytes());
         salt[8..].copy_from_slice(&chance::bits().to_le_bytes());
@@ -86,6 +79,44 @@ impl InputLog {
         Ok(())
     }
 
+    /// Reads the log that an incarnation would begin with; no incarnation does in this process.
+    ///
+    /// # Errors
+    /// As for [`InputLog::open`], as far as nothing has to be written for it.
+    pub(in crate::job) fn look(
+        &mut self,
+        manifest: &Manifest,
+        sources: &[Source],
+        job: &dyn Disk,
+        checkpoints: &CheckpointStore,
+    ) -> Result<(), JobError> {
+        if self.logged().next().is_none() {
+            return Ok(());
+        }
+        self.read(manifest, sources, job, checkpoints).map(drop)
+    }
+
+    /// Where the partitions begin, and what is left of the log.
+    fn read(
+        &mut self,
+        manifest: &Manifest,
+        sources: &[Source],
+        job: &dyn Disk,
+        checkpoints: &CheckpointStore,
+    ) -> Result<(Seqs, Recovered, Sizes), JobError> {
+        let positions = self.take_positions(manifest, sources)?;
+        self.take_starts(manifest, checkpoints);
+        let recovered = self.recover(manifest, positions.clone(), job)?;
+        let sizes = Sizes::for_quota(self.quota_bytes).map_err(|error| match error {
+            WalError::QuotaTooSmall { .. } => JobError::Incompatible {
+                problem: error.to_string(),
+                help: "raise wal-quota".to_owned(),
+            },
+            other => failed(other),
+        })?;
+        Ok((positions, recovered, sizes))
+    }
+
     /// Takes over where the partitions begin; answers the numbers of their next batches.
     fn take_positions(&mut self, manifest: &Manifest, all: &[Source]) -> Result<Seqs, JobError> {
         let mut seqs = Seqs::default();
@@ -103,9 +134,9 @@ impl InputLog {
     }
 
     /// Where the checkpoints that are kept replay from. One that cannot be read is not replayed from, either.
-    fn take_starts(&mut self, manifest: &Manifest, places: &Places) {
-        let stored = places.checkpoints.manifests().unwrap_or_default();
-        let loaded = stored.iter().filter_map(|stored| places.checkpoints.load(stored).ok());
+    fn take_starts(&mut self, manifest: &Manifest, checkpoints: &CheckpointStore) {
+        let stored = checkpoints.manifests().unwrap_or_default();
+        let loaded = stored.iter().filter_map(|stored| checkpoints.load(stored).ok());
         let older = loaded.filter(|older| older.checkpoint < manifest.checkpoint);
         let starts = older.map(|older| (older.checkpoint, older.wal_start));
         let newest = (manifest.checkpoint, manifest.wal_start);
