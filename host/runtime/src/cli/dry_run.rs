@@ -153,8 +153,11 @@ impl DryRunView {
             let then = self.parallelism_then.unwrap_or(0);
             text += &format!("  on {} lanes, {then} before\n", self.parallelism);
         }
-        let rows: Vec<_> = self.operators.iter().flat_map(OperatorView::rows).collect();
-        text += &table(&rows, 2, &[]);
+        for operator in &self.operators {
+            let (keys, held) = (grouped(operator.keys), short_bytes(operator.state_bytes));
+            text += &format!("  operator {}, {keys} keys, {held}\n", operator.name);
+            text += &table(&operator.rows(), 4, &[]);
+        }
         text + "dry run: nothing was changed\n"
     }
 }
@@ -167,10 +170,8 @@ impl OperatorView {
         Self { name: name.clone(), keys, state_bytes, states: states.collect() }
     }
 
-    /// A row for the operator, and one for each of its states.
-    fn rows(&self) -> Vec<[String; 4]> {
-        let holds = format!("{} keys, {}", grouped(self.keys), short_bytes(self.state_bytes));
-        let own = ["operator".to_owned(), self.name.clone(), holds, String::new()];
+    /// A row for each of its states.
+    fn rows(&self) -> Vec<[String; 3]> {
         let states = self.states.iter().map(|state| {
             let what = match (&state.migration, state.fate) {
                 (Some(migration), _) => {
@@ -184,9 +185,9 @@ impl OperatorView {
                 (None, "dropped") => "given up".to_owned(),
                 (None, _) => "as it is".to_owned(),
             };
-            [String::new(), "state".to_owned(), state.name.clone(), what]
+            ["state".to_owned(), state.name.clone(), what]
         });
-        [own].into_iter().chain(states).collect()
+        states.collect()
     }
 }
 
@@ -247,11 +248,11 @@ mod tests {
 words would go on from checkpoint 12 of 1970-01-01T00:00:00Z
   first, the output of that checkpoint is published
   on 2 lanes, 3 before
-  operator  count  1,234 keys, 2.00 KiB
-            state  seen                  4,000 items migrated from schema version 1 to 3
-            state  kept                  as it is
-            state  late                  new, begins empty
-            state  old                   given up
+  operator count, 1,234 keys, 2.00 KiB
+    state  seen  4,000 items migrated from schema version 1 to 3
+    state  kept  as it is
+    state  late  new, begins empty
+    state  old   given up
 dry run: nothing was changed
 ";
         assert_eq!(text(&from_checkpoint(None)), expected);

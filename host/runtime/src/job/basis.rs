@@ -268,24 +268,34 @@ fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
             None => {}
             Some((component, description)) => {
                 let (then, now) = (&snapshot.states, &description.states);
-                check_states(job, &snapshot.name, then, now, component.has_migrate())?;
+                let may =
+                    May { drop: job.options.allow_drop_state, migrate: component.has_migrate() };
+                check_states(&snapshot.name, then, now, may)?;
             }
         }
     }
     Ok(())
 }
 
+/// What may become of stored state.
+#[derive(Clone, Copy)]
+struct May {
+    /// It is given up.
+    drop: bool,
+    /// The component rewrites it.
+    migrate: bool,
+}
+
 fn check_states(
-    job: &Job,
     operator: &str,
     then: &[StateDescription],
     now: &[StateDescription],
-    has_migrate: bool,
+    may: May,
 ) -> Result<(), JobError> {
     for difference in compare_states(then, now).differences {
         let (problem, help) = match difference {
             StateDifference::Added { .. } => continue,
-            StateDifference::Missing { .. } if job.options.allow_drop_state => continue,
+            StateDifference::Missing { .. } if may.drop => continue,
             StateDifference::Missing { .. } => (
                 difference.to_string(),
                 "use a component that has it, or give it up with --allow-drop-state",
@@ -294,7 +304,7 @@ fn check_states(
                 difference.to_string(),
                 "use a component with the same states, or give the new state another name",
             ),
-            StateDifference::Older { .. } if has_migrate => continue,
+            StateDifference::Older { .. } if may.migrate => continue,
             StateDifference::Older { .. } => (
                 format!("{difference}, and the component does not export `migrate`"),
                 "use a component that does, which rewrites the stored items, or the one that wrote the \
@@ -356,5 +366,54 @@ impl Job {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_core::describe::StateKind;
+
+    use super::*;
+
+    fn state(schema_version: u32, width: Option<u32>) -> Vec<StateDescription> {
+        let (name, kind) = ("seen".to_owned(), StateKind::Value);
+        vec![StateDescription { name, kind, width, schema_version, ttl: None }]
+    }
+
+    /// What is wrong and what to do, if anything.
+    fn refused(then: &[StateDescription], now: &[StateDescription], may: May) -> Option<String> {
+        match check_states("count", then, now, may) {
+            Err(JobError::Incompatible { problem, help }) => Some(format!("{problem}; {help}")),
+            Err(other) => panic!("{other}"),
+            Ok(()) => None,
+        }
+    }
+
+    const NOTHING: May = May { drop: false, migrate: false };
+    const MIGRATE: May = May { drop: true, migrate: true };
+
+    #[test]
+    fn an_older_schema_version_needs_a_component_that_migrates() {
+        let (old, new) = (state(1, Some(4)), state(3, None));
+        assert_eq!(refused(&old, &new, MIGRATE), None);
+        let says = refused(&old, &new, NOTHING).unwrap();
+        assert!(says.starts_with("operator count: state \"seen\" has schema version 3"), "{says}");
+        assert!(says.contains("does not export `migrate`; use a component that does"), "{says}");
+    }
+
+    #[test]
+    fn a_newer_schema_version_and_another_shape_are_refused_whatever_is_allowed() {
+        let newer = refused(&state(3, None), &state(1, None), MIGRATE).unwrap();
+        assert!(newer.contains("the component knows it up to 1"), "{newer}");
+        assert!(newer.contains("use the component that wrote the checkpoint"), "{newer}");
+        let wider = refused(&state(1, None), &state(1, Some(4)), MIGRATE).unwrap();
+        assert!(wider.contains("width 4"), "{wider}");
+    }
+
+    #[test]
+    fn state_that_is_gone_is_given_up_only_when_that_is_allowed() {
+        assert!(refused(&state(1, None), &[], NOTHING).unwrap().contains("--allow-drop-state"));
+        assert_eq!(refused(&state(1, None), &[], MIGRATE), None);
+        assert_eq!(refused(&[], &state(1, None), NOTHING), None);
     }
 }
