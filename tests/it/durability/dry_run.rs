@@ -119,7 +119,9 @@ fn a_job_that_has_finished_has_nothing_left_to_do() {
 fn what_becomes_of_each_state_is_told_and_then_done() {
     let place = interrupted("");
     let report = found(&place, tried(&place));
-    assert_eq!((&report["start"], &report["checkpoint"]), (&"checkpoint".into(), &2.into()));
+    let newest = place.tidemill("checkpoint inspect job.toml --format json").end().expect(0);
+    assert_eq!(report["start"], "checkpoint");
+    assert_eq!(report["checkpoint"], newest.report()["checkpoint"]);
     let fates = |report: &Value| -> BTreeMap<String, (String, Option<u64>)> {
         let operators = report["operators"].as_array().expect("operators");
         let history = operators.iter().find(|operator| operator["name"] == "history");

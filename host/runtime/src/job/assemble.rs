@@ -72,7 +72,7 @@ pub(super) fn restore_states(
     let restoring = Restoring { job, basis, checkpoints, progress };
     let restoring = &restoring;
     let lanes = (0..job.plan.parallelism).map(LaneId);
-    let restored = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = lanes
             .map(|lane| {
                 let builder = std::thread::Builder::new().name(format!("restore-{lane}"));
@@ -93,11 +93,7 @@ pub(super) fn restore_states(
             });
         }
         Ok(states)
-    });
-    if let Ok(Some(_)) = &restored {
-        progress.tell();
-    }
-    restored
+    })
 }
 
 /// The keyed state of the tasks of one lane; `None` when the job was stopped meanwhile.

@@ -259,10 +259,11 @@ fn lanes(
 ) -> Result<Option<Vec<Lane>>, JobError> {
     let wakers: Vec<Arc<dyn Wake>> =
         lines.iter().map(|line| line.waker.clone() as Arc<dyn Wake>).collect();
-    let Some(states) = assemble::restore_states(job, basis, &places.checkpoints, &Progress::new())?
-    else {
+    let progress = Progress::new();
+    let Some(states) = assemble::restore_states(job, basis, &places.checkpoints, &progress)? else {
         return Ok(None);
     };
+    progress.tell();
     failpoint("state.restored");
     let parts = assemble::lane_parts(job, basis, lines, states)?;
     let settings = assemble::lane_settings(job, basis);
