@@ -50,7 +50,8 @@ pub(super) fn interrupted(extra: &str) -> Place {
     let place = Place::in_memory();
     use_version(&place, 1);
     let line = |n: usize| format!("{{\"k\":\"key {}\",\"n\":{n}}}\n", n * n % 61);
-    let lines: String = (0..30_000).map(line).collect();
+    // So many that a run on a busy machine comes to several checkpoints.
+    let lines: String = (0..100_000).map(line).collect();
     place.write("in/0.ndjson", format!("{extra}{lines}"));
     run_to(&place, "commit.after", 2, &[]);
     // On a busy machine there are checkpoints before the first record.
