@@ -6,6 +6,17 @@ wit_bindgen::generate!({
     pub_export_macro: true,
 });
 
+/// The optional export `migrate`.
+pub mod migrating {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "package tidemill:sdk; world migrating { export tidemill:operator/migrate@0.1.0; }",
+        world: "tidemill:sdk/migrating",
+        with: { "tidemill:operator/types@0.1.0": crate::bindings::tidemill::operator::types },
+        pub_export_macro: true,
+    });
+}
+
 /// The optional export `snapshot`.
 pub mod stateful {
     wit_bindgen::generate!({

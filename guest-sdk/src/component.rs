@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use crate::bindings::exports::tidemill::operator::operator::{Context, Description, Guest};
+use crate::bindings::migrating::exports::tidemill::operator::migrate;
 use crate::bindings::stateful::exports::tidemill::operator::snapshot;
-use crate::bindings::tidemill::operator::types::{BadRecord, Failure, InputBatch};
+use crate::bindings::tidemill::operator::types::{BadRecord, BytesColumn, Failure, InputBatch};
+use crate::migrate::Migrate;
 use crate::operator::{Operator, Running};
 use crate::snapshot::Snapshot;
 
@@ -61,10 +63,22 @@ impl<O: Snapshot> snapshot::Guest for Component<O> {
     }
 }
 
+impl<O: Migrate> migrate::Guest for Component<O> {
+    fn migrate(
+        state: String,
+        schema_version: u32,
+        values: BytesColumn,
+    ) -> Result<BytesColumn, Failure> {
+        crate::migrate::migrate::<O>(&state, schema_version, &values)
+    }
+}
+
 /// Makes a crate the component of this operator.
 ///
 /// `export!(MyOperator)` for an [`Operator`](crate::Operator); `export!(MyOperator, snapshot)` for one
-/// that keeps state in its own memory and implements [`Snapshot`](crate::Snapshot).
+/// that keeps state in its own memory and implements [`Snapshot`](crate::Snapshot);
+/// `export!(MyOperator, migrate)` for one that goes on with the state of its older versions and implements
+/// [`Migrate`](crate::Migrate).
 ///
 /// Outside of WebAssembly it does nothing, so that a crate of type `cdylib` and `rlib` is also a
 /// library that native tests can use.
@@ -86,6 +100,16 @@ macro_rules! export {
             type Exported = $crate::__private::Component<$operator>;
             $crate::__private::bindings::stateful::export!(
                 Exported with_types_in $crate::__private::bindings::stateful
+            );
+        };
+    };
+    ($operator:ty, migrate) => {
+        $crate::export!($operator);
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::__private::Component<$operator>;
+            $crate::__private::bindings::migrating::export!(
+                Exported with_types_in $crate::__private::bindings::migrating
             );
         };
     };

@@ -80,6 +80,9 @@
 //!
 //! What belongs to no key, and is small, can stay in the fields of an operator that implements
 //! [`Snapshot`].
+//!
+//! State outlives the version of the operator that wrote it. One whose items take another form goes on by
+//! [`Migrate`].
 
 #![deny(missing_docs)]
 
@@ -96,6 +99,7 @@ mod host;
 pub mod limits;
 pub mod log;
 mod metrics;
+mod migrate;
 #[cfg(feature = "msgpack")]
 mod msgpack;
 mod open;
@@ -113,6 +117,7 @@ pub use context::{BatchContext, Context, Emission, OutputColumns, OutputKeys};
 pub use description::{Description, StateOptions};
 pub use error::{Error, Result, ResultExt};
 pub use metrics::{Counter, Gauge, Histogram};
+pub use migrate::{Migrate, Migrations};
 #[cfg(feature = "msgpack")]
 pub use msgpack::MsgPack;
 pub use open::OpenContext;

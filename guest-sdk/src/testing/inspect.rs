@@ -118,7 +118,7 @@ impl<O: Operator> Harness<O> {
         self.model().host_calls
     }
 
-    fn state_index(&self, name: &str, kind: StateKind) -> u32 {
+    pub(super) fn state_index(&self, name: &str, kind: StateKind) -> u32 {
         let states = &self.model().description.states;
         let index = states.iter().position(|state| state.name == name && state.kind == kind);
         index.unwrap_or_else(|| panic!("no such state `{name}` in the description")) as u32

@@ -5,7 +5,8 @@
 //! things are on purpose stricter than life: the operator is dropped and opened again after each
 //! call, and any breach of the contract is a panic. A panic of the operator, which the host would
 //! pin on a record, is a panic of the test. An operator that keeps state in its own memory is saved and
-//! restored around each drop, if the harness is told so ([`Harness::with_snapshot`]).
+//! restored around each drop, if the harness is told so ([`Harness::with_snapshot`]). One that migrates can begin
+//! with what an older version has stored ([`Harness::stored_value`] and its like).
 //!
 //! ```
 //! use tidemill_sdk::testing::Harness;
@@ -43,6 +44,7 @@ mod calls;
 mod columns;
 pub(crate) mod imports;
 mod inspect;
+mod migrate;
 mod model;
 mod state;
 

@@ -210,6 +210,24 @@ impl Model {
         cell.entries().iter().map(|(key, item)| (key.clone(), item.bytes.clone())).collect()
     }
 
+    /// Puts items into a value or list state, as if they had been written now.
+    pub(super) fn store_items(&mut self, state: u32, key: &[u8], items: Vec<Vec<u8>>) {
+        let items = items.into_iter().map(|item| self.written(state, item)).collect();
+        self.state.insert((state, key.to_vec()), Cell::Items(items));
+    }
+
+    /// Puts entries into a map state, as if they had been written now.
+    pub(super) fn store_entries(
+        &mut self,
+        state: u32,
+        key: &[u8],
+        entries: Vec<(Vec<u8>, Vec<u8>)>,
+    ) {
+        let entries = entries.into_iter().map(|(key, item)| (key, self.written(state, item)));
+        let entries = entries.collect();
+        self.state.insert((state, key.to_vec()), Cell::Map(entries));
+    }
+
     fn check(&self, state: u32, kind: StateKind) -> Option<u32> {
         assert!(self.call.keyed, "trap: state outside of `process` of a keyed input");
         let about = self.description.states.get(state as usize).expect("trap: no such state");

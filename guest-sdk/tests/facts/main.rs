@@ -2,6 +2,7 @@
 
 mod codec;
 mod emitting;
+mod migrate;
 mod model;
 mod opening;
 mod script;

@@ -30,6 +30,7 @@ use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
 use crate::signal::CallSignal;
 use factory::SandboxFactory;
+pub use migrate::Migrator;
 
 /// Whose task a sandbox runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

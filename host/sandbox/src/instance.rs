@@ -16,6 +16,7 @@ use crate::bindings::operator::exports::tidemill::operator::operator as guest;
 use crate::bindings::operator::tidemill::operator::types;
 use crate::component::GuestExports;
 use crate::guest_data::GuestData;
+use crate::guest_log::GuestLog;
 use crate::trap::{classify, cut_words};
 
 /// `bytes-column`, borrowed: the generated type would want a copy.
@@ -121,6 +122,11 @@ impl SandboxInstance {
         let (answer,) = answer.map_err(|error| classify(&error, self.store.data_mut()))?;
         let types::BytesColumn { data, ends } = answer.map_err(gave_up)?;
         Ok(BytesColumn { data, ends })
+    }
+
+    /// Ends the sandbox; answers its log, for the next one of the same task.
+    pub(crate) fn into_log(self) -> GuestLog {
+        self.store.into_data().log
     }
 
     fn snapshot(&self) -> Result<[Func; 2], Failure> {

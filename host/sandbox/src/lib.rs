@@ -23,6 +23,6 @@ mod trap;
 
 pub use admission::{AdmissionError, ComponentKind};
 pub use artefact::ArtefactStore;
-pub use component::{Component, ComponentFacts, TaskIdentity};
+pub use component::{Component, ComponentFacts, Migrator, TaskIdentity};
 pub use engine::{EngineError, EngineSettings, Sandboxes};
 pub use signal::CallSignal;

@@ -25,6 +25,14 @@ pub struct JobDir {
     _lock: std::fs::File,
 }
 
+/// The directory of one job that is looked at: nobody runs the job meanwhile, and nothing is changed.
+#[derive(Debug)]
+pub struct ObservedJobDir {
+    disk: Arc<RealDisk>,
+    /// Shared with others who look; none where the job has never run.
+    _lock: Option<std::fs::File>,
+}
+
 /// Why a job's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JobDirError {
@@ -65,12 +73,48 @@ impl JobDir {
         }
     }
 
+    /// Looks at `data_dir/job`, if it is there, and changes nothing. Until the answer is dropped the job cannot be
+    /// run, but looked at by others.
+    ///
+    /// # Errors
+    /// See [`JobDirError`].
+    pub fn observe(data_dir: &Path, job: &str) -> Result<Option<ObservedJobDir>, JobDirError> {
+        let path = data_dir.join(job);
+        let failed = |path: &Path, source| JobDirError::Io { path: path.to_path_buf(), source };
+        let dir = match Dir::open_ambient_dir(&path, ambient_authority()) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&path, error)),
+        };
+        let lock_path = path.join(LOCK);
+        let lock = match dir.open(LOCK) {
+            Ok(lock) => Some(lock.into_std()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(&lock_path, error)),
+        };
+        match lock.as_ref().map_or(Ok(()), std::fs::File::try_lock_shared) {
+            Ok(()) => {
+                let disk = Arc::new(RealDisk::of(&path, dir));
+                Ok(Some(ObservedJobDir { disk, _lock: lock }))
+            }
+            Err(std::fs::TryLockError::WouldBlock) => Err(JobDirError::Locked(lock_path)),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(&lock_path, error)),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.disk.path()
     }
 
     /// The directory as a disk; its root is [`path`](Self::path).
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        self.disk.clone()
+    }
+}
+
+impl ObservedJobDir {
+    /// The directory as a disk, to be read.
     pub fn disk(&self) -> Arc<dyn Disk> {
         self.disk.clone()
     }
@@ -114,6 +158,24 @@ mod tests {
         assert!(matches!(JobDir::open(data.path(), "tide"), Err(JobDirError::Locked(_))));
         assert!(JobDir::open(data.path(), "other").is_ok());
         drop(first);
+        assert!(JobDir::open(data.path(), "tide").is_ok());
+    }
+
+    #[test]
+    fn who_looks_changes_nothing_and_keeps_out_who_runs() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(JobDir::observe(data.path(), "tide").unwrap().is_none());
+        assert!(!data.path().join("tide").exists());
+        std::fs::create_dir(data.path().join("tide")).unwrap();
+        let looking = JobDir::observe(data.path(), "tide").unwrap().unwrap();
+        assert_eq!(looking.disk().list("").unwrap(), [""; 0]);
+        let running = JobDir::open(data.path(), "tide").unwrap();
+        let refused = JobDir::observe(data.path(), "tide");
+        assert!(matches!(refused, Err(JobDirError::Locked(_))));
+        drop(running);
+        let looking = [(); 2].map(|()| JobDir::observe(data.path(), "tide").unwrap().unwrap());
+        assert!(matches!(JobDir::open(data.path(), "tide"), Err(JobDirError::Locked(_))));
+        drop(looking);
         assert!(JobDir::open(data.path(), "tide").is_ok());
     }
 

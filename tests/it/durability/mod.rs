@@ -6,10 +6,13 @@
 
 mod case;
 mod damage;
+mod dry_run;
 mod failpoints;
 mod guest_state;
+mod history;
 mod inputs;
 mod kills;
+mod migrate;
 mod poison;
 mod resume;
 mod savepoints;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::root;
 
 /// The sample operators, and those in `operators/`.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 11] = [
     "enrich",
     "heavy",
     "nexmark",
@@ -16,6 +16,8 @@ const PACKAGES: [&str; 9] = [
     "top-bids",
     "word-count",
     "word-split",
+    "history-1",
+    "history-2",
     "look-for-files",
     "misbehave",
 ];

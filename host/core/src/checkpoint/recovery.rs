@@ -88,14 +88,20 @@ pub fn decide(job: &dyn Disk, checkpoints: &CheckpointStore) -> Result<Start, Re
     if !manifests.is_empty() && !planted::is(Bug::RecoveryTrustsUnsyncedManifest) {
         checkpoints.disk().sync_dir("")?;
     }
-    let from = match manifests.last() {
-        Some(stored) => Some(restored(checkpoints, stored)?),
-        None => None,
-    };
+    let from = newest(checkpoints)?;
     let newest_manifest = manifests.iter().map(|stored| stored.incarnation).max();
     let newest_marker = markers(job)?.last().copied();
     let newest = newest_manifest.max(newest_marker).unwrap_or_default();
     Ok(Start { incarnation: Incarnation(newest.0 + 1), from })
+}
+
+/// The checkpoint that a job starts from, if there is one: what [`decide`] decides on, without any effect.
+///
+/// # Errors
+/// See [`RecoveryError`].
+pub fn newest(checkpoints: &CheckpointStore) -> Result<Option<Restored>, RecoveryError> {
+    let manifests = checkpoints.manifests()?;
+    manifests.last().map(|stored| restored(checkpoints, stored)).transpose()
 }
 
 fn restored(

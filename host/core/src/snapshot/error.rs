@@ -1,6 +1,7 @@
 //! What can be wrong with a snapshot file.
 
 use super::header::FORMAT;
+use super::migration::MigrationError;
 use crate::disk::DiskError;
 use crate::state::RestoreError;
 
@@ -76,4 +77,7 @@ pub enum SnapshotError {
         /// Why.
         error: RestoreError,
     },
+    /// The operator cannot rewrite an item of an older schema version.
+    #[error(transparent)]
+    Migration(#[from] Box<MigrationError>),
 }

@@ -3,6 +3,8 @@
 //! Owns the bytes of the header: magic, format version, length, MessagePack with named fields, CRC. Knows
 //! nothing of the content behind it.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::SnapshotError;
@@ -140,45 +142,69 @@ pub enum StateDifference {
         /// In the component.
         found: String,
     },
+    /// The snapshot holds items of an older schema version: the component must rewrite them.
+    #[error(
+        "state {name:?} has schema version {found} in the component and {stored} in the snapshot"
+    )]
+    Older {
+        /// Its name.
+        name: String,
+        /// In the snapshot.
+        stored: u32,
+        /// In the component.
+        found: u32,
+    },
+    /// The snapshot holds items of a newer schema version than the component knows.
+    #[error(
+        "state {name:?} has schema version {stored} in the snapshot, and the component knows it up to {found}"
+    )]
+    Newer {
+        /// Its name.
+        name: String,
+        /// In the snapshot.
+        stored: u32,
+        /// In the component.
+        found: u32,
+    },
+}
+
+/// A state whose items must be rewritten before they can be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateMigration {
+    /// Its id in the snapshot.
+    pub stored: usize,
+    /// Its id now.
+    pub id: usize,
 }
 
 /// Where the states of a snapshot go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateMapping {
-    /// For each state of the snapshot the id that it has now; `None` for one that is missing or changed.
+    /// For each state of the snapshot the id that it has now; `None` for one that cannot be put back as it is.
     pub ids: Vec<Option<usize>>,
+    /// The states that go where they belong once they are rewritten.
+    pub migrations: Vec<StateMigration>,
     /// What differs, in the order of the snapshot's states, then what is new. Whether that is acceptable is
     /// the caller's to say. A changed time to live is no difference: it holds for what is written from now on.
     pub differences: Vec<StateDifference>,
 }
 
-/// Compares the states of a snapshot with those of the component at hand, by name.
+/// Compares the states of a snapshot with those of the component at hand, by name. The kind of a state is
+/// fixed, its width goes with its schema version.
 pub fn compare_states(stored: &[StateDescription], present: &[StateDescription]) -> StateMapping {
     let mut mapping = StateMapping::default();
-    for state in stored {
-        let name = || state.name.clone();
+    for (index, state) in stored.iter().enumerate() {
         let Some(id) = present.iter().position(|other| other.name == state.name) else {
             mapping.ids.push(None);
-            mapping.differences.push(StateDifference::Missing { name: name() });
+            mapping.differences.push(StateDifference::Missing { name: state.name.clone() });
             continue;
         };
-        let now = &present[id];
-        let width = |width: Option<u32>| width.map_or("any".to_owned(), |width| width.to_string());
-        let aspects = [
-            ("kind", state.kind.name().to_owned(), now.kind.name().to_owned()),
-            ("width", width(state.width), width(now.width)),
-            ("schema version", state.schema_version.to_string(), now.schema_version.to_string()),
-        ];
-        let differences = mapping.differences.len();
-        for (what, stored, found) in aspects.into_iter().filter(|(_, a, b)| a != b) {
-            mapping.differences.push(StateDifference::Changed {
-                name: name(),
-                what,
-                stored,
-                found,
-            });
+        let difference = difference(state, &present[id]);
+        mapping.ids.push(difference.is_none().then_some(id));
+        if matches!(difference, Some(StateDifference::Older { .. })) {
+            mapping.migrations.push(StateMigration { stored: index, id });
         }
-        mapping.ids.push((mapping.differences.len() == differences).then_some(id));
+        mapping.differences.extend(difference);
     }
     for state in present {
         if !stored.iter().any(|other| other.name == state.name) {
@@ -186,4 +212,24 @@ pub fn compare_states(stored: &[StateDescription], present: &[StateDescription])
         }
     }
     mapping
+}
+
+/// What keeps the items of a state from being put back as they are.
+fn difference(then: &StateDescription, now: &StateDescription) -> Option<StateDifference> {
+    let name = then.name.clone();
+    let (stored, found) = (then.schema_version, now.schema_version);
+    if then.kind != now.kind {
+        let (stored, found) = (then.kind.name().to_owned(), now.kind.name().to_owned());
+        return Some(StateDifference::Changed { name, what: "kind", stored, found });
+    }
+    match stored.cmp(&found) {
+        Ordering::Less => Some(StateDifference::Older { name, stored, found }),
+        Ordering::Greater => Some(StateDifference::Newer { name, stored, found }),
+        Ordering::Equal if then.width != now.width => {
+            let shown = |width: Option<u32>| width.map_or("any".to_owned(), |w| w.to_string());
+            let (stored, found) = (shown(then.width), shown(now.width));
+            Some(StateDifference::Changed { name, what: "width", stored, found })
+        }
+        Ordering::Equal => None,
+    }
 }

@@ -31,6 +31,7 @@ mod dump;
 mod entry;
 mod error;
 mod header;
+mod migration;
 mod reader;
 mod restore;
 #[cfg(test)]
@@ -41,7 +42,10 @@ pub use chain::merge;
 pub use dump::{DumpedItem, DumpedPlace, StateDump};
 pub use entry::{ChunkBytes, ENTRY_BYTES_MAX, Item, put_chunk, put_entry};
 pub use error::SnapshotError;
-pub use header::{FORMAT, MAGIC, SnapshotHeader, StateDifference, StateMapping, compare_states};
+pub use header::{
+    FORMAT, MAGIC, SnapshotHeader, StateDifference, StateMapping, StateMigration, compare_states,
+};
+pub use migration::{MigrateItems, MigrationError, Migrations};
 pub use reader::{Expectations, SnapshotReader, verify};
 pub use restore::Restore;
 pub use writer::{SnapshotWriter, Written, make_durable};

@@ -47,7 +47,7 @@ impl TaskState {
     /// As [`Restore::step`]; the state must not be used then.
     pub fn restore(
         &mut self,
-        restore: &mut Restore,
+        restore: &mut Restore<'_>,
         budget: EncodeBudget,
     ) -> Result<bool, SnapshotError> {
         restore.step(&mut *self.backend, budget)

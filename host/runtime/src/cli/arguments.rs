@@ -141,6 +141,8 @@ pub(super) struct JobArguments {
     "tidemill run job.toml\n\
      tidemill run job.toml --set parallelism=4 --set sources.in.path='logs/*.ndjson'\n\
      cat words.txt | tidemill run job.toml --report json\n\
+     tidemill run job.toml --dry-run                  # where would it go on from, and can it?\n\
+     tidemill run job.toml --dry-run --from /backup/monday --set parallelism=4 --report json\n\
      tidemill run job.toml --metrics 127.0.0.1:9464   # then: curl http://127.0.0.1:9464/metrics"
 ))]
 pub(super) struct RunArguments {
@@ -156,6 +158,11 @@ pub(super) struct RunArguments {
     /// Give up state that the job has no place for any more
     #[arg(long)]
     pub(super) allow_drop_state: bool,
+    /// Say what the run would do, and do nothing: check the job against the checkpoint or savepoint that
+    /// it would start from, restore its state, and have operators migrate state of older schema
+    /// versions, as a run does before its first effect. Ends as that run would; the report goes to stdout
+    #[arg(long, conflicts_with = "metrics")]
+    pub(super) dry_run: bool,
     /// How the report at the end is written: text to stderr; JSON to stdout, or to stderr when a
     /// sink writes to stdout
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]

@@ -129,6 +129,7 @@ impl From<&JobError> for ExitCode {
                 | Failure::Guest(_) => Self::JobFailed,
                 Failure::Host(_) => Self::HostFault,
             },
+            JobError::Migration { .. } => Self::JobFailed,
             JobError::DataDir { .. } => Self::CannotCreate,
             JobError::Incompatible { .. } => Self::BadJob,
             JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => Self::Io,

@@ -108,6 +108,7 @@ impl Failure {
             JobError::Connector { node, .. } | JobError::Operator { node, .. } => {
                 locations.place(node, Part::Name)
             }
+            JobError::Migration { node, .. } => locations.place(node, Part::Component),
             JobError::DataDir { .. }
             | JobError::Incompatible { .. }
             | JobError::Checkpoint(_)
@@ -157,6 +158,10 @@ fn job_help(error: &JobError) -> Option<String> {
     let help = match error {
         JobError::DataDir { help, .. } | JobError::Incompatible { help, .. } => {
             return Some(help.clone());
+        }
+        JobError::Migration { .. } => {
+            "nothing has changed: mend `migrate` (`run --dry-run` tries it), or run the job with the component \
+             that wrote the checkpoint"
         }
         JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
         JobError::Operator { failure, .. } => match failure {

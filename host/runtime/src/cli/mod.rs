@@ -9,6 +9,7 @@ mod arguments;
 mod checkpoint;
 mod console;
 mod control;
+mod dry_run;
 mod durability_view;
 mod exit_code;
 mod explain;

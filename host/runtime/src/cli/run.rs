@@ -9,6 +9,7 @@ use indicatif::MultiProgress;
 use super::arguments::{JobArguments, OutputFormat, RunArguments};
 use super::console::{self, Console};
 use super::control::Control;
+use super::dry_run;
 use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::progress::Watch;
@@ -32,6 +33,9 @@ pub(super) fn run(
     let (plan, mut options) = plan(&arguments.job, arguments.fresh)?;
     options.allow_drop_state = arguments.allow_drop_state;
     options.from.clone_from(&arguments.from);
+    if arguments.dry_run {
+        return dry_run::dry_run(plan, options, &control, arguments.report);
+    }
     let name = plan.name.clone();
     let output = ReportOutput::choose(arguments.report, &plan, console);
     // A line drawn over and over does not go with data on the same terminal.

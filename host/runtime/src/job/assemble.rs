@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemill_core::call::CallRules;
+use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::Wake;
 use tidemill_core::describe::Description;
 use tidemill_core::graph::{EdgeKind, NodeKind};
 use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
-use tidemill_core::limits::Limits;
+use tidemill_core::limits::{LANE_STACK_BYTES, Limits};
 use tidemill_core::operator::OpenContext;
 use tidemill_core::poison::{OnPoison, PoisonRules};
 use tidemill_core::state::TaskState;
@@ -21,9 +22,9 @@ use tidemill_sandbox::TaskIdentity;
 use crate::config::{self, CheckpointingMode, PoisonPlan};
 
 use super::basis::{self, Basis};
-use super::keeper::Places;
 use super::lane_thread::LaneLine;
-use super::restore;
+use super::migrate::Progress;
+use super::restore::{RestoredTask, Restoring};
 use super::uploads::SnapshotSeed;
 use super::{Job, JobError};
 
@@ -60,51 +61,67 @@ pub(super) fn snapshot_seed(job: &Job, basis: &Basis) -> SnapshotSeed {
     }
 }
 
-/// The keyed state of all tasks as of the basis. The tasks of a lane are restored by a thread of their own.
+/// The keyed state of all tasks as of the basis, migrated where it is of an older schema version; `None` when the
+/// job was stopped meanwhile. The tasks of a lane are restored by a thread of their own.
 pub(super) fn restore_states(
     job: &Job,
     basis: &Basis,
-    places: &Places,
-) -> Result<States, JobError> {
-    let one_lane = |lane: LaneId| -> Result<States, JobError> {
-        let mut states = States::new();
-        for (index, node) in job.graph.nodes.iter().enumerate() {
-            let NodeKind::Operator(description) = &node.kind else {
-                continue;
-            };
-            if !description.inputs.iter().any(|input| input.keyed) {
-                continue;
-            }
-            let limits =
-                Arc::new(job.plan.operators[index - job.plan.sources.len()].limits.clone());
-            let mut state = empty_state(description, basis, lane, &limits);
-            let task = basis.tasks.get(&(NodeId(index), lane));
-            if let Some(task) = task {
-                restore::restore(&mut state, task, description, basis, &node.name, lane, places)
-                    .map_err(|problem| JobError::Checkpoint(format!("{}: {problem}", node.name)))?;
-            }
-            state.track(task.is_some_and(|task| task.continues && !task.chains.is_empty()));
-            states.insert((NodeId(index), lane), state);
-        }
-        Ok(states)
-    };
+    checkpoints: &CheckpointStore,
+    progress: &Progress,
+) -> Result<Option<States>, JobError> {
+    let restoring = Restoring { job, basis, checkpoints, progress };
+    let restoring = &restoring;
     let lanes = (0..job.plan.parallelism).map(LaneId);
     std::thread::scope(|scope| {
         let threads: Vec<_> = lanes
             .map(|lane| {
                 let builder = std::thread::Builder::new().name(format!("restore-{lane}"));
-                builder.spawn_scoped(scope, move || one_lane(lane))
+                // Operators run here, too.
+                let builder = builder.stack_size(LANE_STACK_BYTES);
+                builder.spawn_scoped(scope, move || restore_lane(restoring, lane))
             })
             .collect();
-        let mut states = States::new();
+        let mut states = Some(States::new());
         for thread in threads {
             let thread = thread.map_err(|error| JobError::Host(format!("no thread: {error}")))?;
             let restored = thread.join();
             let panicked = |_| JobError::Host("restoring state panicked".to_owned());
-            states.append(&mut restored.map_err(panicked)??);
+            let restored = restored.map_err(panicked)??;
+            states = states.zip(restored).map(|(mut states, mut restored)| {
+                states.append(&mut restored);
+                states
+            });
         }
         Ok(states)
     })
+}
+
+/// The keyed state of the tasks of one lane; `None` when the job was stopped meanwhile.
+fn restore_lane(restoring: &Restoring<'_>, lane: LaneId) -> Result<Option<States>, JobError> {
+    let Restoring { job, basis, .. } = restoring;
+    let mut states = States::new();
+    let nodes = job.graph.nodes.iter().enumerate().skip(job.plan.sources.len());
+    let operators = job.plan.operators.iter().zip(&job.components);
+    for ((index, node), (plan, component)) in nodes.zip(operators) {
+        let NodeKind::Operator(description) = &node.kind else {
+            continue;
+        };
+        if !description.inputs.iter().any(|input| input.keyed) {
+            continue;
+        }
+        let limits = &Arc::new(plan.limits.clone());
+        let mut state = empty_state(description, basis, lane, limits);
+        let from = basis.tasks.get(&(NodeId(index), lane));
+        if let Some(from) = from {
+            let task = RestoredTask { operator: &node.name, lane, component, description, limits };
+            if !restoring.restore(&mut state, from, &task)? {
+                return Ok(None);
+            }
+        }
+        state.track(from.is_some_and(|from| from.continues && !from.chains.is_empty()));
+        states.insert((NodeId(index), lane), state);
+    }
+    Ok(Some(states))
 }
 
 /// The parts of every lane.

@@ -1,8 +1,9 @@
 //! What an incarnation begins from: a manifest that fits the plan and the lanes of now.
 //!
 //! Owns the comparison of a plan with a checkpoint; how tasks of one parallelism become tasks of another is
-//! [`tidemill_core::checkpoint::basis`]. Reads no snapshot file. What may change between two runs: parallelism, component versions (their states must
-//! match), configuration, limits, operators without state. What may not: the number of key groups, the
+//! [`tidemill_core::checkpoint::basis`]. Reads no snapshot file. What may change between two runs: parallelism,
+//! component versions (their states must match, or be of an older schema version that the component can migrate),
+//! configuration, limits, operators without state. What may not: the number of key groups, the
 //! partitions of sources, an operator with state that is gone.
 
 use tidemill_core::checkpoint::basis::BasisError;
@@ -10,10 +11,11 @@ pub(super) use tidemill_core::checkpoint::basis::{Basis, TaskBasis};
 use tidemill_core::checkpoint::ledger::NodeRole;
 use tidemill_core::checkpoint::manifest::{Manifest, SourceSnapshot};
 use tidemill_core::connector::ConnectorError;
-use tidemill_core::describe::StateDescription;
+use tidemill_core::describe::{Description, StateDescription};
 use tidemill_core::graph::NodeKind;
 use tidemill_core::ids::{CheckpointId, Incarnation};
 use tidemill_core::snapshot::{StateDifference, compare_states};
+use tidemill_sandbox::Component;
 
 use super::chance;
 use super::{Job, JobError};
@@ -76,9 +78,7 @@ pub(super) fn resume(
     manifest: Manifest,
     incarnation: Incarnation,
 ) -> Result<Basis, JobError> {
-    check_job(job, &manifest)?;
-    check_sources(job, &manifest)?;
-    check_operators(job, &manifest)?;
+    check(job, &manifest)?;
     job.resume_sources(&manifest.sources)?;
     let resumed = Basis::resume(&job.graph, manifest, job.plan.parallelism, incarnation);
     let mut basis = resumed.map_err(|error| match error {
@@ -94,6 +94,13 @@ pub(super) fn resume(
     basis.manifest.written_by = env!("CARGO_PKG_VERSION").to_owned();
     basis.manifest.plan = job.plan.normalised();
     Ok(basis)
+}
+
+/// Whether a job can go on from a checkpoint, as far as the manifest says it.
+pub(super) fn check(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
+    check_job(job, manifest)?;
+    check_sources(job, manifest)?;
+    check_operators(job, manifest)
 }
 
 fn check_job(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
@@ -135,11 +142,7 @@ fn check_sources(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
 
 fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
     for snapshot in &manifest.operators {
-        let node = job.graph.nodes.iter().find(|node| node.name == snapshot.name);
-        let described = node.and_then(|node| match &node.kind {
-            NodeKind::Operator(description) => Some(description),
-            NodeKind::Source | NodeKind::Sink => None,
-        });
+        let described = job.operator(&snapshot.name);
         let holds =
             !snapshot.states.is_empty() || snapshot.tasks.iter().any(|task| task.saved.is_some());
         match described {
@@ -153,24 +156,36 @@ fn check_operators(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
                 });
             }
             None => {}
-            Some(description) => {
-                check_states(&snapshot.name, &snapshot.states, &description.states, job)?;
+            Some((component, description)) => {
+                let (then, now) = (&snapshot.states, &description.states);
+                let may =
+                    May { drop: job.options.allow_drop_state, migrate: component.has_migrate() };
+                check_states(&snapshot.name, then, now, may)?;
             }
         }
     }
     Ok(())
 }
 
+/// What may become of stored state.
+#[derive(Clone, Copy)]
+struct May {
+    /// It is given up.
+    drop: bool,
+    /// The component rewrites it.
+    migrate: bool,
+}
+
 fn check_states(
     operator: &str,
     then: &[StateDescription],
     now: &[StateDescription],
-    job: &Job,
+    may: May,
 ) -> Result<(), JobError> {
     for difference in compare_states(then, now).differences {
         let (problem, help) = match difference {
             StateDifference::Added { .. } => continue,
-            StateDifference::Missing { .. } if job.options.allow_drop_state => continue,
+            StateDifference::Missing { .. } if may.drop => continue,
             StateDifference::Missing { .. } => (
                 difference.to_string(),
                 "use a component that has it, or give it up with --allow-drop-state",
@@ -178,6 +193,16 @@ fn check_states(
             StateDifference::Changed { .. } => (
                 difference.to_string(),
                 "use a component with the same states, or give the new state another name",
+            ),
+            StateDifference::Older { .. } if may.migrate => continue,
+            StateDifference::Older { .. } => (
+                format!("{difference}, and the component does not export `migrate`"),
+                "use a component that does, which rewrites the stored items, or the one that wrote the \
+                 checkpoint",
+            ),
+            StateDifference::Newer { .. } => (
+                difference.to_string(),
+                "use the component that wrote the checkpoint, or a later one",
             ),
         };
         let problem = format!("operator {operator}: {problem}");
@@ -187,6 +212,17 @@ fn check_states(
 }
 
 impl Job {
+    /// The component of an operator, and what the job's graph says of it.
+    pub(super) fn operator(&self, name: &str) -> Option<(&Component, &Description)> {
+        let index = self.graph.nodes.iter().position(|node| node.name == name)?;
+        match &self.graph.nodes[index].kind {
+            NodeKind::Operator(description) => {
+                Some((self.components.get(index - self.plan.sources.len())?, description))
+            }
+            NodeKind::Source | NodeKind::Sink => None,
+        }
+    }
+
     /// Finds the partitions of a job that is created. A run does it by itself.
     ///
     /// # Errors
@@ -216,5 +252,54 @@ impl Job {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_core::describe::StateKind;
+
+    use super::*;
+
+    fn state(schema_version: u32, width: Option<u32>) -> Vec<StateDescription> {
+        let (name, kind) = ("seen".to_owned(), StateKind::Value);
+        vec![StateDescription { name, kind, width, schema_version, ttl: None }]
+    }
+
+    /// What is wrong and what to do, if anything.
+    fn refused(then: &[StateDescription], now: &[StateDescription], may: May) -> Option<String> {
+        match check_states("count", then, now, may) {
+            Err(JobError::Incompatible { problem, help }) => Some(format!("{problem}; {help}")),
+            Err(other) => panic!("{other}"),
+            Ok(()) => None,
+        }
+    }
+
+    const NOTHING: May = May { drop: false, migrate: false };
+    const MIGRATE: May = May { drop: true, migrate: true };
+
+    #[test]
+    fn an_older_schema_version_needs_a_component_that_migrates() {
+        let (old, new) = (state(1, Some(4)), state(3, None));
+        assert_eq!(refused(&old, &new, MIGRATE), None);
+        let says = refused(&old, &new, NOTHING).unwrap();
+        assert!(says.starts_with("operator count: state \"seen\" has schema version 3"), "{says}");
+        assert!(says.contains("does not export `migrate`; use a component that does"), "{says}");
+    }
+
+    #[test]
+    fn a_newer_schema_version_and_another_shape_are_refused_whatever_is_allowed() {
+        let newer = refused(&state(3, None), &state(1, None), MIGRATE).unwrap();
+        assert!(newer.contains("the component knows it up to 1"), "{newer}");
+        assert!(newer.contains("use the component that wrote the checkpoint"), "{newer}");
+        let wider = refused(&state(1, None), &state(1, Some(4)), MIGRATE).unwrap();
+        assert!(wider.contains("width 4"), "{wider}");
+    }
+
+    #[test]
+    fn state_that_is_gone_is_given_up_only_when_that_is_allowed() {
+        assert!(refused(&state(1, None), &[], NOTHING).unwrap().contains("--allow-drop-state"));
+        assert_eq!(refused(&state(1, None), &[], MIGRATE), None);
+        assert_eq!(refused(&[], &state(1, None), NOTHING), None);
     }
 }

@@ -24,6 +24,7 @@ use super::basis::{self, Basis};
 use super::failpoint::failpoint;
 use super::keeper::{Keeper, Places};
 use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport};
+use super::migrate::Progress;
 use super::report::TaskInfo;
 use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
 use super::uploads::Uploads;
@@ -173,7 +174,9 @@ fn run_lanes(
     let (disk, store_us) = (places.checkpoints.disk(), &job.shared.statistics.store_us);
     let uploads = Uploads::start(disk.clone(), seed, &lines, events.clone(), store_us.clone())
         .map_err(|error| JobError::Host(format!("no thread for snapshots: {error}")))?;
-    let lanes = lanes(job, &basis, places, &lines, &uploads)?;
+    let Some(lanes) = lanes(job, &basis, places, &lines, &uploads)? else {
+        return Ok(Ended::Stopped);
+    };
     let tasks = Arc::new(lanes.iter().flat_map(|lane| task_infos(job, lane)).collect::<Vec<_>>());
     job.shared.set_tasks(tasks.clone());
     let keeper = Keeper::start(places.clone(), events.clone())
@@ -246,21 +249,26 @@ fn log_start(job: &Job, basis: &Basis, since: Instant) {
     }
 }
 
+/// The lanes, ready to run; `None` when the job was stopped before they were.
 fn lanes(
     job: &mut Job,
     basis: &Basis,
     places: &Places,
     lines: &[Arc<LaneLine>],
     uploads: &Uploads,
-) -> Result<Vec<Lane>, JobError> {
+) -> Result<Option<Vec<Lane>>, JobError> {
     let wakers: Vec<Arc<dyn Wake>> =
         lines.iter().map(|line| line.waker.clone() as Arc<dyn Wake>).collect();
-    let states = assemble::restore_states(job, basis, places)?;
+    let progress = Progress::new();
+    let Some(states) = assemble::restore_states(job, basis, &places.checkpoints, &progress)? else {
+        return Ok(None);
+    };
+    progress.tell();
     failpoint("state.restored");
     let parts = assemble::lane_parts(job, basis, lines, states)?;
     let settings = assemble::lane_settings(job, basis);
     let listener: Arc<dyn CheckpointListener> = Arc::new(uploads.listener());
-    Ok(build_lanes(&job.graph, &settings, parts, &wakers, &listener))
+    Ok(Some(build_lanes(&job.graph, &settings, parts, &wakers, &listener)))
 }
 
 /// Reports of one lane's thread.

@@ -10,7 +10,8 @@
 //! | `prepare` | from a plan to a job: components, graph |
 //! | `run` | the loop over incarnations |
 //! | `basis` | what an incarnation begins from: manifest against plan |
-//! | `assemble`, `restore` | the parts of lanes, their state |
+//! | `assemble`, `restore`, `migrate` | the parts of lanes, their state |
+//! | `dry_run` | what a run would do |
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
@@ -22,6 +23,7 @@ mod assemble;
 mod basis;
 mod chance;
 mod control;
+mod dry_run;
 mod engine;
 mod failpoint;
 mod heartbeat;
@@ -29,6 +31,7 @@ mod incarnation;
 mod input_log;
 mod keeper;
 mod lane_thread;
+mod migrate;
 mod open;
 mod pauses;
 mod prepare;
@@ -54,9 +57,11 @@ use tidemill_storage::data_dir::JobDir;
 use tidemill_storage::event_log::EventLog;
 
 pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
+pub use dry_run::{DryOperator, DryRun, DryStart, StateFate};
 pub use engine::Engine;
 pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
+pub use migrate::Migrated;
 pub use open::{checkpoint_directory, savepoints_directory};
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
 pub use savepoint::savepoint_of_stopped;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_core::disk::Disk;
-use tidemill_storage::data_dir::{JobDir, JobDirError};
+use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::disk::{Disk, DiskError};
+use tidemill_storage::data_dir::{JobDir, JobDirError, ObservedJobDir};
 use tidemill_storage::disk::RealDisk;
 
 use super::JobError;
@@ -15,7 +16,20 @@ const CHECKPOINTS: &str = "checkpoints";
 
 /// Opens and locks the job's own directory.
 pub(super) fn open_job_dir(data_dir: &Path, job: &str) -> Result<JobDir, JobError> {
-    let failed = |error: JobDirError| {
+    JobDir::open(data_dir, job).map_err(failed(data_dir, job))
+}
+
+/// Looks at the job's own directory, if it is there, while nobody runs the job.
+pub(super) fn observe_job_dir(
+    data_dir: &Path,
+    job: &str,
+) -> Result<Option<ObservedJobDir>, JobError> {
+    JobDir::observe(data_dir, job).map_err(failed(data_dir, job))
+}
+
+fn failed(data_dir: &Path, job: &str) -> impl Fn(JobDirError) -> JobError {
+    let path = data_dir.join(job);
+    move |error: JobDirError| {
         let help = match &error {
             JobDirError::Locked(_) => {
                 "wait for the other process, or choose another directory with --data-dir"
@@ -24,10 +38,9 @@ pub(super) fn open_job_dir(data_dir: &Path, job: &str) -> Result<JobDir, JobErro
                 "check that the directory can be written, or choose another with --data-dir"
             }
         };
-        let (path, problem) = (data_dir.join(job), error.to_string());
+        let (path, problem) = (path.clone(), error.to_string());
         JobError::DataDir { path, problem, help: help.to_owned() }
-    };
-    JobDir::open(data_dir, job).map_err(failed)
+    }
 }
 
 /// Where the checkpoints of a job lie.
@@ -43,15 +56,32 @@ pub fn savepoints_directory(plan: &JobPlan, data_dir: &Path) -> PathBuf {
     data_dir.join(&plan.name).join("savepoints")
 }
 
+/// Looks at the job's checkpoints, if there is a directory for them.
+pub(super) fn observe_checkpoints(
+    plan: &JobPlan,
+    data_dir: &Path,
+) -> Result<Option<CheckpointStore>, JobError> {
+    let path = checkpoint_directory(plan, data_dir);
+    match RealDisk::open(&path) {
+        Ok(disk) => Ok(Some(CheckpointStore::new(Arc::new(disk)))),
+        Err(DiskError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
 /// Opens the directory of the job's checkpoints.
 pub(super) fn open_checkpoints(plan: &JobPlan, dir: &JobDir) -> Result<Arc<dyn Disk>, JobError> {
     let data_dir = dir.path().parent().unwrap_or(dir.path());
     let path = checkpoint_directory(plan, data_dir);
-    let disk = RealDisk::create(&path).map_err(|error| JobError::DataDir {
-        path: path.clone(),
+    let disk = RealDisk::create(&path).map_err(|error| unusable(path, &error))?;
+    Ok(Arc::new(disk))
+}
+
+fn unusable(path: PathBuf, error: &DiskError) -> JobError {
+    JobError::DataDir {
+        path,
         problem: error.to_string(),
         help: "check that the directory can be written, or name another with checkpoint-dir"
             .to_owned(),
-    })?;
-    Ok(Arc::new(disk))
+    }
 }

@@ -11,6 +11,7 @@ use tidemill_core::describe::MetricDescription;
 use tidemill_core::failure::Failure;
 use tidemill_core::graph::GraphError;
 use tidemill_core::ids::CheckpointId;
+use tidemill_core::snapshot::MigrationError;
 use tidemill_sandbox::AdmissionError;
 
 use super::statistics::Durability;
@@ -77,6 +78,14 @@ pub enum JobError {
         problem: String,
         /// What to do.
         help: String,
+    },
+    /// An operator cannot rewrite its state of an older schema version. Nothing has changed.
+    #[error("{node}: {error}")]
+    Migration {
+        /// The operator.
+        node: String,
+        /// Which state, as far as known which item of it, and why.
+        error: Box<MigrationError>,
     },
     /// What a checkpoint needs could not be read or written.
     #[error("{0}")]

@@ -48,6 +48,8 @@ impl Job {
             published: Arc::default(),
         };
         self.open_log(&dir);
+        // What cannot be begun with must not cost what there is.
+        let beginning = self.read_savepoint()?;
         if self.options.fresh {
             // A start that finds no input must not cost what there is.
             self.list_sources()?;
@@ -59,11 +61,8 @@ impl Job {
                 .map_err(|error| JobError::Checkpoint(error.to_string()))?;
             failpoint("fresh.dropped");
         }
-        if let Some(savepoint) = &self.options.from {
-            let sources = self.plan.sources.iter().enumerate();
-            let logged = sources.filter(|(index, _)| self.input_log.is_logged(*index));
-            let logged: Vec<String> = logged.map(|(_, source)| source.name.clone()).collect();
-            savepoint::begin_from(savepoint, &places, &logged)?;
+        if let Some(beginning) = beginning {
+            beginning.copy(&places.checkpoints)?;
         }
         let _control = ControlSocket::open(dir.path(), &self.shared);
         self.bind()?;
@@ -106,6 +105,19 @@ impl Job {
                 }
             }
         }
+    }
+
+    /// The savepoint that the job is to begin with, if any; the job can go on from it.
+    pub(super) fn read_savepoint(&self) -> Result<Option<savepoint::Beginning>, JobError> {
+        let Some(directory) = &self.options.from else {
+            return Ok(None);
+        };
+        let sources = self.plan.sources.iter().enumerate();
+        let logged = sources.filter(|(index, _)| self.input_log.is_logged(*index));
+        let logged: Vec<String> = logged.map(|(_, source)| source.name.clone()).collect();
+        let beginning = savepoint::read(directory, &logged)?;
+        basis::check(self, &beginning.manifest)?;
+        Ok(Some(beginning))
     }
 
     /// One incarnation, from the decision to its end.

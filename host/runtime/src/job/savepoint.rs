@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_core::checkpoint::manifest::Manifest;
-use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::checkpoint::store::{CheckpointStore, StoreError};
 use tidemill_core::ids::CheckpointId;
 use tidemill_storage::disk::RealDisk;
 
@@ -59,30 +59,26 @@ pub fn savepoint_of_stopped(
     Ok(newest.checkpoint)
 }
 
-/// Begins a job with a savepoint: its files and its manifest become the first checkpoint of a new job. The
-/// directory of the job's checkpoints must be empty.
+/// A savepoint that a job is to begin with.
+pub(super) struct Beginning {
+    directory: PathBuf,
+    /// The savepoint.
+    pub(super) store: CheckpointStore,
+    /// The manifest of the new job's first checkpoint.
+    pub(super) manifest: Manifest,
+}
+
+/// Reads a savepoint that a job is to begin with.
 ///
 /// A savepoint holds no input log: the log of the new job begins at 0, for the sources that are `logged`. What the
 /// old job had logged and not processed stays with it.
-pub(super) fn begin_from(
-    directory: &Path,
-    places: &Places,
-    logged: &[String],
-) -> Result<(), JobError> {
-    let failed = |problem: String| {
-        JobError::DataDir {
-        path: PathBuf::from(directory),
-        problem,
-        help: "`tidemill savepoint inspect DIR` shows what a savepoint holds; a job that has run already \
-               needs --fresh to begin from one"
-            .to_owned(),
-    }
-    };
+pub(super) fn read(directory: &Path, logged: &[String]) -> Result<Beginning, JobError> {
+    let failed = |problem: String| refused(directory, problem);
     let disk = RealDisk::open(directory).map_err(|error| failed(error.to_string()))?;
-    let savepoint = CheckpointStore::new(Arc::new(disk));
-    let newest = savepoint.manifests().map_err(|error| failed(error.to_string()))?.pop();
+    let store = CheckpointStore::new(Arc::new(disk));
+    let newest = store.manifests().map_err(|error| failed(error.to_string()))?.pop();
     let newest = newest.ok_or_else(|| failed("it holds no savepoint".to_owned()))?;
-    let mut manifest = savepoint.load(&newest).map_err(|error| failed(error.to_string()))?;
+    let mut manifest = store.load(&newest).map_err(|error| failed(error.to_string()))?;
     // Its files carry the identity of the job that wrote them, until the first checkpoint of this one.
     manifest.files_identity.get_or_insert_with(|| manifest.identity.clone());
     manifest.identity = chance::identity();
@@ -90,8 +86,36 @@ pub(super) fn begin_from(
     for source in manifest.sources.iter_mut().filter(|source| logged.contains(&source.name)) {
         source.partitions.iter_mut().for_each(|partition| partition.position.offset = 0);
     }
-    let copied = savepoint.copy_to(&places.checkpoints, &manifest);
-    copied.map_err(|error| failed(error.to_string()))?;
-    let marked = places.checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation);
-    marked.map_err(|error| failed(error.to_string()))
+    Ok(Beginning { directory: directory.to_owned(), store, manifest })
+}
+
+impl Beginning {
+    /// Makes the savepoint's files and manifest the first checkpoint of a new job.
+    pub(super) fn copy(&self, checkpoints: &CheckpointStore) -> Result<(), JobError> {
+        self.check_target(checkpoints)?;
+        let Self { directory, store, manifest } = self;
+        let failed = |error: StoreError| refused(directory, error.to_string());
+        store.copy_to(checkpoints, manifest).map_err(failed)?;
+        checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation).map_err(failed)
+    }
+
+    /// Makes sure that the job has no checkpoints of its own.
+    pub(super) fn check_target(&self, checkpoints: &CheckpointStore) -> Result<(), JobError> {
+        let failed = |error: StoreError| refused(&self.directory, error.to_string());
+        let there = checkpoints.manifests().map_err(|error| failed(error.into()))?;
+        match there.first() {
+            None => Ok(()),
+            Some(there) => Err(failed(StoreError::Taken { name: there.name() })),
+        }
+    }
+}
+
+fn refused(directory: &Path, problem: String) -> JobError {
+    JobError::DataDir {
+        path: directory.to_owned(),
+        problem,
+        help: "`tidemill savepoint inspect DIR` shows what a savepoint holds; a job that has run already \
+               needs --fresh to begin from one"
+            .to_owned(),
+    }
 }

@@ -151,7 +151,7 @@ fn migrate(component: &Component, version: u32, items: &[u8]) -> Result<BytesCol
     };
     let values = BytesColumn { data: items.to_vec(), ends: Vec::new() };
     let limits = Arc::new(Limits::default());
-    component.migrate(&old, &values, limits, &TaskIdentity::default(), Arc::default())
+    component.migrator(limits, TaskIdentity::default()).migrate(&old, &values)
 }
 
 #[test]

@@ -64,6 +64,17 @@ impl OutputDirectory {
         Ok(directory)
     }
 
+    /// Whether a new job may begin with what is there. Nothing is changed.
+    ///
+    /// # Errors
+    /// There are published files of an earlier run, or the directory cannot be listed.
+    pub fn look(path: &Path, names: &OutputNames) -> Result<(), FileError> {
+        match fs::exists(path) {
+            Ok(false) => Ok(()),
+            _ => refuse_earlier(path, &earlier(path, names)?.0),
+        }
+    }
+
     /// Where it is, absolute and UTF-8.
     pub fn path(&self) -> &Path {
         &self.path
@@ -87,10 +98,9 @@ impl OutputDirectory {
 
     /// Removes what earlier runs left, or refuses to.
     fn start_over(&self, fresh: bool) -> Result<(), FileError> {
-        let (published, unfinished) = self.earlier()?;
-        if let (Some(example), false) = (published.first(), fresh) {
-            let (count, example) = (published.len(), example.clone());
-            return Err(FileError::Earlier { path: self.path.clone(), count, example });
+        let (published, unfinished) = earlier(&self.path, &self.names)?;
+        if !fresh {
+            refuse_earlier(&self.path, &published)?;
         }
         let earlier: Vec<_> = published.into_iter().chain(unfinished).collect();
         for name in &earlier {
@@ -100,23 +110,6 @@ impl OutputDirectory {
             return Ok(());
         }
         sync_directory(&self.path).map_err(|error| FileError::sync(&self.path, error))
-    }
-
-    /// Names of earlier runs' published and unfinished files; the published ones sorted.
-    fn earlier(&self) -> Result<(Vec<String>, Vec<String>), FileError> {
-        let failed = |error| FileError::List { path: self.path.clone(), source: Arc::new(error) };
-        let (mut published, mut unfinished) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            // A name that is not UTF-8 is none of ours.
-            let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
-            if self.names.sink().is_published(&name) {
-                published.push(name);
-            } else if self.names.sink().is_in_progress(&name) {
-                unfinished.push(name);
-            }
-        }
-        published.sort_unstable();
-        Ok((published, unfinished))
     }
 
     /// Finds out before the job starts what a commit would find out too late.
@@ -137,6 +130,33 @@ impl OutputDirectory {
         remove(&link)?;
         remove(&probe)?;
         linked
+    }
+}
+
+/// Names of earlier runs' published and unfinished files; the published ones sorted.
+fn earlier(path: &Path, names: &OutputNames) -> Result<(Vec<String>, Vec<String>), FileError> {
+    let failed = |error| FileError::List { path: path.to_owned(), source: Arc::new(error) };
+    let (mut published, mut unfinished) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(path).map_err(failed)? {
+        // A name that is not UTF-8 is none of ours.
+        let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
+        if names.sink().is_published(&name) {
+            published.push(name);
+        } else if names.sink().is_in_progress(&name) {
+            unfinished.push(name);
+        }
+    }
+    published.sort_unstable();
+    Ok((published, unfinished))
+}
+
+fn refuse_earlier(path: &Path, published: &[String]) -> Result<(), FileError> {
+    match published.first() {
+        None => Ok(()),
+        Some(example) => {
+            let (path, count, example) = (path.to_owned(), published.len(), example.clone());
+            Err(FileError::Earlier { path, count, example })
+        }
     }
 }
 

@@ -208,16 +208,45 @@ fn states_are_compared_by_name_and_every_difference_is_told() {
     assert_eq!(compare_states(&stored, &present).ids, [Some(2), Some(1), Some(0)]);
     assert_eq!(compare_states(&stored, &present).differences, []);
     present[2].schema_version = 2;
+    present[2].width = Some(3);
     present[1].name = "new".to_owned();
     let mapping = compare_states(&stored, &present);
     assert_eq!(mapping.ids, [None, None, Some(0)]);
-    let told: Vec<String> = mapping.differences.iter().map(ToString::to_string).collect();
+    assert_eq!(mapping.migrations, [StateMigration { stored: 0, id: 2 }]);
+    let told = |mapping: &StateMapping| -> Vec<String> {
+        mapping.differences.iter().map(ToString::to_string).collect()
+    };
     assert_eq!(
-        told,
+        told(&mapping),
         [
             "state \"v\" has schema version 2 in the component and 1 in the snapshot",
             "state \"l\" is in the snapshot and not in the component: its content would be lost",
             "state \"new\" is new and begins empty",
         ]
     );
+    let back = compare_states(&present, &stored);
+    assert_eq!((back.ids, back.migrations), (vec![Some(2), None, None], vec![]));
+    present[2].schema_version = 0;
+    present[2].kind = StateKind::Map;
+    let mapping = compare_states(&stored, &present);
+    assert_eq!(mapping.migrations, [], "no version changes the kind of a state");
+    assert!(told(&mapping)[0].contains("has kind map in the component"), "{mapping:?}");
+}
+
+#[test]
+fn a_width_goes_with_its_schema_version() {
+    let (mut stored, mut present) = (three_states(), three_states());
+    present[0].width = Some(3);
+    let differences = |stored: &[StateDescription], present: &[StateDescription]| {
+        let mapping = compare_states(stored, present);
+        assert_eq!((mapping.ids[0], &mapping.migrations[..]), (None, &[][..]));
+        mapping.differences.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let told = differences(&stored, &present);
+    assert_eq!(told, ["state \"v\" has width 3 in the component and any in the snapshot"]);
+    stored[0].schema_version = 3;
+    let told = differences(&stored, &present);
+    let says =
+        "state \"v\" has schema version 3 in the snapshot, and the component knows it up to 1";
+    assert_eq!(told, [says]);
 }

@@ -84,17 +84,9 @@ impl Sink {
     ) -> Result<Self, ConnectorError> {
         check(settings).map_err(refused)?;
         let kind = match settings {
-            SinkSettings::File(FileSink { directory, format, compression }) => {
-                let ending = match format.style {
-                    Style::Raw | Style::Text => "txt",
-                    Style::Ndjson => "ndjson",
-                };
-                let packing = match compression {
-                    Compression::None => Packing::None,
-                    Compression::Gzip => Packing::Gzip,
-                    Compression::Zstd => Packing::Zstd,
-                };
-                let names = OutputNames::new(job, name, ending, packing)?;
+            SinkSettings::File(file) => {
+                let names = file_names(job, name, file)?;
+                let FileSink { directory, format, .. } = file;
                 let directory = OutputDirectory::prepare(directory, names, start)?;
                 Kind::File { format: format.clone(), directory, outputs: Vec::new() }
             }
@@ -104,6 +96,25 @@ impl Sink {
             SinkSettings::Discard(settings) => Kind::Discard(settings.clone()),
         };
         Ok(Self { kind, incarnation, next, lanes: Vec::new() })
+    }
+
+    /// Whether [`open`](Self::open) would refuse this for what is there already. Nothing is changed.
+    ///
+    /// # Errors
+    /// The settings do not fit together, or earlier runs have published files where a new job is to begin.
+    pub fn look(
+        job: &str,
+        name: &str,
+        settings: &SinkSettings,
+        start: SinkStart,
+    ) -> Result<(), ConnectorError> {
+        check(settings).map_err(refused)?;
+        match (settings, start) {
+            (SinkSettings::File(file), SinkStart::New { fresh: false }) => {
+                Ok(OutputDirectory::look(&file.directory, &file_names(job, name, file)?)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The writer of lane `lane`; called once for each. It goes on from `states`: those of the writers
@@ -185,6 +196,19 @@ impl Sink {
             SinkSettings::Discard(_) => "exactly once: counts and sums are part of each checkpoint",
         }
     }
+}
+
+fn file_names(job: &str, name: &str, file: &FileSink) -> Result<OutputNames, ConnectorError> {
+    let ending = match file.format.style {
+        Style::Raw | Style::Text => "txt",
+        Style::Ndjson => "ndjson",
+    };
+    let packing = match file.compression {
+        Compression::None => Packing::None,
+        Compression::Gzip => Packing::Gzip,
+        Compression::Zstd => Packing::Zstd,
+    };
+    Ok(OutputNames::new(job, name, ending, packing)?)
 }
 
 fn refused(what: String) -> ConnectorError {

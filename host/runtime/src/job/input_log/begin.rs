@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 
 use tidemill_core::checkpoint::manifest::Manifest;
+use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::{ConnectorError, PartitionPosition};
 use tidemill_core::disk::Disk;
 use tidemill_core::input_log::{
@@ -41,16 +42,7 @@ impl InputLog {
         if self.logged().next().is_none() {
             return Ok(());
         }
-        self.take_positions(manifest, sources)?;
-        self.take_starts(manifest, places);
-        let recovered = self.recover(manifest, &*places.job)?;
-        let sizes = Sizes::for_quota(self.quota_bytes).map_err(|error| match error {
-            WalError::QuotaTooSmall { .. } => JobError::Incompatible {
-                problem: error.to_string(),
-                help: "raise wal-quota".to_owned(),
-            },
-            other => failed(other),
-        })?;
+        let (recovered, sizes) = self.read(manifest, sources, &*places.job, &places.checkpoints)?;
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&chance::bits().to_le_bytes());
         salt[8..].copy_from_slice(&chance::bits().to_le_bytes());
@@ -80,6 +72,44 @@ impl InputLog {
         Ok(())
     }
 
+    /// Reads the log that an incarnation would begin with; no incarnation does in this process.
+    ///
+    /// # Errors
+    /// As for [`InputLog::open`], as far as nothing has to be written for it.
+    pub(in crate::job) fn look(
+        &mut self,
+        manifest: &Manifest,
+        sources: &[Source],
+        job: &dyn Disk,
+        checkpoints: &CheckpointStore,
+    ) -> Result<(), JobError> {
+        if self.logged().next().is_none() {
+            return Ok(());
+        }
+        self.read(manifest, sources, job, checkpoints).map(drop)
+    }
+
+    /// Takes over where the partitions begin, and finds out what is left of the log.
+    fn read(
+        &mut self,
+        manifest: &Manifest,
+        sources: &[Source],
+        job: &dyn Disk,
+        checkpoints: &CheckpointStore,
+    ) -> Result<(Recovered, Sizes), JobError> {
+        self.take_positions(manifest, sources)?;
+        self.take_starts(manifest, checkpoints);
+        let recovered = self.recover(manifest, job)?;
+        let sizes = Sizes::for_quota(self.quota_bytes).map_err(|error| match error {
+            WalError::QuotaTooSmall { .. } => JobError::Incompatible {
+                problem: error.to_string(),
+                help: "raise wal-quota".to_owned(),
+            },
+            other => failed(other),
+        })?;
+        Ok((recovered, sizes))
+    }
+
     /// The logged sources as this incarnation's checkpoint has them.
     fn described(&self) -> Vec<core::LoggedSource<'_>> {
         let described = self.logged().map(|source| core::LoggedSource {
@@ -103,9 +133,9 @@ impl InputLog {
     }
 
     /// Where the checkpoints that are kept replay from. One that cannot be read is not replayed from, either.
-    fn take_starts(&mut self, manifest: &Manifest, places: &Places) {
-        let stored = places.checkpoints.manifests().unwrap_or_default();
-        let loaded = stored.iter().filter_map(|stored| places.checkpoints.load(stored).ok());
+    fn take_starts(&mut self, manifest: &Manifest, checkpoints: &CheckpointStore) {
+        let stored = checkpoints.manifests().unwrap_or_default();
+        let loaded = stored.iter().filter_map(|stored| checkpoints.load(stored).ok());
         let older = loaded.filter(|older| older.checkpoint < manifest.checkpoint);
         let starts = older.map(|older| (older.checkpoint, older.wal_start));
         let newest = (manifest.checkpoint, manifest.wal_start);

@@ -3,6 +3,7 @@
 
 mod cases;
 mod containers;
+mod migrating;
 mod model;
 mod random;
 mod world;
