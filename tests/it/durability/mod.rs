@@ -12,5 +12,6 @@ mod inputs;
 mod kills;
 mod poison;
 mod resume;
+mod rollback;
 mod savepoints;
 mod tools;

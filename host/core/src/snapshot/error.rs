@@ -30,9 +30,7 @@ pub enum SnapshotError {
         minor: u16,
     },
     /// It was changed or cut after it was written.
-    #[error(
-        "{name} is damaged at byte {offset}: {what}; restore the file from a copy or resume from another checkpoint"
-    )]
+    #[error("{name} is damaged at byte {offset}: {what}")]
     Damaged {
         /// The file.
         name: String,
@@ -76,4 +74,15 @@ pub enum SnapshotError {
         /// Why.
         error: RestoreError,
     },
+}
+
+impl SnapshotError {
+    /// The file is not as it was written, or is gone: nothing but another file mends that.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(error) => matches!(error, DiskError::NotFound { .. }),
+            Self::Damaged { .. } => true,
+            _ => false,
+        }
+    }
 }

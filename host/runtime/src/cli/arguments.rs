@@ -156,6 +156,10 @@ pub(super) struct RunArguments {
     /// Give up state that the job has no place for any more
     #[arg(long)]
     pub(super) allow_drop_state: bool,
+    /// When the newest checkpoint is damaged, go back to the newest that is whole: output files published
+    /// since then are set aside, and their records are processed and published again
+    #[arg(long, conflicts_with_all = ["fresh", "from"])]
+    pub(super) accept_rollback: bool,
     /// How the report at the end is written: text to stderr; JSON to stdout, or to stderr when a
     /// sink writes to stdout
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]

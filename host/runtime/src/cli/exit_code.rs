@@ -131,7 +131,10 @@ impl From<&JobError> for ExitCode {
             },
             JobError::DataDir { .. } => Self::CannotCreate,
             JobError::Incompatible { .. } => Self::BadJob,
-            JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => Self::Io,
+            JobError::Checkpoint(_)
+            | JobError::Damaged(_)
+            | JobError::NoRollback(_)
+            | JobError::TooManyFailedCheckpoints(_) => Self::Io,
             JobError::StopTimeout { .. } => Self::TryAgain,
             JobError::HeldUp { failure, .. } => Self::from(&**failure),
             JobError::Stuck { .. } | JobError::Host(_) => Self::HostFault,

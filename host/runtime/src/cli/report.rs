@@ -8,9 +8,12 @@ use serde::Serialize;
 
 use super::arguments::OutputFormat;
 use super::failure::Failure;
+use super::rollback::RollbackView;
 use super::table::{grouped, short, short_bytes, table};
 use super::view::{BOLD, json};
-use crate::job::{Durability, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+use crate::job::{
+    Durability, Outcome, Progress, Report, RolledBack, SinkReport, SourceReport, TaskProgress,
+};
 
 /// The report of a job that ended well.
 pub(super) fn success(report: &Report, format: OutputFormat) -> String {
@@ -22,13 +25,14 @@ pub(super) fn success(report: &Report, format: OutputFormat) -> String {
 }
 
 /// The report of a job that failed, as JSON; people get the diagnostic.
-pub(super) fn failure(job: &str, failure: &Failure) -> String {
+pub(super) fn failure(job: &str, failure: &Failure, rolled_back: Option<RolledBack>) -> String {
     json(&FailureView {
         job,
         outcome: "failed",
         exit_code: failure.exit_code().number(),
         error: failure.to_string(),
         help: failure.help().map(|help| help.to_string()),
+        rolled_back: rolled_back.as_ref().map(RollbackView::new),
     })
 }
 
@@ -39,6 +43,8 @@ struct FailureView<'a> {
     exit_code: u8,
     error: String,
     help: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<RollbackView>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +62,8 @@ struct ReportView {
     operators: Vec<OperatorView>,
     sinks: Vec<SinkView>,
     durability: DurabilityView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<RollbackView>,
 }
 
 /// Checkpoints, pauses and restarts of this run.
@@ -132,7 +140,7 @@ struct SinkView {
 
 impl ReportView {
     fn new(report: &Report) -> Self {
-        let Report { job, outcome, elapsed, progress, sources, sinks, durability } = report;
+        let Report { job, outcome, elapsed, progress, sources, sinks, durability, .. } = report;
         let seconds = elapsed.as_secs_f64();
         Self {
             job: job.clone(),
@@ -151,6 +159,7 @@ impl ReportView {
             operators: operators(progress),
             sinks: sinks.iter().map(SinkView::new).collect(),
             durability: DurabilityView::new(durability, seconds),
+            rolled_back: report.rolled_back.as_ref().map(RollbackView::new),
         }
     }
 
@@ -185,6 +194,7 @@ impl ReportView {
         }
         text += &table(&rows, 2, &[3]);
         text += &self.durability.text();
+        text += &self.rolled_back.as_ref().map(RollbackView::text).unwrap_or_default();
         text
     }
 }
@@ -374,6 +384,7 @@ mod tests {
                 SinkReport { name: "sum".into(), summary: summed },
             ],
             durability: Durability::default(),
+            rolled_back: None,
         }
     }
 
@@ -407,7 +418,7 @@ word-count finished after 1.50 s, 800 records/s
     #[test]
     fn a_failure_says_its_exit_code() {
         let error: ConfigError = JobPlan::load("/nowhere/job.toml".as_ref(), &[]).unwrap_err();
-        let text = failure("a", &Failure::Config(error));
+        let text = failure("a", &Failure::Config(error), None);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&value["outcome"], &value["exit_code"]), (&"failed".into(), &66.into()));
         assert_eq!(value["help"], "give the path of a job file (TOML)");

@@ -23,9 +23,9 @@ use crate::config::{self, CheckpointingMode, PoisonPlan};
 use super::basis::{self, Basis};
 use super::keeper::Places;
 use super::lane_thread::LaneLine;
-use super::restore;
 use super::uploads::SnapshotSeed;
 use super::{Job, JobError};
+use super::{restore, rollback};
 
 /// The tenant of a host that has only one.
 const DEFAULT_TENANT: &str = "default";
@@ -81,7 +81,7 @@ pub(super) fn restore_states(
             let task = basis.tasks.get(&(NodeId(index), lane));
             if let Some(task) = task {
                 restore::restore(&mut state, task, description, basis, &node.name, lane, places)
-                    .map_err(|problem| JobError::Checkpoint(format!("{}: {problem}", node.name)))?;
+                    .map_err(|problem| rollback::unusable(&node.name, &problem))?;
             }
             state.track(task.is_some_and(|task| task.continues && !task.chains.is_empty()));
             states.insert((NodeId(index), lane), state);

@@ -14,6 +14,7 @@
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
+//! | `rollback` | going back behind damaged checkpoints |
 //! | `savepoint` | copies of checkpoints that people own |
 //! | `input_log` | the log of input that cannot be read again |
 //! | `statistics`, `report` | figures |
@@ -33,6 +34,7 @@ mod open;
 mod prepare;
 mod report;
 mod restore;
+mod rollback;
 mod run;
 mod savepoint;
 mod statistics;
@@ -57,6 +59,7 @@ pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
 pub use open::{checkpoint_directory, savepoints_directory};
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+pub use rollback::RolledBack;
 pub use savepoint::savepoint_of_stopped;
 pub use statistics::{Durability, Pauses};
 
@@ -79,6 +82,8 @@ pub struct RunOptions {
     pub from: Option<PathBuf>,
     /// State that the job no longer has a place for is given up.
     pub allow_drop_state: bool,
+    /// Damaged checkpoints are given up, and what was published with them is set aside.
+    pub accept_rollback: bool,
 }
 
 /// A job that is ready to run.
@@ -107,6 +112,8 @@ struct Shared {
     events: Mutex<Option<EventLog>>,
     statistics: Statistics,
     input_log: Arc<InputLogStatistics>,
+    /// What was given up at the start.
+    rolled_back: Mutex<Option<RolledBack>>,
 }
 
 /// Watches a job and stops it, from any thread.
@@ -175,6 +182,11 @@ impl JobHandle {
     /// The figures of the job's durability.
     pub fn durability(&self) -> Durability {
         Durability { input_log: self.shared.input_log.read(), ..self.shared.statistics.read() }
+    }
+
+    /// What was given up at the start of the run, if anything was.
+    pub fn rolled_back(&self) -> Option<RolledBack> {
+        lock(&self.shared.rolled_back).clone()
     }
 
     /// Asks the job to stop at a checkpoint and to end as [`Outcome::Stopped`]; the next run goes on

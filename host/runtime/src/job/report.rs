@@ -13,6 +13,7 @@ use tidemill_core::graph::GraphError;
 use tidemill_core::ids::CheckpointId;
 use tidemill_sandbox::AdmissionError;
 
+use super::rollback::RolledBack;
 use super::statistics::Durability;
 use crate::connectors::SinkSummary;
 
@@ -81,6 +82,12 @@ pub enum JobError {
     /// What a checkpoint needs could not be read or written.
     #[error("{0}")]
     Checkpoint(String),
+    /// The newest checkpoint is not as it was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// The newest checkpoint is damaged, and there is none that the job could go back to.
+    #[error("{0}")]
+    NoRollback(String),
     /// Too many checkpoints failed one after the other.
     #[error("{0}")]
     TooManyFailedCheckpoints(String),
@@ -193,6 +200,8 @@ pub struct Report {
     pub sinks: Vec<SinkReport>,
     /// Checkpoints, pauses, restarts.
     pub durability: Durability,
+    /// What was given up at the start of this run.
+    pub rolled_back: Option<RolledBack>,
 }
 
 /// What a source has read.

@@ -112,6 +112,29 @@ impl InputLog {
         *crate::job::lock(&self.starts) = starts.chain([newest]).collect();
     }
 
+    /// Whether the log holds all that `manifest` does not cover. Changes nothing.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(in crate::job) fn reaches(
+        &self,
+        manifest: &Manifest,
+        job: &dyn Disk,
+    ) -> Result<(), String> {
+        if self.logged().next().is_none() {
+            return Ok(());
+        }
+        let mut positions = Seqs::default();
+        for source in &manifest.sources {
+            for at in &source.partitions {
+                positions.set(&source.name, &at.partition, at.position.offset);
+            }
+        }
+        let known = KnownDurable { wal_start: manifest.wal_start, positions };
+        let recovered = recover(job, DIRECTORY, &known);
+        recovered.map(drop).map_err(|error| format!("the input log: {error}"))
+    }
+
     /// Finds out what is left of the log. What only older checkpoints need may have been trimmed already: they
     /// are dropped after that.
     fn recover(
