@@ -8,6 +8,7 @@ mod case;
 mod damage;
 mod failpoints;
 mod guest_state;
+mod hand_over;
 mod inputs;
 mod kills;
 mod poison;

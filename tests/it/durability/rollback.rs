@@ -127,8 +127,8 @@ fn a_job_goes_back_over_several_checkpoints_whatever_is_wrong_with_each() {
     let newest = manifest(&place, 3);
     fs::write(&newest, b"").expect("it can be written");
     // The file that checkpoint 2 has added.
-    let names = place.names(CHECKPOINTS).into_iter();
-    let file = names.filter(|name| name.starts_with(&format!("state-{:020}-", 2))).next_back();
+    let start = format!("state-{:020}-", 2);
+    let file = place.names(CHECKPOINTS).into_iter().rfind(|name| name.starts_with(&start));
     fs::remove_file(place.path(CHECKPOINTS).join(file.expect("it has state"))).expect("removed");
     let gone = later(&published(&place), 1);
     accepted(&place).end().expect(0).has_no_panic().says(&["Went back to checkpoint 1"]);
@@ -222,9 +222,10 @@ fn input_that_was_logged_is_processed_again_from_the_older_checkpoint_on() {
     running.signal(Signal::TERM);
     running.end().expect(143).has_no_panic().says(&["Went back to checkpoint 1"]);
     // A stop leaves what is logged and not processed to the next run.
-    let running = place.run().start();
+    let mut running = place.run().start();
     listening(&running);
     while place.published("out").len() < 8 {
+        assert!(!running.has_ended(), "it ended before all was published");
         std::thread::yield_now();
     }
     running.signal(Signal::TERM);

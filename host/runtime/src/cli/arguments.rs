@@ -83,6 +83,7 @@ pub(super) enum Command {
     #[command(after_help = examples(
         "tidemill savepoint create job.toml                # of a running job or a stopped one\n\
          tidemill savepoint create job.toml --to /backup/monday\n\
+         tidemill savepoint create job.toml --to /backup/last --stop\n\
          tidemill savepoint list job.toml\n\
          tidemill run job.toml --from /backup/monday --data-dir elsewhere"
     ))]
@@ -212,6 +213,10 @@ pub(super) enum SavepointCommand {
 pub(super) struct SavepointCreateArguments {
     #[command(flatten)]
     pub(super) job: JobArguments,
+    /// Stop the running job with it: nothing more is received, the input log is processed to its end, and
+    /// all of that is in the savepoint. Waits until the job has ended, with exit code 3
+    #[arg(long)]
+    pub(super) stop: bool,
     /// Where to put it [default: a new directory in the job's own]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) to: Option<PathBuf>,

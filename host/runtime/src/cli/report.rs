@@ -62,6 +62,9 @@ struct ReportView {
     operators: Vec<OperatorView>,
     sinks: Vec<SinkView>,
     durability: DurabilityView,
+    /// The savepoint that it was stopped with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    savepoint: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rolled_back: Option<RollbackView>,
 }
@@ -159,6 +162,7 @@ impl ReportView {
             operators: operators(progress),
             sinks: sinks.iter().map(SinkView::new).collect(),
             durability: DurabilityView::new(durability, seconds),
+            savepoint: report.savepoint.as_ref().map(|savepoint| savepoint.directory.clone()),
             rolled_back: report.rolled_back.as_ref().map(RollbackView::new),
         }
     }
@@ -194,6 +198,9 @@ impl ReportView {
         }
         text += &table(&rows, 2, &[3]);
         text += &self.durability.text();
+        if let Some(savepoint) = &self.savepoint {
+            text += &format!("  savepoint {}\n", savepoint.display());
+        }
         text += &self.rolled_back.as_ref().map(RollbackView::text).unwrap_or_default();
         text
     }
@@ -384,6 +391,7 @@ mod tests {
                 SinkReport { name: "sum".into(), summary: summed },
             ],
             durability: Durability::default(),
+            savepoint: None,
             rolled_back: None,
         }
     }

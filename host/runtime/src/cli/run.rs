@@ -56,6 +56,7 @@ pub(super) fn run(
             output.write(|format| report::success(&report, format))?;
             Ok(match report.outcome {
                 Outcome::Finished => ExitCode::Done,
+                Outcome::Stopped if report.savepoint.is_some() => ExitCode::HandedOver,
                 Outcome::Stopped => control.stopped_by().unwrap_or(ExitCode::Done),
             })
         }

@@ -15,7 +15,7 @@
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
 //! | `rollback` | going back behind damaged checkpoints |
-//! | `savepoint` | copies of checkpoints that people own |
+//! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
 //! | `input_log` | the log of input that cannot be read again |
 //! | `statistics`, `report` | figures |
 
@@ -25,6 +25,7 @@ mod chance;
 mod control;
 mod engine;
 mod failpoint;
+mod hand_over;
 mod heartbeat;
 mod incarnation;
 mod input_log;
@@ -55,6 +56,7 @@ use tidemill_storage::event_log::EventLog;
 
 pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
 pub use engine::Engine;
+pub use hand_over::Savepoint;
 pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
 pub use open::{checkpoint_directory, savepoints_directory};
@@ -65,6 +67,7 @@ pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
 use crate::connectors::{Sink, Source};
+use hand_over::HandOver;
 use input_log::{InputLog, InputLogStatistics};
 use report::TaskInfo;
 use statistics::Statistics;
@@ -112,6 +115,7 @@ struct Shared {
     events: Mutex<Option<EventLog>>,
     statistics: Statistics,
     input_log: Arc<InputLogStatistics>,
+    hand_over: HandOver,
     /// What was given up at the start.
     rolled_back: Mutex<Option<RolledBack>>,
 }
@@ -206,6 +210,9 @@ impl Shared {
         *lock(&self.supervisor) = Some(supervisor.clone());
         if self.stop.load(SeqCst) {
             supervisor.send(Event::StopWanted).ok();
+        }
+        if self.hand_over.is_wanted() {
+            supervisor.send(Event::HandOverWanted).ok();
         }
     }
 

@@ -13,6 +13,7 @@ use tidemill_core::graph::GraphError;
 use tidemill_core::ids::CheckpointId;
 use tidemill_sandbox::AdmissionError;
 
+use super::hand_over::Savepoint;
 use super::rollback::RolledBack;
 use super::statistics::Durability;
 use crate::connectors::SinkSummary;
@@ -200,6 +201,8 @@ pub struct Report {
     pub sinks: Vec<SinkReport>,
     /// Checkpoints, pauses, restarts.
     pub durability: Durability,
+    /// The savepoint that it was stopped with, if somebody wanted one.
+    pub savepoint: Option<Savepoint>,
     /// What was given up at the start of this run.
     pub rolled_back: Option<RolledBack>,
 }

@@ -39,7 +39,15 @@ impl Job {
     ///
     /// # Errors
     /// What kept the job from starting, or the failure that no restart can mend.
-    pub fn run(mut self) -> Result<Report, JobError> {
+    pub fn run(self) -> Result<Report, JobError> {
+        let shared = self.shared.clone();
+        let ended = self.run_to_its_end();
+        // Directories are unlocked by now: who was waiting may begin with the savepoint.
+        shared.hand_over.end();
+        ended
+    }
+
+    fn run_to_its_end(mut self) -> Result<Report, JobError> {
         let began = Instant::now();
         let dir = open_job_dir(&self.options.data_dir, &self.plan.name)?;
         let checkpoints = open_checkpoints(&self.plan, &dir)?;
@@ -256,6 +264,7 @@ impl Job {
             sources: sources.collect(),
             sinks: self.shared.sink_reports(),
             durability: self.handle().durability(),
+            savepoint: self.shared.hand_over.made(),
             rolled_back: self.handle().rolled_back(),
             progress,
         }

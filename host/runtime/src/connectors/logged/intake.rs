@@ -249,6 +249,19 @@ impl Intake {
         }
     }
 
+    /// After a stop: whether everything that was received is durable, and was handed to lanes. Not for input
+    /// that has failed: a lane is to learn of that.
+    pub(crate) fn is_drained(&self) -> bool {
+        let state = self.lock();
+        let is_over = match state.end {
+            Some(End::Ended | End::Stopped) => true,
+            Some(End::Failed(_)) => false,
+            None => !state.is_receiving,
+        };
+        let is_handed_out = || state.lanes.iter().all(LaneQueue::is_empty);
+        is_over && state.is_replayed && state.unsettled.is_empty() && is_handed_out()
+    }
+
     /// After a stop: waits until those who form batches have brought all that they had to the log, but not
     /// longer than `patience`.
     pub(crate) fn drain(&self, patience: Duration) {
