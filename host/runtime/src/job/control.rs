@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::hand_over::Telling;
 use super::savepoint;
 use super::supervisor::{Event, SavepointRequest};
 use super::{Shared, lock};
@@ -99,18 +100,21 @@ fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<()> {
 }
 
 fn answer(stream: &UnixStream, shared: &Shared) {
-    let mut is_stop = false;
-    let answered = read(stream).map(|request| {
-        let Request::Savepoint { directory, stop } = request;
-        is_stop = stop;
-        serve(directory, stop, shared)
+    let answered = read(stream).map(|Request::Savepoint { directory, stop }| {
+        // Whoever stops the job is told before its process may end.
+        let mut telling = None;
+        let answer = serve(directory, stop, shared, &mut telling);
+        (answer, telling)
     });
-    let answer = answered.unwrap_or_else(|error| Answer::Failed { reason: error.to_string() });
+    let (answer, telling) =
+        answered.unwrap_or_else(|error| (Answer::Failed { reason: error.to_string() }, None));
     let line = serde_json::to_string(&answer).unwrap_or_default();
     let mut to = stream;
     // A client that has gone needs no answer.
     writeln!(to, "{line}").ok();
-    if is_stop {
+    let is_ending = telling.is_some();
+    drop(telling);
+    if is_ending {
         shared.hand_over.wait_end();
     }
 }
@@ -122,12 +126,23 @@ fn read(stream: &UnixStream) -> std::io::Result<Request> {
     Ok(serde_json::from_str(&line)?)
 }
 
-fn serve(directory: PathBuf, stop: bool, shared: &Shared) -> Answer {
+fn serve<'a>(
+    directory: PathBuf,
+    stop: bool,
+    shared: &'a Shared,
+    telling: &mut Option<Telling<'a>>,
+) -> Answer {
     let answer = savepoint::check_target(&directory).and_then(|()| {
         let (reply, replies) = mpsc::channel();
         let (asked, directory) = (Instant::now(), directory.clone());
         let wanted = SavepointRequest { directory, reply, asked, stops: stop };
-        ask_supervisor(wanted, shared)?;
+        if stop {
+            *telling = Some(shared.hand_over.ask(wanted)?);
+            // One that is not running at this moment learns of it when it starts anew.
+            tell(shared, Event::HandOverWanted).ok();
+        } else {
+            tell(shared, Event::SavepointWanted(wanted))?;
+        }
         let gone = "the job ended or started anew before the savepoint was complete";
         replies.recv().unwrap_or_else(|_| Err(gone.to_owned()))
     });
@@ -137,19 +152,9 @@ fn serve(directory: PathBuf, stop: bool, shared: &Shared) -> Answer {
     }
 }
 
-fn ask_supervisor(wanted: SavepointRequest, shared: &Shared) -> Result<(), String> {
-    let stops = wanted.stops;
-    let event = match stops {
-        true => {
-            shared.hand_over.ask(wanted)?;
-            Event::HandOverWanted
-        }
-        false => Event::SavepointWanted(wanted),
-    };
+fn tell(shared: &Shared, event: Event) -> Result<(), String> {
     let supervisor = lock(&shared.supervisor);
-    let is_sent = supervisor.as_ref().is_some_and(|events| events.send(event).is_ok());
-    // The next incarnation learns of a hand-over by itself.
-    match is_sent || stops {
+    match supervisor.as_ref().is_some_and(|events| events.send(event).is_ok()) {
         true => Ok(()),
         false => Err("the job is not running at this moment; try again".to_owned()),
     }
