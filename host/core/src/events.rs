@@ -39,6 +39,15 @@ pub enum JobEventKind {
         /// Milliseconds from the start until the first new record could be read.
         took_ms: u64,
     },
+    /// It was told to go back behind damaged checkpoints.
+    RolledBack {
+        /// The checkpoint that it went back to.
+        checkpoint: CheckpointId,
+        /// The manifests that were given up, and what is wrong with them.
+        discarded: String,
+        /// Published files that were set aside.
+        files: u64,
+    },
     /// A checkpoint is durable, and every sink has committed it.
     CheckpointCompleted {
         /// The checkpoint.
@@ -143,6 +152,7 @@ mod tests {
             JobEventKind::Poison { operator: "count".into(), lane: 1, count: 2 },
             JobEventKind::Stalled { silent_ms: 30_000, tasks: "lane 0".into() },
             JobEventKind::WalFull { used_bytes: 9, quota_bytes: 9, blocked_by: "sink".into() },
+            JobEventKind::RolledBack { checkpoint, discarded: "manifest".into(), files: 3 },
             JobEventKind::JobFinished,
             JobEventKind::JobStopped,
             JobEventKind::JobFailed { reason: "none left".into() },
@@ -180,6 +190,7 @@ mod tests {
                 "poison",
                 "stalled",
                 "wal-full",
+                "rolled-back",
                 "job-finished",
                 "job-stopped",
                 "job-failed"

@@ -9,7 +9,7 @@ use super::failpoints::run_to;
 use super::inputs;
 use crate::harness::Place;
 
-const JOB: &str = r#"
+pub(super) const JOB: &str = r#"
     name = "words"
     parallelism = 2
     checkpoint-interval = "10ms"
@@ -40,7 +40,11 @@ const JOB: &str = r#"
     value-type = "u64"
 "#;
 
-const CHECKPOINTS: &str = ".tidemill/words/checkpoints";
+/// What a refusal offers, and what it says of the price.
+const FLAG: &str = "--accept-rollback";
+const COST: &str = "whoever has read it sees it twice";
+
+pub(super) const CHECKPOINTS: &str = ".tidemill/words/checkpoints";
 
 /// A place whose job was killed when its second checkpoint was committed.
 pub(super) fn interrupted() -> Place {
@@ -52,7 +56,7 @@ pub(super) fn interrupted() -> Place {
 }
 
 /// The files of the checkpoints with their contents.
-fn stored(place: &Place) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn stored(place: &Place) -> BTreeMap<String, Vec<u8>> {
     let read = |name: String| {
         let bytes = fs::read(place.path(CHECKPOINTS).join(&name)).expect("it is there");
         (name, bytes)
@@ -108,7 +112,8 @@ fn a_damaged_newest_manifest_is_named_and_nothing_is_changed() {
     let place = interrupted();
     let file = manifest(&place);
     for damaged in damaged(&fs::read(&file).expect("it is there")) {
-        is_refused(&place, &file, &damaged, &["the newest checkpoint cannot be used"]);
+        let says = ["the newest checkpoint cannot be used", FLAG, COST];
+        is_refused(&place, &file, &damaged, &says);
     }
     place.run().end().expect(0).has_no_panic();
 }
@@ -118,12 +123,12 @@ fn a_damaged_snapshot_file_is_named_and_nothing_is_changed() {
     let place = interrupted();
     let file = snapshot(&place);
     for damaged in damaged(&fs::read(&file).expect("it is there")) {
-        is_refused(&place, &file, &damaged, &[]);
+        is_refused(&place, &file, &damaged, &[FLAG, COST]);
     }
     let whole = fs::read(&file).expect("it is there");
     fs::remove_file(&file).expect("it was there");
     let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-    place.run().end().refuses(74, &[&name]);
+    place.run().end().refuses(74, &[&name, FLAG, COST]);
     fs::write(&file, whole).expect("it can be written");
     place.run().end().expect(0).has_no_panic();
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::harness::{Place, Running};
 
-const JOB: &str = r#"
+pub(super) const TCP: &str = r#"
     name = "tcp"
     checkpoint-interval = "50ms"
     [sources.in]
@@ -30,7 +30,7 @@ const JOB: &str = r#"
 "#;
 
 /// Sends words as client `pump`, and waits until the last is acknowledged; answers how many were known before.
-fn send(address: SocketAddr, words: &[&str]) -> u64 {
+pub(super) fn send(address: SocketAddr, words: &[&str]) -> u64 {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let mut answers = BufReader::new(stream.try_clone().expect("a second handle")).lines();
     let mut number = |word: &str| -> u64 {
@@ -45,8 +45,20 @@ fn send(address: SocketAddr, words: &[&str]) -> u64 {
     known
 }
 
-fn listening(running: &Running) -> SocketAddr {
+pub(super) fn listening(running: &Running) -> SocketAddr {
     running.address_after("Source in listens on ")
+}
+
+/// The counts of a word that were published in a folder, sorted.
+pub(super) fn count_of(place: &Place, folder: &str, word: &str) -> Vec<u64> {
+    let lines = place.published(folder).into_iter();
+    let counts = lines.filter_map(|line| {
+        let (found, count) = line.split_once('\t').expect("a word and a count");
+        (found == word).then(|| count.parse().expect("a count"))
+    });
+    let mut counts: Vec<u64> = counts.collect();
+    counts.sort_unstable();
+    counts
 }
 
 fn savepoint(place: &Place, to: &str) -> String {
@@ -56,7 +68,7 @@ fn savepoint(place: &Place, to: &str) -> String {
 
 #[test]
 fn a_job_that_begins_with_a_savepoint_goes_on_counting_and_knows_its_clients() {
-    let place = Place::with_job(JOB);
+    let place = Place::with_job(TCP);
     let running = place.run().start();
     assert_eq!(send(listening(&running), &["a", "b", "a"]), 0);
     let path = savepoint(&place, "saved");
@@ -99,7 +111,7 @@ fn a_job_that_begins_with_a_savepoint_goes_on_counting_and_knows_its_clients() {
 
 #[test]
 fn a_job_that_does_not_run_has_its_newest_checkpoint_copied() {
-    let place = Place::with_job(JOB);
+    let place = Place::with_job(TCP);
     let says = ["the job has come to no checkpoint yet"];
     place.tidemill("savepoint create job.toml").end().refuses(74, &says);
     let running = place.run().start();

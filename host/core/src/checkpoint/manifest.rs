@@ -236,7 +236,7 @@ pub fn parse_manifest_name(name: &str) -> Option<(CheckpointId, Incarnation)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::connector::{Position, PreparedFile};
 

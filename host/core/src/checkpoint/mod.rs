@@ -3,8 +3,9 @@
 //! A barrier cuts the stream of every lane; each task answers with what it was at the barrier
 //! ([`TaskAck`]); when all have, the [`manifest`] is written, and only then does the checkpoint exist.
 //! [`coordinator`] decides all of it as a pure state machine; [`ledger`] turns answers into a manifest;
-//! [`recovery`] decides what to start from, and [`basis`] deals it to lanes; [`keeper`] is the order of effects
-//! once all have answered, [`store`] that of writes on a disk.
+//! [`recovery`] decides what to start from, [`rollback`] goes back behind damaged ones when it is told to, and
+//! [`basis`] deals it to lanes; [`keeper`] is the order of effects once all have answered, [`store`] that of writes
+//! on a disk.
 
 pub mod basis;
 pub mod coordinator;
@@ -12,6 +13,7 @@ pub mod keeper;
 pub mod ledger;
 pub mod manifest;
 pub mod recovery;
+pub mod rollback;
 pub mod store;
 
 use crate::connector::{PartitionPosition, Prepared};

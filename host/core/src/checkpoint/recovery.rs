@@ -51,8 +51,7 @@ pub enum RecoveryError {
     /// The newest checkpoint cannot be used.
     #[error(
         "the newest checkpoint cannot be used: {name}: {error}. Its output may have been published already, so \
-         an older checkpoint is not used in its place: put the file back from a backup, or begin anew with \
-         --fresh, which removes what was published"
+         an older checkpoint is not used in its place"
     )]
     Manifest {
         /// Its name.
@@ -89,10 +88,21 @@ pub fn decide(job: &dyn Disk, checkpoints: &CheckpointStore) -> Result<Start, Re
         checkpoints.disk().sync_dir("")?;
     }
     let from = newest(checkpoints)?;
+    Ok(Start { incarnation: next_incarnation(job, &manifests)?, from })
+}
+
+/// The number above every incarnation that has left a trace.
+///
+/// # Errors
+/// The disk fails.
+pub fn next_incarnation(
+    job: &dyn Disk,
+    manifests: &[StoredManifest],
+) -> Result<Incarnation, DiskError> {
     let newest_manifest = manifests.iter().map(|stored| stored.incarnation).max();
     let newest_marker = markers(job)?.last().copied();
     let newest = newest_manifest.max(newest_marker).unwrap_or_default();
-    Ok(Start { incarnation: Incarnation(newest.0 + 1), from })
+    Ok(Incarnation(newest.0 + 1))
 }
 
 /// The checkpoint that a job starts from, if there is one: what [`decide`] decides on, without any effect.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{
     MANIFEST_BYTES_MAX, Manifest, ManifestError, manifest_name, parse_manifest_name,
 };
+use super::rollback;
 use crate::disk::{Disk, DiskError, create_whole, read_whole, replace_whole};
 use crate::ids::{CheckpointId, Incarnation, LaneId, NodeId};
 use crate::planted::{self, Bug};
@@ -201,6 +202,8 @@ impl CheckpointStore {
         }
         self.disk.remove(COMMITTED)?;
         self.disk.sync_dir("")?;
+        // What it would finish is gone with the manifests.
+        rollback::forget(&*self.disk)?;
         self.drop_unnamed(&BTreeSet::new(), None)
     }
 

@@ -280,6 +280,12 @@ impl Intake {
         })
     }
 
+    /// Whether all that came is durable and was handed out, and nothing has failed.
+    pub fn is_drained(&self) -> bool {
+        let has_failed = self.failure.is_some() || matches!(self.end, Some(End::Failed(_)));
+        !has_failed && (0..self.lanes.len()).all(|lane| self.is_at_end(lane))
+    }
+
     /// Whether `take` would answer something other than `Pending`.
     pub fn is_ready(&self, lane: usize) -> bool {
         let Some(queue) = self.lanes.get(lane) else { return false };

@@ -31,9 +31,7 @@ pub enum SnapshotError {
         minor: u16,
     },
     /// It was changed or cut after it was written.
-    #[error(
-        "{name} is damaged at byte {offset}: {what}; restore the file from a copy or resume from another checkpoint"
-    )]
+    #[error("{name} is damaged at byte {offset}: {what}")]
     Damaged {
         /// The file.
         name: String,
@@ -80,4 +78,15 @@ pub enum SnapshotError {
     /// The operator cannot rewrite an item of an older schema version.
     #[error(transparent)]
     Migration(#[from] Box<MigrationError>),
+}
+
+impl SnapshotError {
+    /// The file is not as it was written, or is gone: nothing but another file mends that.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(error) => matches!(error, DiskError::NotFound { .. }),
+            Self::Damaged { .. } => true,
+            _ => false,
+        }
+    }
 }

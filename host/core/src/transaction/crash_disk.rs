@@ -1,14 +1,14 @@
 //! A directory in memory that can crash at any operation.
 //!
 //! Owns what a crash leaves: of a file what was synced, or any part of what was written since; of the
-//! names any subset of what changed since the last sync of the directory. One directory, no others below
-//! it. A handle that was open at the crash fails for ever, as do all operations until [`CrashDisk::crash`]
-//! has decided what is left.
+//! names any subset of what changed since the last sync of their directory; a rename is one change. A handle
+//! that was open at the crash fails for ever, as do all operations until [`CrashDisk::crash`] has decided what
+//! is left. A directory is there as soon as a file is in it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::{Disk, DiskError, DiskFile};
+use crate::disk::{Disk, DiskError, DiskFile, parent};
 
 #[derive(Clone, Default)]
 struct Content {
@@ -16,8 +16,9 @@ struct Content {
     durable: Vec<u8>,
 }
 
-/// A name and what it stands for now, if anything.
-type Change = (String, Option<usize>);
+/// Names and what they stand for now, if anything: all of them change, or none. Synced with the directory of
+/// the first.
+type Change = Vec<(String, Option<usize>)>;
 
 #[derive(Default)]
 struct World {
@@ -35,7 +36,7 @@ struct World {
 
 /// The disk. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct CrashDisk(Arc<Mutex<World>>);
+pub(crate) struct CrashDisk(Arc<Mutex<World>>);
 
 struct CrashFile {
     disk: CrashDisk,
@@ -51,31 +52,29 @@ impl CrashDisk {
 
     /// Lets the operation after `operations` more fail, and all after it. What the failing one would
     /// change is changed, but not durable.
-    pub(super) fn crash_after(&self, operations: usize) {
+    pub(crate) fn crash_after(&self, operations: usize) {
         let mut world = self.world();
         world.crash_at = Some(world.operations + operations);
     }
 
     /// Whether the crash has come.
-    pub(super) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.world().is_crashing()
     }
 
     /// Changes of names that a crash may lose now.
-    pub(super) fn unsynced(&self) -> usize {
+    pub(crate) fn unsynced(&self) -> usize {
         self.world().changes.len()
     }
 
     /// Loses power and comes back: change number `n` of the names survives if `keep(n)`, and of each file
     /// that was written since its sync a part.
-    pub(super) fn crash(&self, keep: impl Fn(usize) -> bool) {
+    pub(crate) fn crash(&self, keep: impl Fn(usize) -> bool) {
         let mut world = self.world();
         let mut names = std::mem::take(&mut world.durable_names);
-        for (number, (name, file)) in std::mem::take(&mut world.changes).into_iter().enumerate() {
-            match file {
-                _ if !keep(number) => {}
-                Some(file) => drop(names.insert(name, file)),
-                None => drop(names.remove(&name)),
+        for (number, change) in std::mem::take(&mut world.changes).into_iter().enumerate() {
+            if keep(number) {
+                apply(&mut names, change);
             }
         }
         for content in &mut world.files {
@@ -91,14 +90,14 @@ impl CrashDisk {
     }
 
     /// The process dies and the system stays: nothing is lost, and nothing is more durable than it was.
-    pub(super) fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut world = self.world();
         world.crash_at = None;
         world.life += 1;
     }
 
     /// Names and contents as a reader sees them.
-    pub(super) fn listing(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn listing(&self) -> BTreeMap<String, Vec<u8>> {
         let world = self.world();
         let content =
             |(name, file): (&String, &usize)| (name.clone(), world.files[*file].now.clone());
@@ -106,7 +105,7 @@ impl CrashDisk {
     }
 
     /// Directory syncs so far.
-    pub(super) fn syncs(&self) -> usize {
+    pub(crate) fn syncs(&self) -> usize {
         self.world().syncs
     }
 
@@ -131,6 +130,15 @@ fn down(name: &str) -> DiskError {
     DiskError::Failed { name: name.to_owned(), operation: "use", reason: "crashed".to_owned() }
 }
 
+fn apply(names: &mut BTreeMap<String, usize>, change: Change) {
+    for (name, file) in change {
+        match file {
+            Some(file) => drop(names.insert(name, file)),
+            None => drop(names.remove(&name)),
+        }
+    }
+}
+
 impl World {
     /// A sync that meets the crash proves nothing: what it would sync stays to be decided.
     fn is_crashing(&self) -> bool {
@@ -138,11 +146,12 @@ impl World {
     }
 
     fn change(&mut self, name: &str, file: Option<usize>) {
-        match file {
-            Some(file) => drop(self.names.insert(name.to_owned(), file)),
-            None => drop(self.names.remove(name)),
-        }
-        self.changes.push((name.to_owned(), file));
+        self.change_all(vec![(name.to_owned(), file)]);
+    }
+
+    fn change_all(&mut self, change: Change) {
+        apply(&mut self.names, change.clone());
+        self.changes.push(change);
     }
 
     fn find(&self, name: &str) -> Result<usize, DiskError> {
@@ -182,7 +191,9 @@ impl Disk for CrashDisk {
     }
 
     fn list(&self, directory: &str) -> Result<Vec<String>, DiskError> {
-        self.operate(directory, |world| Ok(world.names.keys().cloned().collect()))
+        let inside = |name: &&String| parent(name) == directory;
+        let last = |name: &String| name.rsplit('/').next().unwrap_or_default().to_owned();
+        self.operate(directory, |world| Ok(world.names.keys().filter(inside).map(last).collect()))
     }
 
     fn make_directory(&self, directory: &str) -> Result<(), DiskError> {
@@ -201,8 +212,7 @@ impl Disk for CrashDisk {
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.operate(from, |world| {
             let file = world.find(from)?;
-            world.change(to, Some(file));
-            world.change(from, None);
+            world.change_all(vec![(to.to_owned(), Some(file)), (from.to_owned(), None)]);
             Ok(())
         })
     }
@@ -221,8 +231,12 @@ impl Disk for CrashDisk {
             if world.is_crashing() {
                 return Ok(());
             }
-            world.durable_names = world.names.clone();
-            world.changes.clear();
+            let is_of =
+                |change: &Change| change.iter().take(1).all(|(at, _)| parent(at) == directory);
+            let (synced, rest): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut world.changes).into_iter().partition(is_of);
+            world.changes = rest;
+            synced.into_iter().for_each(|change| apply(&mut world.durable_names, change));
             world.syncs += 1;
             Ok(())
         })

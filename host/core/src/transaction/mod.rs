@@ -9,16 +9,18 @@
 //! durable and named by a manifest; nobody reads it. A commit gives it its *published* name, under which
 //! it is complete and durable for every reader. Invariants: a commit may be repeated and may crash
 //! anywhere; a published name is never overwritten; only in-progress names of this job and sink are
-//! ever removed.
+//! ever removed. Published files are moved by [`set_aside`] alone, for a rollback.
 
 mod commit;
 #[cfg(test)]
-mod crash_disk;
+pub(crate) mod crash_disk;
 mod files;
 mod names;
+mod set_aside;
 #[cfg(test)]
 mod tests;
 
 pub use commit::{CommitError, CommitOutcome, clean_up, commit};
 pub use files::{FileEffects, OutputFiles};
 pub use names::{FileId, NameError, SinkNames};
+pub use set_aside::set_aside;

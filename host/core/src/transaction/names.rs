@@ -81,6 +81,14 @@ impl SinkNames {
         rest.is_some_and(|rest| rest.starts_with('.'))
     }
 
+    /// The checkpoint in the name of a published file of this sink; `None` for any other name.
+    pub fn published_checkpoint(&self, name: &str) -> Option<CheckpointId> {
+        let rest =
+            name.strip_prefix("part-")?.strip_prefix(self.stem.as_str())?.strip_prefix('-')?;
+        let number = rest.split('-').next()?.parse().ok()?;
+        self.is_published(name).then_some(CheckpointId(number))
+    }
+
     /// What follows `<prefix><job>-<sink>` and so many numbers.
     fn after_numbers<'a>(&self, prefix: &str, numbers: usize, name: &'a str) -> Option<&'a str> {
         let mut rest = name.strip_prefix(prefix)?.strip_prefix(self.stem.as_str())?;
@@ -116,6 +124,9 @@ mod tests {
         assert_eq!(names.in_progress(id(1, 2, 3, 4)), ".tm-job-out-1-2-3-4");
         assert_eq!(names.published(id(1, 2, 3, 4), "txt.gz"), "part-job-out-2-3-4.txt.gz");
         assert!(names.is_published("part-job-out-2-3-4.ndjson"), "whatever the ending");
+        let checkpoint = |name| names.published_checkpoint(name);
+        assert_eq!(checkpoint("part-job-out-2-3-4.txt"), Some(CheckpointId(2)));
+        assert_eq!(checkpoint(".tm-job-out-1-2-3-4"), None);
         for odd in [
             "part-job-out-2-3.txt",
             "part-job-out-2-3-.txt",
@@ -126,6 +137,7 @@ mod tests {
             ".tm-job-out.lock",
         ] {
             assert!(!names.is_published(odd) && !names.is_in_progress(odd), "{odd}");
+            assert_eq!(names.published_checkpoint(odd), None, "{odd}");
         }
     }
 

@@ -83,6 +83,7 @@ pub(super) enum Command {
     #[command(after_help = examples(
         "tidemill savepoint create job.toml                # of a running job or a stopped one\n\
          tidemill savepoint create job.toml --to /backup/monday\n\
+         tidemill savepoint create job.toml --to /backup/last --stop\n\
          tidemill savepoint list job.toml\n\
          tidemill run job.toml --from /backup/monday --data-dir elsewhere"
     ))]
@@ -163,6 +164,10 @@ pub(super) struct RunArguments {
     /// versions, as a run does before its first effect. Ends as that run would; the report goes to stdout
     #[arg(long, conflicts_with = "metrics")]
     pub(super) dry_run: bool,
+    /// When the newest checkpoint is damaged, go back to the newest that is whole: output files published
+    /// since then are set aside, and their records are processed and published again
+    #[arg(long, conflicts_with_all = ["fresh", "from", "dry_run"])]
+    pub(super) accept_rollback: bool,
     /// How the report at the end is written: text to stderr; JSON to stdout, or to stderr when a
     /// sink writes to stdout
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
@@ -215,6 +220,10 @@ pub(super) enum SavepointCommand {
 pub(super) struct SavepointCreateArguments {
     #[command(flatten)]
     pub(super) job: JobArguments,
+    /// Stop the running job with it: nothing more is received, the input log is processed to its end, and
+    /// all of that is in the savepoint. Waits until the job has ended, with exit code 3
+    #[arg(long)]
+    pub(super) stop: bool,
     /// Where to put it [default: a new directory in the job's own]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) to: Option<PathBuf>,

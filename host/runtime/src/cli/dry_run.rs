@@ -42,7 +42,7 @@ pub(super) fn dry_run(
         }
         (Ok(None), _) => Ok(control.stopped_by().unwrap_or(ExitCode::Done)),
         (Err(failure), OutputFormat::Json) => {
-            console::print(&report::failure(&name, &failure))?;
+            console::print(&report::failure(&name, &failure, None))?;
             Err(failure)
         }
         (Err(failure), OutputFormat::Text) => Err(failure),

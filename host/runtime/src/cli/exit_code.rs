@@ -20,6 +20,8 @@ pub enum ExitCode {
     JobFailed = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// Stopped with a savepoint, as was asked for.
+    HandedOver = 3,
     /// The input holds something that cannot be parsed.
     BadData = 65,
     /// An input, job file or component does not exist or cannot be read.
@@ -44,10 +46,11 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// Every way to end, by number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Done,
         Self::JobFailed,
         Self::Usage,
+        Self::HandedOver,
         Self::BadData,
         Self::MissingInput,
         Self::HostFault,
@@ -71,6 +74,7 @@ impl ExitCode {
             Self::Done => "done",
             Self::JobFailed => "the job failed: an operator trapped, hit a limit or gave up",
             Self::Usage => "the command line is wrong",
+            Self::HandedOver => "stopped with a savepoint, by `savepoint create --stop`",
             Self::BadData => "the input holds something that cannot be parsed",
             Self::MissingInput => "an input, job file or component is missing or unreadable",
             Self::HostFault => "a fault of the host; no operator is to blame",
@@ -132,7 +136,10 @@ impl From<&JobError> for ExitCode {
             JobError::Migration { .. } => Self::JobFailed,
             JobError::DataDir { .. } => Self::CannotCreate,
             JobError::Incompatible { .. } => Self::BadJob,
-            JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => Self::Io,
+            JobError::Checkpoint(_)
+            | JobError::Damaged(_)
+            | JobError::NoRollback(_)
+            | JobError::TooManyFailedCheckpoints(_) => Self::Io,
             JobError::StopTimeout { .. } => Self::TryAgain,
             JobError::HeldUp { failure, .. } => Self::from(&**failure),
             JobError::Stuck { .. } | JobError::Host(_) => Self::HostFault,
@@ -153,7 +160,7 @@ mod tests {
     #[test]
     fn numbers_are_as_documented() {
         let numbers: Vec<u8> = ExitCode::ALL.iter().map(|code| code.number()).collect();
-        assert_eq!(numbers, [0, 1, 2, 65, 66, 70, 73, 74, 75, 77, 78, 130, 143]);
+        assert_eq!(numbers, [0, 1, 2, 3, 65, 66, 70, 73, 74, 75, 77, 78, 130, 143]);
     }
 
     #[test]

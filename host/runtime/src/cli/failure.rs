@@ -112,6 +112,8 @@ impl Failure {
             JobError::DataDir { .. }
             | JobError::Incompatible { .. }
             | JobError::Checkpoint(_)
+            | JobError::Damaged(_)
+            | JobError::NoRollback(_)
             | JobError::TooManyFailedCheckpoints(_)
             | JobError::StopTimeout { .. }
             | JobError::HeldUp { .. }
@@ -173,6 +175,14 @@ fn job_help(error: &JobError) -> Option<String> {
         },
         JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => {
             "mend what the message names and run the job again: it goes on from its newest checkpoint"
+        }
+        JobError::Damaged(_) => {
+            "put the file back from a backup, or go back with --accept-rollback to the newest checkpoint that \
+             is whole: what was published since is set aside and published again, so whoever has read it sees \
+             it twice; or begin anew with --fresh, which removes all that was published"
+        }
+        JobError::NoRollback(_) => {
+            "put the files back from a backup, or begin anew with --fresh, which removes all that was published"
         }
         JobError::StopTimeout { .. } => {
             "nothing is lost: the next run goes on from the newest checkpoint; `stop-timeout` gives a \

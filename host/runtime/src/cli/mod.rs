@@ -18,6 +18,7 @@ mod inspect;
 mod new;
 mod progress;
 mod report;
+mod rollback;
 mod run;
 mod savepoint;
 mod state;

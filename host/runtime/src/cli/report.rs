@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::arguments::OutputFormat;
 use super::durability_view::DurabilityView;
 use super::failure::Failure;
+use super::rollback::RollbackView;
 use super::table::{grouped, short, short_bytes, table};
 use super::view::{BOLD, json};
-use crate::job::{Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+use crate::job::{Outcome, Progress, Report, RolledBack, SinkReport, SourceReport, TaskProgress};
 
 /// The report of a job that ended well.
 pub(super) fn success(report: &Report, format: OutputFormat) -> String {
@@ -23,13 +24,14 @@ pub(super) fn success(report: &Report, format: OutputFormat) -> String {
 }
 
 /// The report of a job that failed, as JSON; people get the diagnostic.
-pub(super) fn failure(job: &str, failure: &Failure) -> String {
+pub(super) fn failure(job: &str, failure: &Failure, rolled_back: Option<RolledBack>) -> String {
     json(&FailureView {
         job,
         outcome: "failed",
         exit_code: failure.exit_code().number(),
         error: failure.to_string(),
         help: failure.help().map(|help| help.to_string()),
+        rolled_back: rolled_back.as_ref().map(RollbackView::new),
     })
 }
 
@@ -40,6 +42,8 @@ struct FailureView<'a> {
     exit_code: u8,
     error: String,
     help: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<RollbackView>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +61,11 @@ struct ReportView {
     operators: Vec<OperatorView>,
     sinks: Vec<SinkView>,
     durability: DurabilityView,
+    /// The savepoint that it was stopped with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    savepoint: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<RollbackView>,
 }
 
 #[derive(Serialize)]
@@ -109,7 +118,7 @@ struct SinkView {
 
 impl ReportView {
     fn new(report: &Report) -> Self {
-        let Report { job, outcome, elapsed, progress, sources, sinks, durability } = report;
+        let Report { job, outcome, elapsed, progress, sources, sinks, durability, .. } = report;
         let seconds = elapsed.as_secs_f64();
         Self {
             job: job.clone(),
@@ -128,6 +137,8 @@ impl ReportView {
             operators: operators(progress),
             sinks: sinks.iter().map(SinkView::new).collect(),
             durability: DurabilityView::new(durability, seconds),
+            savepoint: report.savepoint.as_ref().map(|savepoint| savepoint.directory.clone()),
+            rolled_back: report.rolled_back.as_ref().map(RollbackView::new),
         }
     }
 
@@ -162,6 +173,10 @@ impl ReportView {
         }
         text += &table(&rows, 2, &[3]);
         text += &self.durability.text();
+        if let Some(savepoint) = &self.savepoint {
+            text += &format!("  savepoint {}\n", savepoint.display());
+        }
+        text += &self.rolled_back.as_ref().map(RollbackView::text).unwrap_or_default();
         text
     }
 }
@@ -305,6 +320,8 @@ mod tests {
                 SinkReport { name: "sum".into(), summary: summed },
             ],
             durability: Durability::default(),
+            savepoint: None,
+            rolled_back: None,
         }
     }
 
@@ -338,7 +355,7 @@ word-count finished after 1.50 s, 800 records/s
     #[test]
     fn a_failure_says_its_exit_code() {
         let error: ConfigError = JobPlan::load("/nowhere/job.toml".as_ref(), &[]).unwrap_err();
-        let text = failure("a", &Failure::Config(error));
+        let text = failure("a", &Failure::Config(error), None);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&value["outcome"], &value["exit_code"]), (&"failed".into(), &66.into()));
         assert_eq!(value["help"], "give the path of a job file (TOML)");

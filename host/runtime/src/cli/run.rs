@@ -16,7 +16,7 @@ use super::progress::Watch;
 use super::report;
 use crate::config::{JobPlan, Locations};
 use crate::connectors::settings::SinkSettings;
-use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RunOptions};
+use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
 use crate::telemetry::{JobMetrics, MetricsEndpoint};
 
 /// Where a job keeps its data unless told otherwise, beside the job file.
@@ -33,6 +33,7 @@ pub(super) fn run(
     let (plan, mut options) = plan(&arguments.job, arguments.fresh)?;
     options.allow_drop_state = arguments.allow_drop_state;
     options.from.clone_from(&arguments.from);
+    options.accept_rollback = arguments.accept_rollback;
     if arguments.dry_run {
         return dry_run::dry_run(plan, options, &control, arguments.report);
     }
@@ -41,7 +42,9 @@ pub(super) fn run(
     // A line drawn over and over does not go with data on the same terminal.
     let has_data = writes_to_stdout(&plan) && io::stdout().is_terminal();
     let can_draw = console.is_interactive() && !has_data;
+    let mut handle = None;
     let ended = execute(plan, options, |job| {
+        handle = Some(job.clone());
         control.watch_over(job.clone());
         if let Some(endpoint) = endpoint {
             serve(&control, endpoint, &name, job.clone());
@@ -57,11 +60,13 @@ pub(super) fn run(
             output.write(|format| report::success(&report, format))?;
             Ok(match report.outcome {
                 Outcome::Finished => ExitCode::Done,
+                Outcome::Stopped if report.savepoint.is_some() => ExitCode::HandedOver,
                 Outcome::Stopped => control.stopped_by().unwrap_or(ExitCode::Done),
             })
         }
         Err(failure) => {
-            output.write_failure(&name, &failure)?;
+            let rolled_back = handle.and_then(|job| job.rolled_back());
+            output.write_failure(&name, &failure, rolled_back)?;
             Err(failure)
         }
     }
@@ -103,7 +108,8 @@ pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptio
     plan.check_components()?;
     let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
     let data_dir = job.data_dir.clone().unwrap_or_else(beside);
-    Ok((plan, RunOptions { data_dir, fresh, from: None, allow_drop_state: false }))
+    let (from, allow_drop_state, accept_rollback) = (None, false, false);
+    Ok((plan, RunOptions { data_dir, fresh, from, allow_drop_state, accept_rollback }))
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {
@@ -151,10 +157,15 @@ impl ReportOutput {
     }
 
     /// People read the diagnostic that follows; programs get it in the report as well.
-    fn write_failure(&self, job: &str, failure: &Failure) -> Result<(), Failure> {
+    fn write_failure(
+        &self,
+        job: &str,
+        failure: &Failure,
+        rolled_back: Option<RolledBack>,
+    ) -> Result<(), Failure> {
         match self.format {
             OutputFormat::Text => Ok(()),
-            OutputFormat::Json => self.write(|_| report::failure(job, failure)),
+            OutputFormat::Json => self.write(|_| report::failure(job, failure, rolled_back)),
         }
     }
 }

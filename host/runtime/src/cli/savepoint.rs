@@ -41,19 +41,25 @@ fn create(arguments: &SavepointCreateArguments) -> Result<ExitCode, Failure> {
             absolute(&savepoints_directory(&plan, &options.data_dir)).join(name)
         }
     };
-    let request = ControlRequest::Savepoint { directory: directory.clone() };
+    let request = ControlRequest::Savepoint { directory: directory.clone(), stop: arguments.stop };
     let asked = ask_control(&job_dir, &request);
     let answer =
         asked.map_err(|error| Failure::Host(format!("asking the running job: {error}")))?;
     let checkpoint = match answer {
         Some(ControlAnswer::Savepoint { checkpoint, .. }) => checkpoint,
         Some(ControlAnswer::Failed { reason }) => return Err(Failure::NoSavepoint(reason)),
+        None if arguments.stop => {
+            let reason = "no running job answers; without --stop the newest checkpoint of a job that does not run \
+                          is copied, and what it had only logged stays with it";
+            return Err(Failure::NoSavepoint(reason.to_owned()));
+        }
         None => {
             let made = savepoint_of_stopped(&plan, &options.data_dir, &directory);
             made.map_err(|error| Failure::job(error, &Locations::default()))?.0
         }
     };
-    console::note(&format!("savepoint of checkpoint {checkpoint}:\n"));
+    let stopped = if arguments.stop { "the job has stopped; " } else { "" };
+    console::note(&format!("{stopped}savepoint of checkpoint {checkpoint}:\n"));
     console::print(&format!("{}\n", directory.display()))?;
     Ok(ExitCode::Done)
 }

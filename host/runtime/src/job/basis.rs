@@ -18,7 +18,7 @@ use tidemill_core::snapshot::{StateDifference, compare_states};
 use tidemill_sandbox::Component;
 
 use super::chance;
-use super::{Job, JobError};
+use super::{InputLog, Job, JobError};
 use crate::config::SourcePlan;
 use crate::connectors::Source;
 
@@ -228,12 +228,14 @@ impl Job {
     /// # Errors
     /// [`JobError::Connector`] when there is nothing to read.
     pub fn list_sources(&mut self) -> Result<(), JobError> {
-        self.replace_sources(|plan| Source::list(&plan.name, &plan.settings))
+        let list = |plan: &SourcePlan| Source::list(&plan.name, &plan.settings);
+        self.replace_sources(InputLog::is_received, list)
     }
 
     /// Makes sources that go on from their recorded positions.
     pub(super) fn resume_sources(&mut self, recorded: &[SourceSnapshot]) -> Result<(), JobError> {
-        self.replace_sources(|plan| {
+        // What goes through the log is found by the log.
+        self.replace_sources(InputLog::is_logged, |plan| {
             let recorded = recorded.iter().find(|source| source.name == plan.name);
             let partitions = recorded.map(|source| &*source.partitions).unwrap_or_default();
             Source::resume(&plan.name, &plan.settings, partitions)
@@ -242,11 +244,11 @@ impl Job {
 
     fn replace_sources(
         &mut self,
+        is_kept: impl Fn(&InputLog, usize) -> bool,
         make: impl Fn(&SourcePlan) -> Result<Source, ConnectorError>,
     ) -> Result<(), JobError> {
         for (index, (plan, source)) in self.plan.sources.iter().zip(&mut self.sources).enumerate() {
-            // Whoever receives the input of a logged source is this process's own and goes on.
-            if !self.input_log.is_logged(index) {
+            if !is_kept(&self.input_log, index) {
                 let node = plan.name.clone();
                 *source = make(plan).map_err(|error| JobError::Connector { node, error })?;
             }

@@ -9,10 +9,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::hand_over::Telling;
+use super::savepoint;
 use super::supervisor::{Event, SavepointRequest};
 use super::{Shared, lock};
 
@@ -31,6 +33,10 @@ pub enum Request {
     Savepoint {
         /// The directory, absolute; it must hold no checkpoint.
         directory: PathBuf,
+        /// The job is to stop with it, once it has processed all of its input log. The connection is closed
+        /// when the job has ended.
+        #[serde(default)]
+        stop: bool,
     },
 }
 
@@ -94,12 +100,23 @@ fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<()> {
 }
 
 fn answer(stream: &UnixStream, shared: &Shared) {
-    let answered = read(stream).map(|request| serve(request, shared));
-    let answer = answered.unwrap_or_else(|error| Answer::Failed { reason: error.to_string() });
+    let answered = read(stream).map(|Request::Savepoint { directory, stop }| {
+        // Whoever stops the job is told before its process may end.
+        let mut telling = None;
+        let answer = serve(directory, stop, shared, &mut telling);
+        (answer, telling)
+    });
+    let (answer, telling) =
+        answered.unwrap_or_else(|error| (Answer::Failed { reason: error.to_string() }, None));
     let line = serde_json::to_string(&answer).unwrap_or_default();
-    let mut stream = stream;
+    let mut to = stream;
     // A client that has gone needs no answer.
-    writeln!(stream, "{line}").ok();
+    writeln!(to, "{line}").ok();
+    let is_ending = telling.is_some();
+    drop(telling);
+    if is_ending {
+        shared.hand_over.wait_end();
+    }
 }
 
 fn read(stream: &UnixStream) -> std::io::Result<Request> {
@@ -109,28 +126,41 @@ fn read(stream: &UnixStream) -> std::io::Result<Request> {
     Ok(serde_json::from_str(&line)?)
 }
 
-fn serve(request: Request, shared: &Shared) -> Answer {
-    let failed = |reason: &str| Answer::Failed { reason: reason.to_owned() };
-    match request {
-        Request::Savepoint { directory } => {
-            let (reply, replies) = mpsc::channel();
-            let wanted = SavepointRequest { directory: directory.clone(), reply };
-            let sent = lock(&shared.supervisor)
-                .as_ref()
-                .is_some_and(|events| events.send(Event::SavepointWanted(wanted)).is_ok());
-            if !sent {
-                return failed("the job is not running at this moment; try again");
-            }
-            match replies.recv() {
-                Ok(Ok(checkpoint)) => Answer::Savepoint { checkpoint: checkpoint.0, directory },
-                Ok(Err(reason)) => Answer::Failed { reason },
-                Err(_) => failed("the job ended or started anew before the savepoint was complete"),
-            }
+fn serve<'a>(
+    directory: PathBuf,
+    stop: bool,
+    shared: &'a Shared,
+    telling: &mut Option<Telling<'a>>,
+) -> Answer {
+    let answer = savepoint::check_target(&directory).and_then(|()| {
+        let (reply, replies) = mpsc::channel();
+        let (asked, directory) = (Instant::now(), directory.clone());
+        let wanted = SavepointRequest { directory, reply, asked, stops: stop };
+        if stop {
+            *telling = Some(shared.hand_over.ask(wanted)?);
+            // One that is not running at this moment learns of it when it starts anew.
+            tell(shared, Event::HandOverWanted).ok();
+        } else {
+            tell(shared, Event::SavepointWanted(wanted))?;
         }
+        let gone = "the job ended or started anew before the savepoint was complete";
+        replies.recv().unwrap_or_else(|_| Err(gone.to_owned()))
+    });
+    match answer {
+        Ok(checkpoint) => Answer::Savepoint { checkpoint: checkpoint.0, directory },
+        Err(reason) => Answer::Failed { reason },
     }
 }
 
-/// Asks a running job; `None` when none listens at the socket.
+fn tell(shared: &Shared, event: Event) -> Result<(), String> {
+    let supervisor = lock(&shared.supervisor);
+    match supervisor.as_ref().is_some_and(|events| events.send(event).is_ok()) {
+        true => Ok(()),
+        false => Err("the job is not running at this moment; try again".to_owned()),
+    }
+}
+
+/// Asks a running job; `None` when none listens at the socket. Of one that is to stop, waits for its end.
 ///
 /// # Errors
 /// The connection breaks, or the answer is none.
@@ -140,6 +170,20 @@ pub fn ask(directory: &Path, request: &Request) -> std::io::Result<Option<Answer
     };
     writeln!(stream, "{}", serde_json::to_string(request)?)?;
     let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line)?;
-    Ok(Some(serde_json::from_str(&line)?))
+    let mut answers = BufReader::new(&stream);
+    // A process that was killed resets the connection.
+    if answers.read_line(&mut line).is_err() || line.is_empty() {
+        let reason = "the process of the job ended before the savepoint was complete; nothing is lost: run the job \
+                      again"
+            .to_owned();
+        return Ok(Some(Answer::Failed { reason }));
+    }
+    let answer = serde_json::from_str(&line)?;
+    if matches!(answer, Answer::Savepoint { .. })
+        && matches!(request, Request::Savepoint { stop: true, .. })
+    {
+        // However the process ends: the savepoint is complete.
+        answers.read_line(&mut String::new()).ok();
+    }
+    Ok(Some(answer))
 }

@@ -209,6 +209,7 @@ fn run_lanes(
         keeper: &keeper,
         merger: &merger,
         input_log: &job.input_log,
+        hand_over: &job.shared.hand_over,
         events,
         log: &log,
         statistics: &job.shared.statistics,

@@ -37,7 +37,7 @@ pub(super) enum Task {
     /// Has the sinks commit all that the manifest holds, and makes the mark durable.
     Commit(Arc<Manifest>),
     /// Copies a committed checkpoint for somebody.
-    Savepoint { manifest: Arc<Manifest>, request: SavepointRequest },
+    Savepoint(Arc<Manifest>, SavepointRequest),
     /// Drops old checkpoints.
     DropOld { retained: usize },
 }
@@ -128,12 +128,16 @@ fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
             Err(reason) => Event::KeeperFailed(reason),
         }),
         Task::Commit(manifest) => commit_until_done(places, end, &manifest),
-        Task::Savepoint { manifest, request } => {
-            let SavepointRequest { directory, reply } = request;
-            let written = savepoint::write(&places.checkpoints, &manifest, &directory);
-            // Who no longer waits has the directory all the same.
-            reply.send(written.map(|()| manifest.checkpoint)).ok();
-            None
+        Task::Savepoint(manifest, request) => {
+            failpoint("savepoint.before");
+            let written = savepoint::write(&places.checkpoints, &manifest, &request.directory);
+            failpoint("savepoint.written");
+            let checkpoint = manifest.checkpoint;
+            if !request.stops {
+                // Who no longer waits has the directory all the same.
+                request.reply.send(written.clone().map(|()| checkpoint)).ok();
+            }
+            Some(Event::SavepointDone { checkpoint, request, outcome: written })
         }
         Task::DropOld { retained } => {
             failpoint("checkpoint.drop");

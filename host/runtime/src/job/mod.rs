@@ -15,7 +15,8 @@
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
-//! | `savepoint` | copies of checkpoints that people own |
+//! | `rollback` | going back behind damaged checkpoints |
+//! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
 //! | `input_log` | the log of input that cannot be read again |
 //! | `statistics`, `report` | figures |
 
@@ -26,6 +27,7 @@ mod control;
 mod dry_run;
 mod engine;
 mod failpoint;
+mod hand_over;
 mod heartbeat;
 mod incarnation;
 mod input_log;
@@ -37,6 +39,7 @@ mod pauses;
 mod prepare;
 mod report;
 mod restore;
+mod rollback;
 mod run;
 mod savepoint;
 mod statistics;
@@ -59,16 +62,19 @@ use tidemill_storage::event_log::EventLog;
 pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
 pub use dry_run::{DryOperator, DryRun, DryStart, StateFate};
 pub use engine::Engine;
+pub use hand_over::Savepoint;
 pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
 pub use migrate::Migrated;
 pub use open::{checkpoint_directory, savepoints_directory};
 pub use report::{JobError, Outcome, Progress, Report, SinkReport, SourceReport, TaskProgress};
+pub use rollback::RolledBack;
 pub use savepoint::savepoint_of_stopped;
 pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
 use crate::connectors::{Sink, Source};
+use hand_over::HandOver;
 use input_log::{InputLog, InputLogStatistics};
 use report::TaskInfo;
 use statistics::Statistics;
@@ -86,6 +92,8 @@ pub struct RunOptions {
     pub from: Option<PathBuf>,
     /// State that the job no longer has a place for is given up.
     pub allow_drop_state: bool,
+    /// Damaged checkpoints are given up, and what was published with them is set aside.
+    pub accept_rollback: bool,
 }
 
 /// A job that is ready to run.
@@ -114,6 +122,9 @@ struct Shared {
     events: Mutex<Option<EventLog>>,
     statistics: Statistics,
     input_log: Arc<InputLogStatistics>,
+    hand_over: HandOver,
+    /// What was given up at the start.
+    rolled_back: Mutex<Option<RolledBack>>,
 }
 
 /// Watches a job and stops it, from any thread.
@@ -184,6 +195,11 @@ impl JobHandle {
         Durability { input_log: self.shared.input_log.read(), ..self.shared.statistics.read() }
     }
 
+    /// What was given up at the start of the run, if anything was.
+    pub fn rolled_back(&self) -> Option<RolledBack> {
+        lock(&self.shared.rolled_back).clone()
+    }
+
     /// Asks the job to stop at a checkpoint and to end as [`Outcome::Stopped`]; the next run goes on
     /// from there.
     pub fn stop(&self) {
@@ -201,6 +217,9 @@ impl Shared {
         *lock(&self.supervisor) = Some(supervisor.clone());
         if self.stop.load(SeqCst) {
             supervisor.send(Event::StopWanted).ok();
+        }
+        if self.hand_over.is_wanted() {
+            supervisor.send(Event::HandOverWanted).ok();
         }
     }
 

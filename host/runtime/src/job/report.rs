@@ -14,6 +14,8 @@ use tidemill_core::ids::CheckpointId;
 use tidemill_core::snapshot::MigrationError;
 use tidemill_sandbox::AdmissionError;
 
+use super::hand_over::Savepoint;
+use super::rollback::RolledBack;
 use super::statistics::Durability;
 use crate::connectors::SinkSummary;
 
@@ -90,6 +92,12 @@ pub enum JobError {
     /// What a checkpoint needs could not be read or written.
     #[error("{0}")]
     Checkpoint(String),
+    /// The newest checkpoint is not as it was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// The newest checkpoint is damaged, and there is none that the job could go back to.
+    #[error("{0}")]
+    NoRollback(String),
     /// Too many checkpoints failed one after the other.
     #[error("{0}")]
     TooManyFailedCheckpoints(String),
@@ -202,6 +210,10 @@ pub struct Report {
     pub sinks: Vec<SinkReport>,
     /// Checkpoints, pauses, restarts.
     pub durability: Durability,
+    /// The savepoint that it was stopped with, if somebody wanted one.
+    pub savepoint: Option<Savepoint>,
+    /// What was given up at the start of this run.
+    pub rolled_back: Option<RolledBack>,
 }
 
 /// What a source has read.

@@ -21,7 +21,7 @@ use tidemill_sandbox::Component;
 
 use super::basis::{Basis, TaskBasis};
 use super::migrate::{Progress, TaskMigrator};
-use super::{Job, JobError};
+use super::{Job, JobError, rollback};
 
 /// From where state is restored, for all tasks.
 pub(super) struct Restoring<'a> {
@@ -96,6 +96,6 @@ fn failed(operator: &str, problem: SnapshotError) -> JobError {
             JobError::Host(format!("{operator}: {error}"))
         }
         SnapshotError::Migration(error) => JobError::Migration { node: operator.to_owned(), error },
-        other => JobError::Checkpoint(format!("{operator}: {other}")),
+        other => rollback::unusable(operator, &other),
     }
 }

@@ -3,7 +3,8 @@
 //! Order for each incarnation: decide what to start from (nothing is changed by that) -> list the input of a
 //! job that is created -> begin the incarnation (a durable marker: no older one has an effect from here on) ->
 //! finish the commits of the newest manifest, with the sinks that it names -> check the plan against it ->
-//! remove unfinished files of older incarnations -> restore -> run the lanes. A failure that a new start may
+//! remove unfinished files of older incarnations -> restore -> run the lanes. A rollback comes before all of
+//! them, once (`rollback`). A failure that a new start may
 //! mend goes to the restart strategy; everything of the old incarnation is joined before the next begins.
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::manifest::Manifest;
-use tidemill_core::checkpoint::recovery::{self, Restored, Start};
+use tidemill_core::checkpoint::recovery::{self, RecoveryError, Restored, Start};
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::events::JobEventKind;
 use tidemill_core::failure::Failure;
@@ -38,7 +39,15 @@ impl Job {
     ///
     /// # Errors
     /// What kept the job from starting, or the failure that no restart can mend.
-    pub fn run(mut self) -> Result<Report, JobError> {
+    pub fn run(self) -> Result<Report, JobError> {
+        let shared = self.shared.clone();
+        let ended = self.run_to_its_end();
+        // Directories are unlocked by now: who was waiting may begin with the savepoint.
+        shared.hand_over.end();
+        ended
+    }
+
+    fn run_to_its_end(mut self) -> Result<Report, JobError> {
         let began = Instant::now();
         let dir = open_job_dir(&self.options.data_dir, &self.plan.name)?;
         let checkpoints = open_checkpoints(&self.plan, &dir)?;
@@ -64,6 +73,7 @@ impl Job {
         if let Some(beginning) = beginning {
             beginning.copy(&places.checkpoints)?;
         }
+        self.settle_rollback(&places)?;
         let _control = ControlSocket::open(dir.path(), &self.shared);
         self.bind()?;
         let mut policy = RestartPolicy::new(self.plan.restart.clone());
@@ -129,7 +139,10 @@ impl Job {
     ) -> Result<Outcome, (JobError, Incarnation)> {
         let none = Incarnation(0);
         let start = recovery::decide(&*places.job, &places.checkpoints);
-        let start = start.map_err(|error| (JobError::Checkpoint(error.to_string()), none))?;
+        let start = start.map_err(|error| match error {
+            RecoveryError::Manifest { .. } => (JobError::Damaged(error.to_string()), none),
+            error => (JobError::Checkpoint(error.to_string()), none),
+        })?;
         let incarnation = start.incarnation;
         self.go(start, places, is_first, since).map_err(|error| (error, incarnation))
     }
@@ -150,6 +163,8 @@ impl Job {
         // A job that begins anew leaves behind whatever its earlier starts came to.
         if is_first
             && !self.options.fresh
+            // The starts since then are not those that came to nothing.
+            && self.handle().rolled_back().is_none()
             && let Some(delay_ms) = start_delay(&self.plan.restart, fruitless + 1, chance::share())
         {
             tracing::warn!(
@@ -160,7 +175,7 @@ impl Job {
                 return Ok(Outcome::Stopped);
             }
         }
-        let failed = |error: recovery::RecoveryError| JobError::Checkpoint(error.to_string());
+        let failed = |error: RecoveryError| JobError::Checkpoint(error.to_string());
         failpoint("recovery.before");
         recovery::begin(&*places.job, incarnation).map_err(failed)?;
         failpoint("recovery.begun");
@@ -261,6 +276,8 @@ impl Job {
             sources: sources.collect(),
             sinks: self.shared.sink_reports(),
             durability: self.handle().durability(),
+            savepoint: self.shared.hand_over.made(),
+            rolled_back: self.handle().rolled_back(),
             progress,
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::store::{CheckpointStore, StoreError};
+use tidemill_core::disk::Disk;
 use tidemill_core::ids::CheckpointId;
 use tidemill_storage::disk::RealDisk;
 
@@ -16,6 +17,24 @@ use super::keeper::{self, Places};
 use super::open::{open_checkpoints, open_job_dir};
 use super::{JobError, chance};
 use crate::config::JobPlan;
+
+/// Made and removed to find out whether a directory can be written.
+const PROBE: &str = "probe.tmp";
+
+/// Whether a savepoint can be put into a directory, which is made if it is missing. Asked before anything is
+/// done for one.
+pub(super) fn check_target(directory: &Path) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", directory.display());
+    let disk = RealDisk::create(directory).map_err(|error| failed(&error))?;
+    disk.remove(PROBE).map_err(|error| failed(&error))?;
+    disk.create(PROBE).map_err(|error| failed(&error))?;
+    disk.remove(PROBE).map_err(|error| failed(&error))?;
+    let target = CheckpointStore::new(Arc::new(disk));
+    match target.manifests().map_err(|error| failed(&error))?.first() {
+        None => Ok(()),
+        Some(there) => Err(failed(&StoreError::Taken { name: there.name() })),
+    }
+}
 
 /// Copies a committed checkpoint to a directory.
 pub(super) fn write(

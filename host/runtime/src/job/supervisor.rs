@@ -5,6 +5,8 @@
 //! coordinator's. Invariants: actions are performed in order; after the first failure nothing new is begun;
 //! when the supervisor returns, all lanes are gone but those that are stuck for good.
 
+mod ending;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use tidemill_core::ids::CheckpointId;
 use tidemill_core::wal::Usage;
 
 use super::JobError;
+use super::hand_over::HandOver;
 use super::heartbeat::Heartbeats;
 use super::input_log::InputLog;
 use super::keeper::{Keeper, Task};
@@ -27,6 +30,7 @@ use super::lane_thread::{Command, LaneEnd, LaneLine, wall_ms};
 use super::report::TaskInfo;
 use super::statistics::Statistics;
 use super::watchdog::Watchdog;
+use ending::{Draining, LOOK_EVERY};
 
 /// Everything that reaches the supervisor.
 pub(super) enum Event {
@@ -46,6 +50,14 @@ pub(super) enum Event {
     StopWanted,
     /// Somebody asked for a savepoint.
     SavepointWanted(SavepointRequest),
+    /// Somebody asked the job to stop with a savepoint.
+    HandOverWanted,
+    /// A savepoint was made, or could not be.
+    SavepointDone {
+        checkpoint: CheckpointId,
+        request: SavepointRequest,
+        outcome: Result<(), String>,
+    },
     /// The input log needs room.
     WalPressure(Usage),
     /// The input log has failed for good.
@@ -58,6 +70,10 @@ pub(super) struct SavepointRequest {
     pub(super) directory: PathBuf,
     /// Who waits.
     pub(super) reply: Sender<Result<CheckpointId, String>>,
+    /// Since when.
+    pub(super) asked: Instant,
+    /// The job stops with it.
+    pub(super) stops: bool,
 }
 
 /// How an incarnation ended, when nothing failed.
@@ -86,6 +102,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) tasks: Arc<Vec<TaskInfo>>,
     pub(super) keeper: &'a Keeper,
     pub(super) input_log: &'a InputLog,
+    pub(super) hand_over: &'a HandOver,
     pub(super) merger: &'a dyn Fn(MergeTask, CheckpointId, Sender<Event>),
     pub(super) events: Sender<Event>,
     pub(super) log: &'a dyn Fn(JobEventKind),
@@ -100,6 +117,10 @@ pub(super) struct Supervisor<'a> {
 struct Course {
     failure: Option<JobError>,
     ended: Option<Ended>,
+    /// How it ends when its last savepoint is there.
+    ending: Option<Ended>,
+    /// How far a stop with a savepoint is.
+    draining: Draining,
     /// Lanes whose threads have not ended and are not stuck.
     lanes: BTreeSet<usize>,
     merging: bool,
@@ -137,12 +158,13 @@ impl Supervisor<'_> {
             if course.ended.is_none() && course.failure.is_none() {
                 self.note_activity(&mut course);
                 self.note_full_log(&mut course);
+                self.note_drained(&mut course);
                 let actions = self.coordinator.tick(self.now_ms());
                 self.perform(actions, &mut course);
             }
         }
         self.tell_of_tasks(&mut watchdog);
-        match (course.failure, course.ended) {
+        match (course.failure, course.ended.or(course.ending)) {
             (Some(failure), _) => Err(failure),
             (None, Some(ended)) => Ok(ended),
             (None, None) => Err(JobError::Host("all lanes left without a reason".to_owned())),
@@ -158,8 +180,9 @@ impl Supervisor<'_> {
         let deadline = self.coordinator.deadline_ms();
         let checkpoint = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now_ms())));
         let stop = course.stop_by.map(|at| at.saturating_duration_since(Instant::now()));
+        let drained = (course.draining == Draining::Begun).then_some(LOOK_EVERY);
         let heartbeat = self.settings.heartbeat_interval;
-        [checkpoint, stop].into_iter().flatten().fold(heartbeat, Duration::min)
+        [checkpoint, stop, drained].into_iter().flatten().fold(heartbeat, Duration::min)
     }
 
     fn take_in(&mut self, event: Event, course: &mut Course) -> Vec<Action> {
@@ -170,7 +193,7 @@ impl Supervisor<'_> {
                 course.lanes.remove(&lane);
                 match (self.lane_error)(lane, end) {
                     // The last checkpoint is complete: a call that was interrupted then is in nobody's way.
-                    _ if course.ended.is_some() => {}
+                    _ if course.ended.or(course.ending).is_some() => {}
                     Some(error) => self.fail(error, course),
                     // It was told to leave, or the job could not go on without it.
                     None if course.ended.is_none() && course.failure.is_none() => {
@@ -198,6 +221,18 @@ impl Supervisor<'_> {
             Event::SavepointWanted(request) => {
                 course.savepoints.push(request);
                 return self.coordinator.learn(Fact::SavepointWanted, now_ms);
+            }
+            Event::HandOverWanted => {
+                if course.draining == Draining::No {
+                    tracing::info!(
+                        "Stopping with a savepoint: nothing more is received, and what was is processed."
+                    );
+                    course.draining = Draining::Begun;
+                    self.input_log.stop_intake();
+                }
+            }
+            Event::SavepointDone { checkpoint, request, outcome } => {
+                self.savepoint_done(checkpoint, request, outcome, course);
             }
             Event::WalPressure(usage) => {
                 if let Some(blocked_by) = self.input_log.blocked_by() {
@@ -274,20 +309,20 @@ impl Supervisor<'_> {
         });
         if completion.purpose >= Purpose::Savepoint {
             // Before anything is dropped: the keeper does one thing after the other.
+            let manifest = Arc::new(self.ledger.newest().clone());
             for request in course.savepoints.drain(..) {
-                let manifest = Arc::new(self.ledger.newest().clone());
-                self.keeper.ask(Task::Savepoint { manifest, request });
+                self.keeper.ask(Task::Savepoint(manifest.clone(), request));
             }
         }
-        match completion.purpose {
-            Purpose::End => course.ended = Some(Ended::Finished),
-            Purpose::Stop => course.ended = Some(Ended::Stopped),
-            Purpose::Periodic | Purpose::Pressure | Purpose::Savepoint => {}
-        }
+        let ended = match completion.purpose {
+            Purpose::End => Some(Ended::Finished),
+            Purpose::Stop => Some(Ended::Stopped),
+            Purpose::Periodic | Purpose::Pressure | Purpose::Savepoint => None,
+        };
         let retained = self.input_log.retained(self.settings.retained);
         self.input_log.completed(self.ledger.newest(), retained);
-        if course.ended.is_some() {
-            return self.send_away();
+        if let Some(ended) = ended {
+            return self.end(ended, course);
         }
         // The file of a merge has no manifest yet, so nothing is collected while there is one.
         if course.merging {

@@ -10,7 +10,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_core::transaction::{SinkNames, clean_up};
+use tidemill_core::ids::CheckpointId;
+use tidemill_core::transaction::{SinkNames, clean_up, set_aside};
 
 use crate::disk::{RealDisk, create_all, sync_directory};
 use crate::error::FileError;
@@ -178,6 +179,25 @@ pub fn clean_up_in(
     Ok(clean_up(&disk, names, keep)?.len())
 }
 
+/// Moves the published files of a sink that belong to checkpoints later than `after` into the directory
+/// `place` in `path`, which no sink of this job uses now. Answers where they lie; nowhere when `path` is gone.
+///
+/// # Errors
+/// Another run holds the directory, or they cannot be listed or moved.
+pub fn set_aside_in(
+    path: &Path,
+    names: &SinkNames,
+    after: CheckpointId,
+    place: &str,
+) -> Result<Vec<PathBuf>, FileError> {
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let _lock = SinkLock::take(path, names)?;
+    let moved = set_aside(&RealDisk::open(path)?, names, after, place)?;
+    Ok(moved.into_iter().map(|name| path.join(place).join(name)).collect())
+}
+
 fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -264,6 +284,26 @@ mod tests {
         assert_eq!(clean_up_in(root.path(), names.sink(), &keep).unwrap(), 0);
         assert_eq!(listing(root.path()).len(), 4);
         assert_eq!(clean_up_in(&root.path().join("gone"), names.sink(), &keep).unwrap(), 0);
+    }
+
+    #[test]
+    fn later_files_are_moved_aside_once_and_nothing_else_is() {
+        let root = tempfile::tempdir().unwrap();
+        fill(root.path());
+        fs::write(root.path().join("part-job-out-2-0-0.txt.gz"), "later").unwrap();
+        let before = listing(root.path());
+        for _ in 0..2 {
+            let names = names();
+            let moved = set_aside_in(root.path(), names.sink(), CheckpointId(1), ".aside").unwrap();
+            assert_eq!(moved, [root.path().join(".aside/part-job-out-2-0-0.txt.gz")]);
+            assert_eq!(fs::read(&moved[0]).unwrap(), b"later");
+        }
+        let mut left = listing(root.path());
+        left.retain(|name| name != ".aside");
+        let expected = before.iter().filter(|name| *name != "part-job-out-2-0-0.txt.gz");
+        assert!(left.iter().eq(expected), "{left:?}");
+        let gone = set_aside_in(&root.path().join("gone"), names().sink(), CheckpointId(1), "x");
+        assert!(gone.unwrap().is_empty());
     }
 
     #[test]

@@ -18,6 +18,6 @@ mod names;
 mod tests;
 mod writer;
 
-pub use directory::{OutputDirectory, SinkStart, clean_up_in};
+pub use directory::{OutputDirectory, SinkStart, clean_up_in, set_aside_in};
 pub use names::OutputNames;
 pub use writer::{Output, OutputTask, QUEUED_BYTES_MAX};

@@ -184,6 +184,14 @@ impl Intake {
         }
     }
 
+    /// After a stop: whether everything that was received is durable, and was handed to lanes. Not for input
+    /// that has failed: a lane is to learn of that.
+    pub(crate) fn is_drained(&self) -> bool {
+        let state = self.lock();
+        let has_come = !state.is_receiving || state.intake.has_ended();
+        has_come && state.intake.is_drained()
+    }
+
     /// After a stop: waits until those who form batches have brought all that they had to the log, but not
     /// longer than `patience`.
     pub(crate) fn drain(&self, patience: Duration) {

@@ -4,11 +4,12 @@
 //! [`tidemill_core::transaction`]. Everything here waits for a disk: not for lanes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, PreparedFile};
+use tidemill_core::ids::CheckpointId;
 use tidemill_core::transaction::{CommitError, CommitOutcome, SinkNames, commit};
-use tidemill_storage::output::clean_up_in;
+use tidemill_storage::output::{clean_up_in, set_aside_in};
 use tidemill_storage::{FileError, RealDisk};
 
 use crate::connectors::sink::{Kind, Sink};
@@ -69,5 +70,21 @@ impl Sink {
     ) -> Result<usize, ConnectorError> {
         let names = SinkNames::new(job, sink).map_err(FileError::from)?;
         Ok(clean_up_in(directory, &names, keep)?)
+    }
+
+    /// Moves what a sink has published for checkpoints later than `after` into the directory `place` in its
+    /// own, while no sink is open. Answers where it lies. May be repeated.
+    ///
+    /// # Errors
+    /// Another run of the job holds the directory, or a file cannot be moved.
+    pub fn set_aside_in(
+        directory: &Path,
+        job: &str,
+        sink: &str,
+        after: CheckpointId,
+        place: &str,
+    ) -> Result<Vec<PathBuf>, ConnectorError> {
+        let names = SinkNames::new(job, sink).map_err(FileError::from)?;
+        Ok(set_aside_in(directory, &names, after, place)?)
     }
 }

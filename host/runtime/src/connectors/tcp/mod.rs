@@ -97,8 +97,9 @@ struct StopListener {
 
 impl Stop for StopListener {
     fn stop(&mut self) {
-        self.stop.send_replace(true);
+        // First this: an end that follows from it must not pass for the end of the input.
         self.inlet.stop();
+        self.stop.send_replace(true);
     }
 }
 

@@ -16,7 +16,7 @@ use tidemill_core::disk::Disk;
 use tidemill_core::input_log::{
     self as core, BegunLog, Known, LoggedPart, Retained, begin, recover_log,
 };
-use tidemill_core::wal::{Recovered, Sizes, WalError};
+use tidemill_core::wal::{KnownDurable, Recovered, Seqs, Sizes, WalError, recover};
 use tidemill_storage::wal::Wal;
 
 use super::{DIRECTORY, Events, InputLog, LoggedSource, QUEUE_BYTES};
@@ -140,6 +140,29 @@ impl InputLog {
         let starts = older.map(|older| (older.checkpoint, older.wal_start));
         let newest = (manifest.checkpoint, manifest.wal_start);
         *lock(&self.retained) = Retained::new(starts.chain([newest]));
+    }
+
+    /// Whether the log holds all that `manifest` does not cover. Changes nothing.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(in crate::job) fn reaches(
+        &self,
+        manifest: &Manifest,
+        job: &dyn Disk,
+    ) -> Result<(), String> {
+        if self.logged().next().is_none() {
+            return Ok(());
+        }
+        let mut positions = Seqs::default();
+        for source in &manifest.sources {
+            for at in &source.partitions {
+                positions.set(&source.name, &at.partition, at.position.offset);
+            }
+        }
+        let known = KnownDurable { wal_start: manifest.wal_start, positions };
+        let recovered = recover(job, DIRECTORY, &known);
+        recovered.map(drop).map_err(|error| format!("the input log: {error}"))
     }
 
     /// Finds out what is left of the log.

@@ -135,6 +135,13 @@ impl InputLog {
         self.sources.get(source).is_some_and(Option::is_some)
     }
 
+    /// Whether the input of a source is, or will be, received by somebody who lives as long as the process: one
+    /// that can be read again is not before it was listed.
+    pub(super) fn is_received(&self, source: usize) -> bool {
+        let logged = self.sources.get(source).and_then(Option::as_ref);
+        logged.is_some_and(|logged| logged.is_stream || logged.intake.has_begun())
+    }
+
     /// Where the partitions of a source begin when the job is created.
     pub(super) fn first_positions(&self, index: usize, source: &Source) -> Vec<PartitionPosition> {
         let positions = source.positions();
@@ -167,6 +174,16 @@ impl InputLog {
         let parts = own().filter_map(|at| LoggedPart::at(at, source.is_numbered)).collect();
         let intake = IntakeHandle(source.intake.clone());
         Some(Box::new(LoggedReader::new(intake, lane, self.lanes, parts, waker)))
+    }
+
+    /// Nothing more is received, for as long as the process lives; what was received goes on to the lanes.
+    pub(super) fn stop_intake(&self) {
+        self.logged().for_each(|source| source.intake.stop());
+    }
+
+    /// After that: whether all of the log has been handed to lanes.
+    pub(super) fn is_drained(&self) -> bool {
+        self.logged().all(|source| source.intake.is_drained())
     }
 
     /// The smallest place in the log that a checkpoint with these positions needs; `None` when no source is
