@@ -158,7 +158,7 @@ async fn serve_client(
     mut stopped: Stopped,
 ) {
     let (mut reader, mut writer) = stream.split();
-    let mut told = Told::new(session.durable.clone(), session.greeted_with());
+    let mut told = Told::new(session.durable.clone(), session.last_line());
     let over = tokio::select! {
         biased;
         () = stop_asked(&mut stopped) => Over::Closed,

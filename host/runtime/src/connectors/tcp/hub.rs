@@ -63,12 +63,8 @@ impl Hub {
 }
 
 impl Session {
-    /// Number of the last durable line when the client said who it is.
-    pub(super) fn greeted_with(&self) -> u64 {
-        *self.durable.borrow()
-    }
-
-    /// Number of the last line that came.
+    /// Number of the last line that came; before any did, that of the last durable line when the client said who
+    /// it is. It is greeted with this and never with what is durable by now: its lines are counted from here.
     pub(super) fn last_line(&self) -> u64 {
         self.session.last_line()
     }
@@ -137,14 +133,14 @@ mod tests {
     fn lines_that_come_again_are_known_by_their_number() {
         let hub = hub();
         let mut first = hub.hello("a").unwrap();
-        assert_eq!(first.greeted_with(), 0);
+        assert_eq!(first.last_line(), 0);
         assert_eq!(first.offer(b"1\n2\n3\n"), Offered::Taken);
         assert_eq!(received(&hub), "1\n2\n3\n");
         durable(&hub, 2);
         assert_eq!(*first.durable.borrow(), 2);
         // The third is on its way, and its client does not know.
         let mut second = hub.hello("a").unwrap();
-        assert_eq!(second.greeted_with(), 2);
+        assert_eq!(second.last_line(), 2);
         assert_eq!(second.offer(b"3\n4\n"), Offered::Taken);
         assert_eq!(received(&hub), "4\n");
         assert_eq!(second.last_line(), 4);
@@ -155,6 +151,19 @@ mod tests {
         assert_eq!(received(&hub), "");
         durable(&hub, 4);
         assert_eq!(*third.durable.borrow(), 4);
+    }
+
+    #[test]
+    fn a_client_is_greeted_with_the_number_that_its_lines_are_counted_from() {
+        let hub = hub();
+        let mut first = hub.hello("a").unwrap();
+        assert_eq!(first.offer(b"1\n2\n"), Offered::Taken);
+        let mut second = hub.hello("a").unwrap();
+        // The log's thread is faster than the greeting.
+        durable(&hub, 2);
+        assert_eq!((second.last_line(), *second.durable.borrow()), (0, 2));
+        assert_eq!(second.offer(b"1\n2\n3\n"), Offered::Taken);
+        assert_eq!(received(&hub), "1\n2\n3\n");
     }
 
     #[test]
