@@ -91,7 +91,9 @@ fn the_page_about_job_files_explains_every_setting_of_a_job_and_an_operator() {
 #[test]
 fn the_example_on_the_page_about_job_files_is_accepted() {
     let page = job_file_page();
-    let example: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    // Between fences stands what commands print.
+    let outside = page.split("```").step_by(2).flat_map(str::lines);
+    let example: Vec<&str> = outside.filter_map(|line| line.strip_prefix("    ")).collect();
     assert!(example.len() > 10);
     let text = format!("name = \"a\"\n{}\n", example.join("\n"));
     let loaded = load(&text, &[]);
