@@ -92,7 +92,11 @@ impl Env {
             copies: Copies::new(&plan),
             plan,
             // Sinks publish in another way on a file system of the older kind.
-            places: Places::new(if seed % 2 == 0 { SimDisk::default() } else { SimDisk::old() }),
+            places: Places::new(if seed.is_multiple_of(2) {
+                SimDisk::default()
+            } else {
+                SimDisk::old()
+            }),
             rng,
             now_us: 0,
             history: History::default(),
