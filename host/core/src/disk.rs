@@ -5,7 +5,7 @@
 //! tears and reorders whatever was not synced. What a file system promises here and what it does not:
 //! written bytes are durable after [`DiskFile::sync`]; a name that was created, linked, renamed or
 //! removed is durable after [`Disk::sync_dir`] of its directory; before that, any subset of the changes
-//! may survive a crash, in any order.
+//! may survive a crash, in any order. A rename is one change: it survives as a whole or not at all.
 //!
 //! Names are relative paths with `/` between their parts; `""` is the root.
 
@@ -89,6 +89,15 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The device fails.
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError>;
+
+    /// Gives a file another name in the same directory, which must be free, in one step: nobody ever sees both names
+    /// or none. Answers `false`, with nothing done, when the disk cannot do that; `link` and `remove` can.
+    ///
+    /// # Errors
+    /// [`DiskError::Exists`] when `to` is taken, [`DiskError::NotFound`] when `from` is not there.
+    fn rename_new(&self, _from: &str, _to: &str) -> Result<bool, DiskError> {
+        Ok(false)
+    }
 
     /// Removes a name. One that does not exist is fine.
     ///

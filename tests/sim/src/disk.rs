@@ -69,6 +69,8 @@ struct Tree {
     operations: u64,
     /// Counts the times that the machine went off.
     life: u64,
+    /// It knows no rename to a new name.
+    is_old: bool,
 }
 
 /// The disk of one machine; clones are the same disk.
@@ -81,6 +83,14 @@ pub struct SimDisk {
 }
 
 impl SimDisk {
+    /// A machine whose file system knows no rename to a new name.
+    #[must_use]
+    pub fn old() -> Self {
+        let disk = Self::default();
+        disk.lock().is_old = true;
+        disk
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -317,6 +327,19 @@ impl Disk for SimDisk {
             let inode = tree.inode(&from_full, from)?;
             tree.change(Change::Rename(from_full, to_full, inode));
             Ok(())
+        })
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> Result<bool, DiskError> {
+        if self.lock().is_old {
+            return Ok(false);
+        }
+        let (from_full, to_full) = (self.full(from), self.full(to));
+        self.operate(from, "rename", |tree, _| {
+            let inode = tree.inode(&from_full, from)?;
+            tree.check_free(&to_full, to)?;
+            tree.change(Change::Rename(from_full, to_full, inode));
+            Ok(true)
         })
     }
 

@@ -6,6 +6,7 @@ use std::fmt::Arguments;
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::ids::Now;
 
+use crate::disk::SimDisk;
 use crate::history::History;
 use crate::keeper::Places;
 use crate::model::Copies;
@@ -111,7 +112,12 @@ impl Env {
             outside: plan.logged().map(|node| (node, Outside::new(&plan, node))).collect(),
             truth: Truth::default(),
             plan,
-            places: Places::new(crate::disk::SimDisk::default()),
+            // Sinks publish in another way on a file system of the older kind.
+            places: Places::new(if seed.is_multiple_of(2) {
+                SimDisk::default()
+            } else {
+                SimDisk::old()
+            }),
             rng,
             now_us: 0,
             history: History::default(),

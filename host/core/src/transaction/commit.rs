@@ -2,15 +2,26 @@
 //!
 //! Owns the order of writes of a commit:
 //!
-//! 1. every file that is not published yet is linked to its published name;
-//! 2. the directory is synced, once, so that no published name can be lost from here on;
+//! 1. every file that is not published yet is renamed to its published name, which must be free;
+//! 2. the directory is synced, once, so that no published name can be lost from here on.
+//!
+//! A rename is one step: however a process ends, a file has one name, and one that a reader took away is not
+//! published again. What no order of writes can exclude: a reader takes a file between 1 and 2, and the power
+//! fails before either is durable; then the file is back under its in-progress name, and is published again.
+//!
+//! Where the disk knows no such rename, 1 is a link, and after 2
+//!
 //! 3. the in-progress names are removed;
 //! 4. the directory is synced again, once, if any was.
 //!
 //! Between two syncs a crash may keep any of the changes: with links and removals in the same interval
 //! it could keep a removal and lose the link, and with it the file. Without the second sync an in-progress
 //! name could come back after the commit is known to be done, and a commit that is repeated after a reader
-//! took the published file would publish it a second time.
+//! took the published file would publish it a second time. It does so too when a process ends between 1 and 3 and
+//! a reader takes the file before the next run looks: this is why the rename is preferred.
+//!
+//! Either way a repeated commit may find neither name: the file was published, and a reader took it before the
+//! commit was known to be done.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +81,10 @@ pub enum CommitError {
 
 /// What became of one file.
 enum Published {
-    Now,
+    /// It has the published name only.
+    Renamed,
+    /// It has both names.
+    Linked,
     Before,
     Taken,
 }
@@ -84,10 +98,17 @@ enum Published {
 pub fn commit(disk: &dyn Disk, files: &[PreparedFile]) -> Result<CommitOutcome, CommitError> {
     let mut outcome = CommitOutcome::default();
     let mut failure = None;
-    let mut removable = Vec::new();
+    let (mut removable, mut is_any, mut is_linked) = (Vec::new(), false, false);
     for file in files {
-        let list = match publish(disk, file) {
-            Ok(Published::Now) => &mut outcome.published,
+        let published = publish(disk, file);
+        is_any |= published.is_ok();
+        is_linked |= matches!(published, Ok(Published::Linked));
+        let list = match published {
+            Ok(Published::Renamed) => {
+                outcome.published.push(file.published.clone());
+                continue;
+            }
+            Ok(Published::Linked) => &mut outcome.published,
             Ok(Published::Before) if planted::is(Bug::CommitStopsAtFirstPublished) => break,
             Ok(Published::Before) => &mut outcome.found,
             Ok(Published::Taken) => &mut outcome.taken,
@@ -99,11 +120,11 @@ pub fn commit(disk: &dyn Disk, files: &[PreparedFile]) -> Result<CommitOutcome, 
         list.push(file.published.clone());
         removable.push(&file.in_progress);
     }
-    if removable.is_empty() {
+    if !is_any {
         return failure.map_or(Ok(outcome), Err);
     }
-    // Also when nothing was linked now: a name that an earlier try linked need not be durable yet.
-    if !planted::is(Bug::CommitRemovesBeforeSync) {
+    // Also when nothing was published now: a name that an earlier try gave need not be durable yet.
+    if !(is_linked && planted::is(Bug::CommitRemovesBeforeSync)) {
         disk.sync_dir("")?;
     }
     let mut is_removed = false;
@@ -143,8 +164,13 @@ fn publish(disk: &dyn Disk, file: &PreparedFile) -> Result<Published, CommitErro
             found_bytes,
         });
     }
-    match disk.link(&file.in_progress, &file.published) {
-        Ok(()) => Ok(Published::Now),
+    let renamed = disk.rename_new(&file.in_progress, &file.published);
+    let published = match renamed {
+        Ok(false) => disk.link(&file.in_progress, &file.published).map(|()| Published::Linked),
+        renamed => renamed.map(|_| Published::Renamed),
+    };
+    match published {
+        Ok(published) => Ok(published),
         // Made since the question above, by somebody else.
         Err(DiskError::Exists { .. }) => Err(in_the_way()),
         Err(error) => Err(error.into()),

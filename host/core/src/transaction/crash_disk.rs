@@ -32,6 +32,8 @@ struct World {
     /// Counts crashes; a handle of an earlier life is dead.
     life: usize,
     syncs: usize,
+    /// It knows no rename to a new name.
+    is_old: bool,
 }
 
 /// The disk. Clones share it.
@@ -46,6 +48,13 @@ struct CrashFile {
 }
 
 impl CrashDisk {
+    /// One that knows no rename to a new name.
+    pub(crate) fn old() -> Self {
+        let disk = Self::default();
+        disk.world().is_old = true;
+        disk
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }
@@ -214,6 +223,18 @@ impl Disk for CrashDisk {
             let file = world.find(from)?;
             world.change_all(vec![(to.to_owned(), Some(file)), (from.to_owned(), None)]);
             Ok(())
+        })
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> Result<bool, DiskError> {
+        if self.world().is_old {
+            return Ok(false);
+        }
+        self.operate(from, |world| {
+            let file = world.find(from)?;
+            world.is_free(to)?;
+            world.change_all(vec![(to.to_owned(), Some(file)), (from.to_owned(), None)]);
+            Ok(true)
         })
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Owns how a name is made and recognised; touches no disk. Invariant: a name made for one sink is never
 //! recognised as that of another sink of the same job, even when one sink's name is the beginning of the
-//! other's: everything before a fixed number of numbers is the name.
+//! other's: everything before a fixed number of numbers is the name. Nor as that of a sink of another job: before
+//! a sink's name with a `-` in it stands a `.`, which no job's or sink's name holds, so that a name without a `.`
+//! is parted at its last `-`.
 
 use crate::ids::{CheckpointId, Incarnation};
 
@@ -50,10 +52,11 @@ impl SinkNames {
                 return Err(NameError { name: name.to_owned() });
             }
         }
-        Ok(Self { stem: format!("{job}-{sink}") })
+        let between = if sink.contains('-') { '.' } else { '-' };
+        Ok(Self { stem: format!("{job}{between}{sink}") })
     }
 
-    /// `<job>-<sink>`.
+    /// `<job>-<sink>`, or `<job>.<sink>` for a sink with a `-` in its name.
     pub fn stem(&self) -> &str {
         &self.stem
     }
@@ -142,6 +145,12 @@ mod tests {
     }
 
     #[test]
+    fn a_job_and_a_sink_are_told_apart_where_either_has_a_dash() {
+        let stem = |job, sink| SinkNames::new(job, sink).unwrap().stem;
+        assert_eq!((stem("a-b", "c"), stem("a", "b-c")), ("a-b-c".into(), "a.b-c".into()));
+    }
+
+    #[test]
     fn a_name_that_would_leave_the_directory_is_refused() {
         for name in ["", "a/b", "..\0"] {
             assert!(SinkNames::new("job", name).is_err() && SinkNames::new(name, "sink").is_err());
@@ -149,6 +158,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_two_sinks_of_any_jobs_share_a_name(
+            own in ("[ab](-[ab0]?){0,3}", "[ab](-[ab0]?){0,3}"),
+            other in ("[ab](-[ab0]?){0,3}", "[ab](-[ab0]?){0,3}"),
+        ) {
+            let stem = |(job, sink): &(String, String)| SinkNames::new(job, sink).unwrap().stem;
+            prop_assert_eq!(stem(&own) == stem(&other), own == other);
+        }
+
         #[test]
         fn a_sink_knows_its_own_names_and_no_others(
             own in "[a-c](-[0-9a]{1,2}){0,4}",

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::{RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tidemill_core::disk::{Disk, DiskError, DiskFile};
 
 use crate::disk::file::{RealFile, explain, unsynced};
@@ -144,6 +146,22 @@ impl Disk for RealDisk {
         self.dir.rename(from, &self.dir, to).map_err(self.failed(from, "rename"))
     }
 
+    /// Not every file system can: NFS cannot.
+    fn rename_new(&self, from: &str, to: &str) -> Result<bool, DiskError> {
+        // Straight to the system, which would follow what lies between two parts of a name.
+        if [from, to].iter().any(|name| name.contains('/')) {
+            return Ok(false);
+        }
+        match renameat_with(&self.dir, from, &self.dir, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => {
+                let name = if error == Errno::EXIST { to } else { from };
+                Err(self.failed(name, "rename")(error.into()))
+            }
+        }
+    }
+
     fn remove(&self, name: &str) -> Result<(), DiskError> {
         match self.dir.remove_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -223,6 +241,21 @@ mod tests {
         assert_eq!((disk.list("").unwrap(), disk.length("c")), (vec!["c".to_owned()], Ok(Some(2))));
         assert!(matches!(disk.rename("b", "c"), Err(DiskError::NotFound { .. })));
         disk.sync_dir("").unwrap();
+    }
+
+    #[test]
+    fn a_rename_to_a_new_name_never_replaces() {
+        let (_root, disk) = disk();
+        put(&disk, "a", b"a");
+        put(&disk, "b", b"bb");
+        let taken = disk.rename_new("a", "b");
+        assert!(matches!(taken, Err(DiskError::Exists { name }) if name.ends_with("/b")));
+        let missing = disk.rename_new("c", "d");
+        assert!(matches!(missing, Err(DiskError::NotFound { name }) if name.ends_with("/c")));
+        assert_eq!(disk.list(""), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(disk.rename_new("a", "c"), Ok(true));
+        assert_eq!(disk.list(""), Ok(vec!["b".to_owned(), "c".to_owned()]));
+        assert_eq!(disk.rename_new("b", "../b"), Ok(false), "no name leads outside");
     }
 
     #[test]
