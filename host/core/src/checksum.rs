@@ -1,7 +1,7 @@
 //! Whether a checksum that was read is the one that was computed.
 //!
 //! Owns a switch that lets fuzzers past checksums, which they cannot guess, into the decoders behind. Without the
-//! feature `planted-bugs`, which no product enables, [`holds`] is the comparison and nothing else.
+//! feature `planted-bugs`, which no product enables, this is the comparison and nothing else.
 
 /// Whether a checksum is accepted, given whether it is equal.
 #[cfg(not(feature = "planted-bugs"))]
