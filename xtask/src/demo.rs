@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::steps::{Outcome, build_operators, cargo, root, target};
 
@@ -34,10 +34,17 @@ pub(crate) fn run() -> Outcome {
     let counts = read_counts(&output)?;
     show(&counts, elapsed, &output);
 
-    eprintln!("xtask: the same again, killed after {:.1} s", elapsed / 2.0);
+    eprintln!("xtask: the same again, killed after its first checkpoints");
     let failed = |error: std::io::Error| format!("tidemill: {error}");
+    let events = folder.join("data/demo-word-count/events.ndjson");
+    let before = checkpoints(&events);
     let mut child = tidemill(true).spawn().map_err(failed)?;
-    std::thread::sleep(std::time::Duration::from_secs_f64(elapsed / 2.0));
+    while checkpoints(&events) < before + 2 {
+        if child.try_wait().map_err(failed)?.is_some() {
+            return Err("the job was over before it could be killed".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     child.kill().and_then(|()| child.wait()).map_err(failed)?;
     eprintln!("xtask: killed; starting it again");
     crate::steps::run(&mut tidemill(false))?;
@@ -51,6 +58,12 @@ pub(crate) fn run() -> Outcome {
         counts.len()
     );
     Ok(())
+}
+
+/// Completed checkpoints that the job's event log tells of.
+fn checkpoints(events: &Path) -> usize {
+    let text = fs::read_to_string(events).unwrap_or_default();
+    text.lines().filter(|line| line.contains("checkpoint-completed")).count()
 }
 
 /// The folders of all crates in the lock file that come from a registry.
