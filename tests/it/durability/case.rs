@@ -15,6 +15,37 @@ pub(super) const OFTEN: &str = r#"
     restart-strategy = { type = "fixed-delay", attempts = 1000, delay = "1ms" }
 "#;
 
+/// Counts words, slowly and with many checkpoints, so that it can be interrupted. `slow` has two states, the count one of the same name and kind.
+pub(super) const SLOW_WORDS: &str = r#"
+    name = "words"
+    checkpoint-interval = "10ms"
+    # The starts that are refused are no reason to wait before the next one.
+    restart-strategy = "none"
+    batch-records = 128
+    queue-bytes = "8KiB"
+    [sources.lines]
+    connector = "file"
+    path = "in/*.txt"
+    [operators.split]
+    component = "@operators/word_split.wasm"
+    from = "lines"
+    [operators.slow]
+    component = "@operators/misbehave.wasm"
+    from = "split"
+    config = { mode = "slow" }
+    [operators.count]
+    component = "@operators/word_count.wasm"
+    from = "slow"
+    config = { emit = "every" }
+    [sinks.out]
+    connector = "file"
+    from = "count"
+    path = "out"
+    format = "text"
+    key-type = "text"
+    value-type = "u64"
+"#;
+
 /// A job, and the input that it wants.
 pub(super) struct Case {
     pub(super) job: String,

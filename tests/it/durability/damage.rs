@@ -4,41 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use super::case::published;
+use super::case::{SLOW_WORDS, published};
 use super::failpoints::run_to;
 use super::inputs;
 use crate::harness::Place;
 
-pub(super) const JOB: &str = r#"
-    name = "words"
-    parallelism = 2
-    checkpoint-interval = "10ms"
-    # The starts that are refused are no reason to wait before the next one.
-    restart-strategy = "none"
-    batch-records = 128
-    queue-bytes = "8KiB"
-    [sources.lines]
-    connector = "file"
-    path = "in/*.txt"
-    [operators.split]
-    component = "@operators/word_split.wasm"
-    from = "lines"
-    [operators.slow]
-    component = "@operators/misbehave.wasm"
-    from = "split"
-    config = { mode = "slow" }
-    [operators.count]
-    component = "@operators/word_count.wasm"
-    from = "slow"
-    config = { emit = "every" }
-    [sinks.out]
-    connector = "file"
-    from = "count"
-    path = "out"
-    format = "text"
-    key-type = "text"
-    value-type = "u64"
-"#;
+/// The job of these tests, on two lanes.
+pub(super) fn job(place: &Place) {
+    place.job(&format!("parallelism = 2\n{SLOW_WORDS}"));
+}
 
 /// What a refusal offers, and what it says of the price.
 const FLAG: &str = "--accept-rollback";
@@ -49,7 +23,7 @@ pub(super) const CHECKPOINTS: &str = ".tidemill/words/checkpoints";
 /// A place whose job was killed when its second checkpoint was committed.
 pub(super) fn interrupted() -> Place {
     let place = Place::in_memory();
-    place.job(JOB);
+    job(&place);
     inputs::few_words(&place);
     run_to(&place, "commit.after", 2, &[]);
     place

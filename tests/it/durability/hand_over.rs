@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::case::{published, sorted};
-use super::damage::JOB;
+use super::damage::job;
 use super::inputs;
 use super::savepoints::{TCP, count_of, listening, send};
 use crate::harness::{Command, Ended, Place, Running};
@@ -150,7 +150,7 @@ fn every_acknowledged_line_is_in_the_savepoint_that_a_job_is_stopped_with() {
 fn a_job_that_reads_files_goes_on_where_it_was_stopped_with_a_savepoint() {
     let place = || {
         let place = Place::in_memory();
-        place.job(JOB);
+        job(&place);
         inputs::many_lines(&place);
         place
     };

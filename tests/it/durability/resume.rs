@@ -2,41 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{OFTEN, published, sorted};
+use super::case::{OFTEN, SLOW_WORDS as JOB, published, sorted};
 use super::failpoints::run_to;
 use super::inputs;
 use crate::harness::Place;
-
-/// Counts words. `slow` has two states, the count one of the same name and kind.
-const JOB: &str = r#"
-    name = "words"
-    checkpoint-interval = "10ms"
-    # The starts that are refused are no reason to wait before the next one.
-    restart-strategy = "none"
-    batch-records = 128
-    queue-bytes = "8KiB"
-    [sources.lines]
-    connector = "file"
-    path = "in/*.txt"
-    [operators.split]
-    component = "@operators/word_split.wasm"
-    from = "lines"
-    [operators.slow]
-    component = "@operators/misbehave.wasm"
-    from = "split"
-    config = { mode = "slow" }
-    [operators.count]
-    component = "@operators/word_count.wasm"
-    from = "slow"
-    config = { emit = "every" }
-    [sinks.out]
-    connector = "file"
-    from = "count"
-    path = "out"
-    format = "text"
-    key-type = "text"
-    value-type = "u64"
-"#;
 
 /// A place whose job was killed when its second checkpoint was committed.
 fn interrupted() -> Place {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use super::case::{published, sorted};
-use super::damage::{CHECKPOINTS, JOB, stored};
+use super::damage::{CHECKPOINTS, job, stored};
 use super::failpoints::run_to;
 use super::inputs;
 use super::savepoints::{TCP, count_of, listening, send};
@@ -17,7 +17,7 @@ use crate::harness::{Command, Ended, Place};
 /// A place whose job was killed when its third checkpoint was committed; all are kept.
 fn interrupted() -> Place {
     let place = Place::in_memory();
-    place.job(JOB);
+    job(&place);
     inputs::few_words(&place);
     run_to(&place, "commit.after", 3, &["checkpoints-retained=9"]);
     place
@@ -26,7 +26,7 @@ fn interrupted() -> Place {
 /// What a run without disturbance publishes.
 fn expected() -> Vec<String> {
     let place = Place::in_memory();
-    place.job(JOB);
+    job(&place);
     inputs::few_words(&place);
     place.run().end().expect(0);
     sorted(published(&place).into_values())
