@@ -64,6 +64,7 @@ fn is_refused(place: &Place, file: &PathBuf, damaged: &[u8], says: &[&str]) {
     let (files, output) = (stored(place), published(place));
     let name = file.file_name().expect("a name").to_string_lossy().into_owned();
     place.run().end().refuses(74, says).says(&[&name]);
+    place.run().arg("--dry-run").end().refuses(74, says).says(&[&name]);
     assert!(stored(place) == files, "a start that is refused changes no checkpoint");
     assert!(published(place) == output, "a start that is refused publishes nothing");
     fs::write(file, whole).expect("it can be written");

@@ -214,6 +214,10 @@ fn a_running_job_is_told_and_not_disturbed() {
     let place = Place::with_job(job);
     let running = place.run().start();
     running.address_after("Source in listens on ");
+    // It says so before it takes the lock.
+    while !place.path(".tidemill/tcp/events.ndjson").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     tried(&place).end().refuses(73, &["another tidemill process runs this job"]);
     running.signal(Signal::TERM);
     running.end().expect(143).has_no_panic();

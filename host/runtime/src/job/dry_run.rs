@@ -21,6 +21,7 @@ use super::assemble::{self, States};
 use super::basis;
 use super::migrate::{Migrated, Progress};
 use super::open::{observe_checkpoints, observe_job_dir};
+use super::rollback;
 use super::{Job, JobError};
 use crate::connectors::{Sink, SinkStart};
 
@@ -245,7 +246,7 @@ fn dropped(state: &StateDescription) -> (String, StateFate) {
 /// The newest of the job's own checkpoints, and where it lies.
 fn newest(own: CheckpointStore) -> Result<Option<(Restored, CheckpointStore)>, JobError> {
     let newest = recovery::newest(&own);
-    let newest = newest.map_err(|error| JobError::Checkpoint(error.to_string()))?;
+    let newest = newest.map_err(|error| rollback::undecided(&error))?;
     Ok(newest.map(|newest| (newest, own)))
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tidemill_core::checkpoint::manifest::Manifest;
-use tidemill_core::checkpoint::recovery;
+use tidemill_core::checkpoint::recovery::{self, RecoveryError};
 use tidemill_core::checkpoint::rollback::{
     self, Decision, Discarded, Rollback, RollbackError, SinkPlace,
 };
@@ -47,6 +47,16 @@ pub(super) fn unusable(operator: &str, problem: &SnapshotError) -> JobError {
     match problem.is_damage() {
         true => JobError::Damaged(message),
         false => JobError::Checkpoint(message),
+    }
+}
+
+/// The error of a start that could not be decided on.
+pub(super) fn undecided(error: &RecoveryError) -> JobError {
+    match error {
+        RecoveryError::Manifest { .. } => JobError::Damaged(error.to_string()),
+        RecoveryError::Disk(_) | RecoveryError::Overtaken(_) => {
+            JobError::Checkpoint(error.to_string())
+        }
     }
 }
 

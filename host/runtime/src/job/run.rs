@@ -27,6 +27,7 @@ use super::incarnation;
 use super::keeper::{self, Places};
 use super::lane_thread::wall_ms;
 use super::open::{open_checkpoints, open_job_dir};
+use super::rollback;
 use super::savepoint;
 use super::supervisor::Ended;
 use super::{InputLog, Job, JobError, Outcome, Report, SourceReport};
@@ -139,10 +140,7 @@ impl Job {
     ) -> Result<Outcome, (JobError, Incarnation)> {
         let none = Incarnation(0);
         let start = recovery::decide(&*places.job, &places.checkpoints);
-        let start = start.map_err(|error| match error {
-            RecoveryError::Manifest { .. } => (JobError::Damaged(error.to_string()), none),
-            error => (JobError::Checkpoint(error.to_string()), none),
-        })?;
+        let start = start.map_err(|error| (rollback::undecided(&error), none))?;
         let incarnation = start.incarnation;
         self.go(start, places, is_first, since).map_err(|error| (error, incarnation))
     }
