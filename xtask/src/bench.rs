@@ -8,7 +8,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -92,7 +93,8 @@ struct Heavy {
 }
 
 impl Heavy {
-    fn new(name: &str, keys: u64, events: u64, interval: &str) -> Result<Self, String> {
+    /// `more` are settings of its source.
+    fn new(name: &str, keys: u64, events: u64, interval: &str, more: &str) -> Result<Self, String> {
         let folder = target().join("bench").join(name);
         let component = target().join("wasm32-wasip2/operator/heavy.wasm");
         let text = format!(
@@ -106,6 +108,7 @@ keys = {keys}
 events = {events}
 encoding = "msgpack"
 key = "key"
+{more}
 [operators.count]
 component = {component:?}
 from = "records"
@@ -185,23 +188,15 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// CPU time since the start of the machine that its host gave to others, as the kernel knows it; 0 where it does
-/// not.
-fn stolen_ms() -> f64 {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks = text.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok());
-    // The unit of this file is a hundredth of a second on every Linux.
-    ticks.map_or(0.0, |ticks: f64| ticks * 10.0)
-}
-
-/// The pause of a lane over many barriers, with a million and with ten million keys.
+/// The pause of a lane over many barriers, with a million and with ten million keys, about a million of them
+/// changed between two checkpoints.
 fn pause(wanted: &Wanted) -> Figures {
     let mut figures = Vec::new();
-    for (keys, shown) in [(1_000_000, "1 M keys"), (10_000_000, "10 M keys")] {
-        let job = Heavy::new("pause", keys, 1 << 50, "1s")?;
-        let before = stolen_ms();
+    let cases =
+        [(1_000_000, "1 M keys", ""), (10_000_000, "10 M keys", "events-per-second = 1_000_000")];
+    for (keys, shown, more) in cases {
+        let job = Heavy::new("pause", keys, 1 << 50, "1s", more)?;
         let report = job.run_for(wanted.barriers + 3)?;
-        let stolen = stolen_ms() - before;
         let durability = &report["durability"];
         let figure = |what: &str, field: &str, divide: f64, unit, goal| {
             let value = number(&durability[field])? / divide;
@@ -216,18 +211,53 @@ fn pause(wanted: &Wanted) -> Figures {
             figure("checkpoint, mean", "mean_duration_ms", 1.0, "ms", "")?,
             figure("state written by the newest", "last_delta_bytes", 1e6, "MB", "")?,
         ]);
-        // A machine that is not its own makes pauses of its own.
-        let name = format!("{shown}: CPU time that the machine's host took away");
-        figures.push(Figure { name, value: stolen, unit: "ms", goal: "" });
+        let elapsed_s = number(&report["elapsed_s"])?;
+        let share = number(&durability["s_checkpoint"])?;
+        let work = Duration::from_secs_f64(elapsed_s * share / number(&durability["pauses"])?);
+        let machine = machine_pauses(work, wanted.barriers as usize);
+        let figure = |what: &str, value| {
+            let name = format!("{shown}: {what}");
+            Figure { name, value, unit: "ms", goal: "" }
+        };
+        figures.extend([
+            figure("a lane's work on a checkpoint, mean", work.as_secs_f64() * 1e3),
+            figure("a loop instead of that work, longest 0.2 ms, median", machine.0),
+            figure("a loop instead of that work, longest 0.2 ms, p99", machine.1),
+        ]);
     }
     Ok(figures)
+}
+
+/// What the machine does to any program on two of its cores: a loop computes as long as a lane works on one
+/// checkpoint, in stretches of 0.2 ms, and the longest stretch is taken, like a pause; this `count` times.
+/// Answers median and 99th percentile in milliseconds. Another loop keeps a second core busy, as the job does.
+fn machine_pauses(work: Duration, count: usize) -> (f64, f64) {
+    let ended = AtomicBool::new(false);
+    let mut longest: Vec<f64> = std::thread::scope(|scope| {
+        scope.spawn(|| while !ended.load(Relaxed) {});
+        let one = |_| {
+            let begin = Instant::now();
+            let mut longest = Duration::ZERO;
+            while begin.elapsed() < work {
+                let stretch = Instant::now();
+                while stretch.elapsed() < Duration::from_micros(200) {}
+                longest = longest.max(stretch.elapsed());
+            }
+            longest.as_secs_f64() * 1e3
+        };
+        let longest = (0..count).map(one).collect();
+        ended.store(true, Relaxed);
+        longest
+    });
+    longest.sort_by(f64::total_cmp);
+    (longest[count / 2], longest[count * 99 / 100])
 }
 
 /// What a checkpoint each second costs in throughput.
 fn cost(wanted: &Wanted) -> Figures {
     let events = 20_000_000;
-    let often = Heavy::new("cost-often", 1_000_000, events, "1s")?;
-    let never = Heavy::new("cost-never", 1_000_000, events, "1day")?;
+    let often = Heavy::new("cost-often", 1_000_000, events, "1s", "")?;
+    let never = Heavy::new("cost-never", 1_000_000, events, "1day", "")?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..wanted.pairs {
         with.push(number(&often.report(&["--fresh"])?["elapsed_s"])?);
@@ -243,25 +273,42 @@ fn cost(wanted: &Wanted) -> Figures {
     ])
 }
 
-/// From the start of a process after SIGKILL to running lanes, with state to restore.
-fn recovery(_: &Wanted) -> Figures {
+/// From the start of a process after SIGKILL to running lanes, with state to restore; the median of several
+/// restarts. Beside it what the machine takes to give a program that much memory, each page touched once.
+fn recovery(wanted: &Wanted) -> Figures {
     let mut figures = Vec::new();
     for (keys, shown, life_s) in [(1_000_000, "1 M keys", 8), (10_000_000, "10 M keys", 25)] {
-        let job = Heavy::new("recovery", keys, 1 << 50, "2s")?;
+        let job = Heavy::new("recovery", keys, 1 << 50, "2s", "")?;
+        let (mut took_s, mut touch_s, mut state_bytes) = (Vec::new(), Vec::new(), 0.0);
         job.kill_after(life_s)?;
-        let report = job.run_for(life_s / 2)?;
-        let took_ms = number(&report["durability"]["last_recovery_ms"])?;
-        let state_gib = number(&report["state_bytes"])? / f64::from(1 << 30);
-        figures.push(Figure {
-            name: format!("{shown}: resident state"),
-            value: state_gib,
-            unit: "GiB",
-            goal: "",
-        });
-        let name = format!("{shown}: recovery of the job");
-        figures.push(Figure { name, value: took_ms / 1000.0, unit: "s", goal: "< 1 + 1 per GiB" });
+        for _ in 0..wanted.pairs {
+            let report = job.run_for(life_s / 2)?;
+            took_s.push(number(&report["durability"]["last_recovery_ms"])? / 1000.0);
+            state_bytes = number(&report["state_bytes"])?;
+            touch_s.push(first_touch(state_bytes as usize).as_secs_f64());
+        }
+        let figure = |what: &str, value, unit, goal| {
+            let name = format!("{shown}: {what}");
+            Figure { name, value, unit, goal }
+        };
+        figures.extend([
+            figure("resident state", state_bytes / f64::from(1 << 30), "GiB", ""),
+            figure("recovery of the job", median(took_s), "s", "< 1 + 1 per GiB"),
+            figure("first touch of as much memory", median(touch_s), "s", ""),
+        ]);
     }
     Ok(figures)
+}
+
+/// How long it takes to touch each page of so much new memory once.
+fn first_touch(bytes: usize) -> Duration {
+    const PAGE_BYTES: usize = 4096;
+    let begin = Instant::now();
+    // The system gives zeroed memory only when it is written to.
+    let mut memory = vec![0u8; bytes];
+    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    begin.elapsed()
 }
 
 /// Runs a benchmark that prints one line of JSON.

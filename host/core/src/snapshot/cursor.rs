@@ -5,7 +5,7 @@
 
 use super::Section;
 use super::block::{SECTION_BYTES, section};
-use super::entry::RawEntry;
+use super::entry::{EntryParts, RawEntry};
 use super::error::SnapshotError;
 use super::reader::{SnapshotReader, damaged};
 use crate::ids::KeyGroup;
@@ -26,8 +26,8 @@ pub(super) struct Cursor {
     /// Where in `raw` to go on.
     next: usize,
     section: Section,
-    /// The entry at hand, in `raw`.
-    entry: Option<std::ops::Range<usize>>,
+    /// The entry at hand: where in `raw` it begins, and its parts.
+    entry: Option<(usize, EntryParts)>,
     /// The newest entry of the section, when it lies in an earlier block.
     carried: Vec<u8>,
     /// Entries left to come when everything is read.
@@ -60,9 +60,10 @@ impl Cursor {
     }
 
     /// The entry at hand and where it belongs.
+    #[inline]
     pub(super) fn entry(&self) -> Option<(Section, RawEntry<'_>)> {
-        let entry = RawEntry::decode(&self.raw[self.entry.clone()?])?;
-        Some((self.section, entry))
+        let (start, parts) = self.entry.as_ref()?;
+        Some((self.section, parts.of(&self.raw[*start..])?))
     }
 
     fn damaged(&self, what: &str) -> SnapshotError {
@@ -120,9 +121,9 @@ impl Cursor {
     }
 
     fn load(&mut self, offset: u64) -> Result<(), SnapshotError> {
-        if let Some(entry) = self.entry.take() {
+        if let Some((start, parts)) = self.entry.take() {
             self.carried.clear();
-            self.carried.extend_from_slice(&self.raw[entry]);
+            self.carried.extend_from_slice(&self.raw[start..start + parts.end]);
         }
         self.block = Some(offset);
         self.next_block = self.reader.read_block(offset, &mut self.stored, &mut self.raw)?;
@@ -158,14 +159,15 @@ impl Cursor {
     }
 
     fn take_entry(&mut self) -> Result<(), SnapshotError> {
-        let Some(entry) = RawEntry::decode(&self.raw[self.next..]) else {
+        let bytes = &self.raw[self.next..];
+        let found = EntryParts::find(bytes).and_then(|parts| Some((parts, parts.of(bytes)?)));
+        let Some((parts, entry)) = found else {
             return Err(self.damaged("an entry makes no sense"));
         };
         let previous = match &self.entry {
-            Some(entry) => &self.raw[entry.clone()],
-            None => &self.carried[..],
+            Some((start, parts)) => parts.of(&self.raw[*start..]),
+            None => RawEntry::decode(&self.carried),
         };
-        let previous = RawEntry::decode(previous);
         if previous.is_some_and(|previous| previous.compare(&entry).is_ge()) {
             return Err(self.damaged("entries are out of order"));
         }
@@ -173,9 +175,8 @@ impl Cursor {
         if key_group(entry.hash, groups).0 != self.section.group {
             return Err(self.damaged("a key lies in another key group than its hash"));
         }
-        let end = self.next + entry.bytes.len();
-        self.entry = Some(self.next..end);
-        self.next = end;
+        self.entry = Some((self.next, parts));
+        self.next += parts.end;
         if let Some(expected) = &mut self.expected {
             *expected = expected.wrapping_sub(1);
         }

@@ -95,6 +95,20 @@ pub(super) struct RawEntry<'a> {
     pub(super) bytes: &'a [u8],
 }
 
+/// Where the parts of an entry lie in its bytes, so that it is decoded only once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EntryParts {
+    tag: u8,
+    hash: u64,
+    expires_at: ExpiresAt,
+    /// Where the key begins; then follow sub and value.
+    key: usize,
+    sub: usize,
+    value: usize,
+    /// Bytes of the entry.
+    pub(super) end: usize,
+}
+
 const fn has_sub(kind: u8) -> bool {
     matches!(kind, MAP_ENTRY | MAP_ENTRY_GONE | LIST_CHUNK)
 }
@@ -236,10 +250,10 @@ pub fn put_chunk(
     out.extend_from_slice(&items.data);
 }
 
-impl<'a> RawEntry<'a> {
-    /// The entry at the front of `bytes`; `None` when there is none.
+impl EntryParts {
+    /// Where the parts of the entry at the front of `bytes` lie; `None` when there is none.
     #[inline]
-    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn find(bytes: &[u8]) -> Option<Self> {
         let mut front = Front(bytes);
         let [tag] = front.array()?;
         let kind = tag & !EXPIRES;
@@ -251,12 +265,34 @@ impl<'a> RawEntry<'a> {
         let key_length = front.length()?;
         let sub_length = if has_sub(kind) { front.length()? } else { 0 };
         let value_length = if has_value(kind) { front.length()? } else { 0 };
-        let key = front.take(key_length)?;
-        let sub = front.take(sub_length)?;
-        let value = front.take(value_length)?;
-        let bytes = &bytes[..bytes.len() - front.0.len()];
-        let entry = Self { tag, hash, expires_at, key, sub, value, bytes };
-        entry.is_sound().then_some(entry)
+        let key = bytes.len() - front.0.len();
+        let sub = key + key_length;
+        let value = sub + sub_length;
+        let parts = Self { tag, hash, expires_at, key, sub, value, end: value + value_length };
+        parts.of(bytes)?.is_sound().then_some(parts)
+    }
+
+    /// The entry, given the bytes that it was found in.
+    #[inline]
+    pub(super) fn of<'a>(&self, bytes: &'a [u8]) -> Option<RawEntry<'a>> {
+        let bytes = bytes.get(..self.end)?;
+        Some(RawEntry {
+            tag: self.tag,
+            hash: self.hash,
+            expires_at: self.expires_at,
+            key: bytes.get(self.key..self.sub)?,
+            sub: bytes.get(self.sub..self.value)?,
+            value: bytes.get(self.value..)?,
+            bytes,
+        })
+    }
+}
+
+impl<'a> RawEntry<'a> {
+    /// The entry at the front of `bytes`; `None` when there is none.
+    #[inline]
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        EntryParts::find(bytes)?.of(bytes)
     }
 
     /// Whether the parts fit together, so that [`RawEntry::item`] has an answer.

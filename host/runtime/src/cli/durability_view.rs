@@ -87,7 +87,7 @@ impl DurabilityView {
             },
             p: share(wal.sync_us_total),
             s: share(figures.store_us),
-            s_checkpoint: share(figures.pauses.sum_us),
+            s_checkpoint: share(figures.checkpoint_work_us),
             f: share(figures.heartbeat_us),
             r: share(figures.sum_recovery_ms * 1000),
         }

@@ -163,6 +163,8 @@ fn connectors(definitions: &mut Value) {
                 settings["encoding"]["default"] = json!(defaults::ENCODING);
                 settings["seed"]["default"] = json!(defaults::SEED);
                 settings["events"]["minimum"] = json!(defaults::EVENTS_BOUNDS.start());
+                let rate = &mut settings["events-per-second"];
+                rate["minimum"] = json!(defaults::EVENTS_BOUNDS.start());
                 let partitions = &mut settings["partitions"];
                 number(partitions, defaults::PARTITIONS, defaults::PARTITIONS_BOUNDS);
                 number(&mut settings["keys"], defaults::KEYS, defaults::KEYS_BOUNDS);

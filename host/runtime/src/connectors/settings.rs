@@ -90,6 +90,9 @@ pub struct GeneratorSource {
     pub encoding: Encoding,
     /// How many different keys `Uniform` has; nothing to the other streams.
     pub keys: u64,
+    /// Events that become due each second, over all partitions; `None` is as fast as they are taken. The
+    /// events are the same either way.
+    pub per_second: Option<u64>,
     /// Field that becomes the key, as text. For `Nexmark` one that every kind of event has
     /// (`date_time`, `extra`), for `Uniform` `key`, `value` or `ts`, for `Lines` none.
     pub key: Option<String>,

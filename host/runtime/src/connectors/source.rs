@@ -197,7 +197,8 @@ impl Source {
             }
             Kind::Stdin(_) | Kind::Tcp { .. } => return Err(defect("a stream is always logged")),
             Kind::Nexmark { generator, nexts } => {
-                Box::new(GeneratorReader::new(Arc::clone(generator), nexts, lane, lanes))
+                let generator = Arc::clone(generator);
+                Box::new(GeneratorReader::new(generator, nexts, lane, lanes, waker)?)
             }
         })
     }

@@ -13,10 +13,17 @@ use std::sync::{Mutex, PoisonError};
 pub(super) struct LanePauses {
     /// The longest since the last checkpoint was settled.
     longest_us: AtomicU64,
+    /// What was done for checkpoints since it was last taken.
+    work_us: AtomicU64,
     seen: Mutex<Vec<u64>>,
 }
 
 impl LanePauses {
+    /// Takes the time that the lane has spent on checkpoints, in which input was ready or not.
+    pub(super) fn take_work_us(&self) -> u64 {
+        self.work_us.swap(0, Relaxed)
+    }
+
     /// Takes the pauses of the barriers that are settled.
     pub(super) fn take(&self) -> Vec<u64> {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
@@ -40,12 +47,14 @@ impl<'a> PauseMeter<'a> {
     /// Something was done for the checkpoint while input may have been ready.
     pub(super) fn held_back(&mut self, took_us: u64) {
         self.held_back_us += took_us;
+        self.pauses.work_us.fetch_add(took_us, Relaxed);
         self.pauses.longest_us.fetch_max(self.held_back_us, Relaxed);
     }
 
     /// Something was done for the checkpoint because nothing else could be done.
     pub(super) fn spared(&mut self, took_us: u64) {
         (self.held_back_us, self.spare_us) = (0, took_us);
+        self.pauses.work_us.fetch_add(took_us, Relaxed);
     }
 
     /// Input was processed. It may have come while spare time was used, and has waited for no more than that.
@@ -85,6 +94,7 @@ mod tests {
         meter.held_back(1);
         meter.settled();
         assert_eq!(pauses.take(), [205, 1]);
+        assert_eq!((pauses.take_work_us(), pauses.take_work_us()), (306, 0));
         assert!(pauses.take().is_empty());
     }
 
@@ -100,5 +110,6 @@ mod tests {
         meter.waited();
         meter.settled();
         assert_eq!(pauses.take(), [70, 0]);
+        assert_eq!(pauses.take_work_us(), 670);
     }
 }

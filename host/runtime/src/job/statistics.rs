@@ -40,6 +40,8 @@ pub struct Durability {
     /// For each barrier and lane the longest time in which ready input was not processed because of the
     /// checkpoint.
     pub pauses: Pauses,
+    /// Time that lanes have spent on checkpoints: barriers, slices and settling.
+    pub checkpoint_work_us: u64,
     /// Restarts, by cause.
     pub restarts: Vec<(String, u64)>,
     /// Milliseconds that the last recovery took: from the failure, or the start of the process, to running
@@ -145,6 +147,8 @@ impl Statistics {
         figures.last_full_bytes = full_bytes;
         figures.last_delta_bytes = completion.added_bytes;
         figures.last_alignment_us = completion.alignment_us;
+        figures.checkpoint_work_us +=
+            lanes.iter().map(|lane| lane.pauses.take_work_us()).sum::<u64>();
         lanes.iter().flat_map(|lane| lane.pauses.take()).for_each(|us| figures.pauses.add(us));
     }
 

@@ -191,6 +191,7 @@ impl StateBackend for MemoryBackend {
     }
 
     fn expire(&mut self, now_ms: i64, budget: usize) -> Option<i64> {
+        self.end_restore();
         self.free_settled(budget);
         self.sweep_expired(now_ms, budget)
     }

@@ -90,6 +90,23 @@ impl StateColumn {
         }
     }
 
+    /// Makes room so that `slots` can be reached without moving what is there.
+    pub(super) fn reserve(&mut self, slots: usize) {
+        let more = slots.saturating_sub(self.slots());
+        match &mut self.items {
+            Items::FixedValues { present, data } => {
+                data.reserve(more * fixed_width(self.layout));
+                present.reserve(more.div_ceil(64));
+            }
+            Items::Values(items) => items.reserve(more),
+            Items::Lists(items) => items.reserve(more),
+            Items::Maps(items) => items.reserve(more),
+        }
+        if self.has_ttl {
+            self.expires.reserve(more);
+        }
+    }
+
     /// Whether the slot holds anything, expired or not.
     #[inline]
     pub(super) fn holds(&self, slot: usize) -> bool {

@@ -2,7 +2,9 @@
 //!
 //! Owns slot numbers: which are in use, which are free, and how many states of a slot hold something.
 //! Knows nothing of the items, nor why a slot that holds nothing is still in use. Invariant: a slot in
-//! `index` is in use; a freed slot is in `free` once.
+//! `index` is in use; a freed slot is in `free` once; outside of a restore every slot in use is in `index`.
+
+use std::cmp::Ordering;
 
 use hashbrown::HashTable;
 
@@ -17,6 +19,8 @@ const ENTRY_OVERHEAD_BYTES: u64 =
 pub(super) struct KeyTable {
     index: HashTable<u32>,
     entries: Vec<Entry>,
+    /// Slots below this are in `index`. Those above came in a restore, in ascending order of hash and key.
+    indexed: usize,
     /// For each slot how many states hold something there.
     holding: Vec<u16>,
     free: Vec<u32>,
@@ -89,6 +93,7 @@ impl KeyTable {
         Self {
             index: HashTable::new(),
             entries: Vec::new(),
+            indexed: 0,
             holding: Vec::new(),
             free: Vec::new(),
             waiting: SlotSet::default(),
@@ -125,6 +130,51 @@ impl KeyTable {
         }
     }
 
+    /// Makes room for so many keys in all.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        let more = keys.saturating_sub(self.entries.len());
+        self.entries.reserve(more);
+        self.holding.reserve(more);
+    }
+
+    /// The slot of a key that is put back, made if need be. Keys that come to an empty table in ascending order of
+    /// hash and key, as snapshot files have them, are not looked for: they cannot be there yet. They are put into the
+    /// index together, which is several times faster than one by one between other work, because the memory
+    /// fetches many places at once. [`KeyTable::index_rest`] must follow before anything else is asked.
+    #[inline]
+    pub(super) fn restore(&mut self, hash: u64, key: &[u8]) -> u32 {
+        if self.indexed < self.entries.len() || self.entries.is_empty() {
+            let order = self.entries.last().map_or(Ordering::Less, |last| {
+                last.hash.cmp(&hash).then_with(|| last.key.bytes().cmp(key))
+            });
+            match order {
+                Ordering::Less => return self.append(hash, key),
+                Ordering::Equal => return (self.entries.len() - 1) as u32,
+                Ordering::Greater => self.index_rest(),
+            }
+        }
+        self.find_or_insert(hash, key)
+    }
+
+    fn append(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let entry = Entry { hash, key: Key::new(key), stamp: 0, index: 0 };
+        self.heap_bytes += entry.key.heap_bytes();
+        self.entries.push(entry);
+        self.holding.push(0);
+        (self.entries.len() - 1) as u32
+    }
+
+    /// Puts the keys into the index that a restore left for later.
+    pub(super) fn index_rest(&mut self) {
+        let entries = &self.entries;
+        let hash_of = |slot: &u32| entries[*slot as usize].hash;
+        self.index.reserve(entries.len() - self.indexed, hash_of);
+        for (slot, entry) in entries.iter().enumerate().skip(self.indexed) {
+            self.index.insert_unique(entry.hash, slot as u32, hash_of);
+        }
+        self.indexed = entries.len();
+    }
+
     /// The key of a slot in use, and its hash.
     #[inline]
     pub(super) fn key(&self, slot: usize) -> (u64, &[u8]) {
@@ -143,6 +193,7 @@ impl KeyTable {
             None => {
                 self.entries.push(entry);
                 self.holding.push(0);
+                self.indexed = self.entries.len();
                 (self.entries.len() - 1) as u32
             }
         };
@@ -239,6 +290,32 @@ mod tests {
         assert_eq!(keys.resolve(1, b"a", 1, 2), (0, 0));
         assert_eq!(keys.resolve(1, b"a", 2, 0), (0, 0));
         assert_eq!(keys.resolve(1, b"a", 2, 1), (0, 0));
+    }
+
+    #[test]
+    fn keys_that_are_put_back_get_one_slot_each_in_whatever_order_they_come() {
+        let mut keys = KeyTable::new(8);
+        let order = [(1, b"a"), (1, b"b"), (1, b"b"), (7, b"c"), (3, b"d"), (7, b"c"), (9, b"e")];
+        let slots = order.map(|(hash, key)| keys.restore(hash, key));
+        assert_eq!(slots, [0, 1, 1, 2, 3, 2, 4]);
+        keys.index_rest();
+        for (index, (hash, key)) in (0..).zip(order) {
+            assert_eq!(keys.resolve(hash, key, 1, index).0, slots[index as usize]);
+        }
+        assert_eq!(keys.in_use(), 5);
+    }
+
+    #[test]
+    fn what_was_put_back_in_order_is_found_once_it_is_indexed() {
+        let mut keys = KeyTable::new(8);
+        for hash in 0..1000 {
+            assert_eq!(keys.restore(hash * 3, b"k"), hash as u32);
+        }
+        keys.index_rest();
+        for hash in 0..1000 {
+            assert_eq!(keys.resolve(hash * 3, b"k", 1, 5).0, hash as u32);
+        }
+        assert_eq!(keys.resolve(1, b"k", 1, 5).0, 1000);
     }
 
     #[test]

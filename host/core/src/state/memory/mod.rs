@@ -61,6 +61,8 @@ pub struct MemoryBackend {
     snapshots: Snapshots,
     /// Slots that held nothing but carried a mark, in the order of `since`.
     bare: VecDeque<Bare>,
+    /// The table that an item was last put back into, or `UNOWNED`.
+    restored: u32,
 }
 
 /// A slot to be freed once its marks are gone.
@@ -104,10 +106,12 @@ impl MemoryBackend {
             tracker: Tracker::default(),
             snapshots: Snapshots::default(),
             bare: VecDeque::new(),
+            restored: UNOWNED,
         }
     }
 
     fn begin_call(&mut self) -> u32 {
+        self.end_restore();
         if self.call == u32::MAX {
             self.tables.iter_mut().for_each(|table| table.keys.forget_stamps());
             self.call = 0;

@@ -24,9 +24,12 @@ impl MemoryBackend {
         if group == UNOWNED {
             return Err(RestoreError::NotOwned { key_group });
         }
+        if group != self.restored {
+            self.begin_table(group);
+        }
         let table = &mut self.tables[group as usize];
         let before = table.keys.bytes();
-        let slot = SlotRef { group, slot: table.keys.find_or_insert(hash, key) };
+        let slot = SlotRef { group, slot: table.keys.restore(hash, key) };
         self.usage.bytes = self.usage.bytes - before + table.keys.bytes();
         let mut outcome = Ok(());
         self.change(state, slot, |column, at, _| match column.restore(at, item) {
@@ -37,6 +40,34 @@ impl MemoryBackend {
             }
         });
         outcome
+    }
+
+    /// Ends the restore under way, if any: from here on keys are found.
+    pub(super) fn end_restore(&mut self) {
+        if let Some(table) = self.tables.get_mut(self.restored as usize) {
+            table.keys.index_rest();
+        }
+        self.restored = UNOWNED;
+    }
+
+    /// Makes room for the items of the key group `group`. Keys are spread evenly over key groups, so those of
+    /// the one before say how much: growing step by step would move everything several times.
+    fn begin_table(&mut self, group: u32) {
+        let before = self.restored;
+        self.end_restore();
+        self.restored = group;
+        let slots_of = |column: &StateColumn| column.slots();
+        let Some((keys, columns)) = self.tables.get(before as usize).map(|table| {
+            (table.keys.slots(), table.states.iter().map(slots_of).collect::<Vec<_>>())
+        }) else {
+            return;
+        };
+        let table = &mut self.tables[group as usize];
+        let with_room = |slots: usize| slots + slots / 16;
+        table.keys.reserve(with_room(keys));
+        for (column, slots) in table.states.iter_mut().zip(columns) {
+            column.reserve(with_room(slots));
+        }
     }
 }
 

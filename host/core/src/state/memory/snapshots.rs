@@ -34,12 +34,14 @@ impl Snapshots {
 
 impl MemoryBackend {
     pub(super) fn start_tracking(&mut self, continues: bool) {
+        self.end_restore();
         self.tracker.turn_on();
         self.snapshots.needs_base = !continues;
     }
 
     /// Freezes what is held now; answers whether the snapshot is a base.
     pub(super) fn begin_snapshot(&mut self, full: bool) -> bool {
+        self.end_restore();
         if !self.tracker.on {
             self.start_tracking(false);
         }

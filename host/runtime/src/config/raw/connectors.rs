@@ -106,6 +106,8 @@ pub(in crate::config) struct RawNexmarkSource {
     pub(in crate::config) partitions: Option<At<Whole>>,
     /// How many different keys the records of `stream = "uniform"` have.
     pub(in crate::config) keys: Option<At<Whole>>,
+    /// How many records become due each second, over all partitions; as many as are taken when absent.
+    pub(in crate::config) events_per_second: Option<At<Whole>>,
     /// How a record is written.
     pub(in crate::config) encoding: Option<At<EncodingWord>>,
     /// Field that becomes the key.

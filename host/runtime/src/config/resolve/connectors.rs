@@ -159,7 +159,11 @@ fn generator(raw: &RawNexmarkSource) -> Result<GeneratorSource, Rejection> {
         }
         keys => within_or("keys", keys.as_ref(), defaults::KEYS, defaults::KEYS_BOUNDS)?,
     };
-    Ok(GeneratorSource { stream, seed, events, partitions, encoding, keys, key })
+    let per_second = raw.events_per_second.as_ref();
+    let per_second = per_second
+        .map(|rate| within("events-per-second", rate, defaults::EVENTS_BOUNDS))
+        .transpose()?;
+    Ok(GeneratorSource { stream, seed, events, partitions, encoding, keys, per_second, key })
 }
 
 /// Checks a sink; the spans are those of its inputs.

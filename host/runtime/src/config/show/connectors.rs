@@ -43,6 +43,8 @@ impl SourceSettings {
                 if generator.stream == Stream::Uniform {
                     settings.push(("keys", whole(generator.keys)));
                 }
+                let rate = generator.per_second;
+                settings.extend(rate.map(|rate| ("events-per-second", whole(rate))));
                 if generator.stream != Stream::Lines {
                     settings.push(("encoding", text(encoding_word(generator.encoding))));
                 }

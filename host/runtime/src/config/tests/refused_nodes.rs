@@ -149,6 +149,10 @@ fn a_generator_setting_that_makes_no_sense() {
         "job.toml:4:10: sources.in.events: 0 is outside 1 to 9223372036854775807",
     );
     source(
+        "connector = \"nexmark\"\nevents-per-second = 0",
+        "job.toml:4:21: sources.in.events-per-second: 0 is outside 1 to 9223372036854775807",
+    );
+    source(
         "connector = \"nexmark\"\npartitions = 5000",
         "job.toml:4:14: sources.in.partitions: 5000 is outside 1 to 4096",
     );

@@ -21,7 +21,7 @@ pub(super) const SOURCES: [&str; 7] = [
     "connector = \"stdin\"\nformat = \"ndjson\"\nkey = \"id\"",
     "connector = \"tcp\"\nlisten = \"127.0.0.1:7000\"",
     "connector = \"nexmark\"\nencoding = \"msgpack\"\nkey = \"extra\"",
-    "connector = \"nexmark\"\nstream = \"uniform\"\nevents = 7\nseed = 1\npartitions = 3",
+    "connector = \"nexmark\"\nstream = \"uniform\"\nevents = 7\nseed = 1\npartitions = 3\nevents-per-second = 9",
     "connector = \"nexmark\"\nstream = \"lines\"",
 ];
 

@@ -87,6 +87,7 @@ mod tests {
             partitions: 1,
             encoding,
             keys: 1_000_000,
+            per_second: None,
             key: None,
         };
         let generator = Generator::new(&settings).unwrap();

@@ -36,6 +36,8 @@ pub struct Generator {
     pub(super) partitions: u32,
     /// Distinct keys of the evenly spread numbers.
     pub(super) keys: u64,
+    /// Events that become due each second, if there is a rate.
+    pub(super) per_second: Option<u64>,
     key: KeyField,
     /// Channels or words, as the stream needs them.
     table: BytesColumn,
@@ -47,8 +49,16 @@ impl Generator {
     /// # Errors
     /// There are no or too many partitions, or not every event has the key field.
     pub fn new(settings: &GeneratorSource) -> Result<Self, String> {
-        let GeneratorSource { stream, seed, events, partitions, encoding, keys, ref key } =
-            *settings;
+        let GeneratorSource {
+            stream,
+            seed,
+            events,
+            partitions,
+            encoding,
+            keys,
+            per_second,
+            ref key,
+        } = *settings;
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
             return Err(format!("{partitions} partitions; use 1 to {PARTITIONS_MAX}"));
         }
@@ -66,6 +76,7 @@ impl Generator {
             events: events.unwrap_or(u64::MAX),
             partitions,
             keys,
+            per_second,
             key,
             table,
         })
@@ -232,7 +243,16 @@ mod tests {
 
     fn settings(stream: Stream, encoding: Encoding) -> GeneratorSource {
         let (keys, key) = (1_000_000, None);
-        GeneratorSource { stream, seed: 42, events: None, partitions: 1, encoding, keys, key }
+        GeneratorSource {
+            stream,
+            seed: 42,
+            events: None,
+            partitions: 1,
+            encoding,
+            keys,
+            per_second: None,
+            key,
+        }
     }
 
     #[test]

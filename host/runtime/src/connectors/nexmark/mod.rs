@@ -10,6 +10,7 @@
 mod encode;
 mod events;
 mod generator;
+mod pace;
 mod position;
 mod reader;
 mod rng;

@@ -161,7 +161,16 @@ mod tests {
 
     fn settings(events: Option<u64>, partitions: u32) -> GeneratorSource {
         let (stream, encoding, key) = (Stream::Uniform, Encoding::MessagePack, None);
-        GeneratorSource { stream, seed: 7, events, partitions, encoding, keys: 1_000_000, key }
+        GeneratorSource {
+            stream,
+            seed: 7,
+            events,
+            partitions,
+            encoding,
+            keys: 1_000_000,
+            per_second: None,
+            key,
+        }
     }
 
     /// Reads at most `batches` batches of 40 records on each of `lanes` lanes.

@@ -4,13 +4,15 @@
 //! event time moves on alike in all of them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidemill_core::connector::{
-    BatchTarget, ConnectorError, PartitionPosition, SourcePoll, SourceReader,
+    BatchTarget, ConnectorError, PartitionPosition, SourcePoll, SourceReader, Wake,
 };
 use tidemill_core::ids::Now;
 
 use crate::connectors::nexmark::Generator;
+use crate::connectors::nexmark::pace::Pace;
 use crate::connectors::records::Records;
 
 struct Part {
@@ -28,6 +30,8 @@ pub(in crate::connectors) struct GeneratorReader {
     left: Option<u64>,
     is_stopped: bool,
     records: Records,
+    /// What is due, when the events keep to a rate.
+    pace: Option<Pace>,
     /// Of every position.
     detail: Vec<u8>,
 }
@@ -39,7 +43,8 @@ impl GeneratorReader {
         nexts: &[u64],
         lane: usize,
         lanes: usize,
-    ) -> Self {
+        waker: Arc<dyn Wake>,
+    ) -> Result<Self, ConnectorError> {
         let parts = (0..).zip(nexts).skip(lane).step_by(lanes).map(|(index, &next)| {
             let end = generator.size(index).unwrap_or(u64::MAX);
             Part { index, next, end }
@@ -48,7 +53,10 @@ impl GeneratorReader {
         let left = |part: &Part| generator.size(part.index).map(|size| size - part.next);
         let left = parts.iter().map(left).sum();
         let (records, detail) = (Records::new(generator.is_keyed(), true), generator.detail());
-        Self { generator, parts, turn: 0, left, is_stopped: false, records, detail }
+        let share = parts.len() as f64 / f64::from(generator.partitions().max(1));
+        let per_second = generator.per_second.map(|events| events as f64 * share);
+        let pace = per_second.map(|events| Pace::start(events, waker)).transpose()?;
+        Ok(Self { generator, parts, turn: 0, left, is_stopped: false, records, pace, detail })
     }
 }
 
@@ -57,13 +65,21 @@ impl SourceReader for GeneratorReader {
         if self.is_stopped {
             return Ok(SourcePoll::Pending);
         }
+        let due = self.pace.as_mut().map_or(u64::MAX, |pace| pace.due(Instant::now()));
+        if due == 0 && self.left != Some(0) {
+            return Ok(SourcePoll::Pending);
+        }
         for _ in 0..self.parts.len() {
             let turn = self.turn % self.parts.len();
             self.turn = turn + 1;
             let part = &mut self.parts[turn];
             if part.next < part.end {
                 self.records.begin(target);
-                let next = self.generator.fill(part.index, part.next, part.end, &mut self.records);
+                let end = part.end.min(part.next.saturating_add(due));
+                let next = self.generator.fill(part.index, part.next, end, &mut self.records);
+                if let Some(pace) = &mut self.pace {
+                    pace.made(next - part.next);
+                }
                 self.left = self.left.map(|left| left - (next - part.next));
                 part.next = next;
                 if let Some(batch) = self.records.take() {
@@ -75,7 +91,8 @@ impl SourceReader for GeneratorReader {
     }
 
     fn is_ready(&mut self) -> bool {
-        !self.is_stopped
+        let mut is_due = || self.pace.as_mut().is_none_or(|pace| pace.due(Instant::now()) > 0);
+        !self.is_stopped && (self.left == Some(0) || is_due())
     }
 
     fn stop(&mut self) {
@@ -103,9 +120,51 @@ mod tests {
     fn generator(partitions: u32, events: Option<u64>, key: &str) -> Arc<Generator> {
         let (stream, encoding) = (Stream::Nexmark, Encoding::Ndjson);
         let key = Some(key.to_owned());
-        let settings =
-            GeneratorSource { stream, seed: 7, events, partitions, encoding, keys: 1_000_000, key };
+        let settings = GeneratorSource {
+            stream,
+            seed: 7,
+            events,
+            partitions,
+            encoding,
+            keys: 1_000_000,
+            per_second: None,
+            key,
+        };
         Arc::new(Generator::new(&settings).unwrap())
+    }
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    fn reader(generator: Arc<Generator>, lane: usize, lanes: usize) -> GeneratorReader {
+        let nexts = vec![0; generator.partitions() as usize];
+        GeneratorReader::new(generator, &nexts, lane, lanes, Arc::new(Nobody)).unwrap()
+    }
+
+    #[test]
+    fn a_reader_with_a_rate_makes_its_share_of_the_same_events_when_they_are_due() {
+        let whole = generator(2, Some(100), "extra");
+        let slow = Generator { per_second: Some(200), ..Arc::into_inner(whole).unwrap() };
+        let begin = Instant::now();
+        let mut reader = reader(Arc::new(slow), 0, 2);
+        let mut made = 0;
+        while reader.remaining() != Some(0) {
+            if !reader.is_ready() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                continue;
+            }
+            let Ok(SourcePoll::Batch(batch)) = reader.poll(target(), Now::default()) else {
+                panic!()
+            };
+            made += batch.len();
+            assert!(made as f64 <= begin.elapsed().as_secs_f64() * 100.0, "{made}");
+        }
+        assert_eq!(made, 50);
+        assert!(reader.is_ready());
+        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
     }
 
     #[test]
@@ -114,7 +173,7 @@ mod tests {
             let generator = generator(3, Some(12_345), key);
             let mut found = Vec::new();
             for lane in 0..2 {
-                let mut reader = GeneratorReader::new(Arc::clone(&generator), &[0; 3], lane, 2);
+                let mut reader = reader(Arc::clone(&generator), lane, 2);
                 let (_sender, wakes) = mpsc::channel();
                 found.extend(drain(&mut reader, &wakes).unwrap());
                 assert!(reader.positions().iter().all(|at| at.position.ended));
@@ -145,7 +204,7 @@ mod tests {
 
     #[test]
     fn partitions_of_a_lane_take_turns_and_after_a_stop_nothing_is_handed_out() {
-        let mut reader = GeneratorReader::new(generator(2, None, "extra"), &[0; 2], 0, 1);
+        let mut reader = reader(generator(2, None, "extra"), 0, 1);
         for _ in 0..4 {
             let Ok(SourcePoll::Batch(batch)) = reader.poll(target(), Now::default()) else {
                 panic!()
