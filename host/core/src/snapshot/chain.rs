@@ -18,6 +18,8 @@ use crate::ids::KeyGroup;
 pub(super) struct Merged {
     /// Oldest first.
     cursors: Vec<Cursor>,
+    /// Where each cursor stands; side by side, because they are looked through for every item.
+    heads: Vec<Head>,
     is_base: bool,
     now_ms: i64,
     /// Cursors at the item at hand, oldest first.
@@ -25,6 +27,19 @@ pub(super) struct Merged {
     current: Current,
     /// The list or map whose mark was seen last.
     marked: Marked,
+}
+
+/// Where the entry at hand of a cursor stands, up to entries of one hash: key group, state and hash as one
+/// number. Behind the last entry it is above all.
+type Head = u128;
+
+const END: Head = Head::MAX;
+
+fn head(cursor: &Cursor) -> Head {
+    let head = |(section, entry): (Section, RawEntry<'_>)| {
+        Head::from(section.group) << 80 | Head::from(section.state) << 64 | Head::from(entry.hash)
+    };
+    cursor.entry().map_or(END, head)
 }
 
 enum Current {
@@ -64,8 +79,9 @@ impl Merged {
         let mut cursors: Vec<Cursor> =
             chain.into_iter().map(|reader| Cursor::new(reader, groups)).collect();
         cursors.iter_mut().try_for_each(Cursor::advance)?;
+        let heads = cursors.iter().map(head).collect();
         let (at_hand, current, marked) = (Vec::new(), Current::None, Marked::default());
-        Ok(Self { cursors, is_base, now_ms, at_hand, current, marked })
+        Ok(Self { cursors, heads, is_base, now_ms, at_hand, current, marked })
     }
 
     /// The entry at hand and where it belongs; none before the first and behind the last.
@@ -85,8 +101,10 @@ impl Merged {
     /// Moves to the next entry; answers `false` behind the last.
     pub(super) fn advance(&mut self) -> Result<bool, SnapshotError> {
         loop {
-            for cursor in &self.at_hand {
-                self.cursors[*cursor].advance()?;
+            for &at in &self.at_hand {
+                let cursor = &mut self.cursors[at];
+                cursor.advance()?;
+                self.heads[at] = head(cursor);
             }
             self.gather();
             let Some(newest) = self.at_hand.last().copied() else {
@@ -103,21 +121,24 @@ impl Merged {
     /// Finds the cursors at the smallest item.
     fn gather(&mut self) {
         self.at_hand.clear();
-        let mut smallest: Option<(Section, RawEntry<'_>)> = None;
-        for (number, cursor) in self.cursors.iter().enumerate() {
-            let Some((section, entry)) = cursor.entry() else {
-                continue;
-            };
-            let order = smallest.as_ref().map_or(std::cmp::Ordering::Less, |(other, least)| {
-                section.cmp(other).then_with(|| entry.compare(least))
-            });
-            if order.is_lt() {
-                self.at_hand.clear();
-                smallest = Some((section, entry));
-            }
-            if order.is_le() {
-                self.at_hand.push(number);
-            }
+        let least = self.heads.iter().min().copied().unwrap_or(END);
+        if least == END {
+            return;
+        }
+        let at_least = |(_, head): &(usize, &Head)| **head == least;
+        self.at_hand.extend(self.heads.iter().enumerate().filter(at_least).map(|(at, _)| at));
+        if self.at_hand.len() > 1 {
+            self.narrow();
+        }
+    }
+
+    /// Keeps those of the cursors at hand that are at the smallest item; all are at one hash.
+    fn narrow(&mut self) {
+        let Self { cursors, at_hand, .. } = self;
+        let entry = |at: &usize| cursors[*at].entry().map(|(_, entry)| entry);
+        let smallest = at_hand.iter().filter_map(entry).min_by(RawEntry::compare);
+        if let Some(smallest) = smallest {
+            at_hand.retain(|at| entry(at).is_some_and(|entry| entry.compare(&smallest).is_eq()));
         }
     }
 

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use tidemill_core::call::CallRules;
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::Wake;
-use tidemill_core::describe::Description;
 use tidemill_core::graph::{EdgeKind, NodeKind};
 use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
-use tidemill_core::limits::{LANE_STACK_BYTES, Limits};
+use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_core::operator::OpenContext;
 use tidemill_core::poison::{OnPoison, PoisonRules};
 use tidemill_core::state::TaskState;
-use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::TaskIdentity;
 
 use crate::config::{self, CheckpointingMode, PoisonPlan};
@@ -110,14 +108,18 @@ fn restore_lane(restoring: &Restoring<'_>, lane: LaneId) -> Result<Option<States
             continue;
         }
         let limits = &Arc::new(plan.limits.clone());
-        let mut state = empty_state(description, basis, lane, limits);
         let from = basis.tasks.get(&(NodeId(index), lane));
-        if let Some(from) = from {
-            let task = RestoredTask { operator: &node.name, lane, component, description, limits };
-            if !restoring.restore(&mut state, from, &task)? {
-                return Ok(None);
-            }
-        }
+        let task = RestoredTask { operator: &node.name, lane, component, description, limits };
+        let backend = match from {
+            Some(from) => restoring.restore(from, &task)?,
+            None => Some(restoring.empty(&task)),
+        };
+        let Some(backend) = backend else {
+            return Ok(None);
+        };
+        // Any operator with a keyed input has keyed state, if only to resolve keys.
+        let states_of = description.states.clone().into();
+        let mut state = Box::new(TaskState::new(Box::new(backend), states_of, limits.clone()));
         state.track(from.is_some_and(|from| from.continues && !from.chains.is_empty()));
         states.insert((NodeId(index), lane), state);
     }
@@ -224,19 +226,6 @@ fn poison_rules(plan: PoisonPlan) -> PoisonRules {
         },
         limit_per_minute: plan.limit_per_minute,
     }
-}
-
-/// The keyed state of one task: any operator with a keyed input has it, if only to resolve keys.
-fn empty_state(
-    description: &Description,
-    basis: &Basis,
-    lane: LaneId,
-    limits: &Arc<Limits>,
-) -> Box<TaskState> {
-    let owned = basis.assignment.owned_by(lane);
-    let backend = MemoryBackend::new(&description.states, basis.assignment.groups(), owned);
-    let states = description.states.clone().into();
-    Box::new(TaskState::new(Box::new(backend), states, limits.clone()))
 }
 
 /// The key of a task's random generator.

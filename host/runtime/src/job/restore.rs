@@ -9,14 +9,15 @@ use std::sync::atomic::Ordering::SeqCst;
 use tidemill_core::checkpoint::manifest::SnapshotFile;
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::describe::Description;
-use tidemill_core::disk::Disk;
 use tidemill_core::failure::Failure;
 use tidemill_core::ids::{KeyGroup, LaneId};
 use tidemill_core::limits::Limits;
 use tidemill_core::snapshot::{
-    Expectations, Migrations, Restore, SnapshotError, SnapshotReader, compare_states, verify,
+    Expectations, Migrations, Restore, SnapshotError, SnapshotReader, StateMapping, compare_states,
+    verify,
 };
-use tidemill_core::state::{EncodeBudget, TaskState};
+use tidemill_core::state::EncodeBudget;
+use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::Component;
 
 use super::basis::{Basis, TaskBasis};
@@ -40,42 +41,101 @@ pub(super) struct RestoredTask<'a> {
     pub(super) limits: &'a Arc<Limits>,
 }
 
+/// What of a task is put back how.
+struct Restored<'t> {
+    task: &'t RestoredTask<'t>,
+    from: &'t TaskBasis,
+    mapping: StateMapping,
+}
+
 impl Restoring<'_> {
-    /// Restores what `from` says into an empty state; answers whether that was done, and not the job stopped
-    /// meanwhile.
+    /// An empty state of a task.
+    pub(super) fn empty(&self, task: &RestoredTask<'_>) -> MemoryBackend {
+        let owned = self.basis.assignment.owned_by(task.lane);
+        self.backend(task, &owned.collect::<Vec<_>>())
+    }
+
+    fn backend(&self, task: &RestoredTask<'_>, owned: &[KeyGroup]) -> MemoryBackend {
+        let groups = self.basis.assignment.groups();
+        MemoryBackend::new(&task.description.states, groups, owned.iter().copied())
+    }
+
+    /// The state of a task as `from` says; `None` when the job was stopped meanwhile. Its key groups are dealt to
+    /// as many threads as there are cores for each lane.
     pub(super) fn restore(
         &self,
-        state: &mut TaskState,
         from: &TaskBasis,
         task: &RestoredTask<'_>,
-    ) -> Result<bool, JobError> {
-        let failed = |problem: SnapshotError| failed(task.operator, problem);
+    ) -> Result<Option<MemoryBackend>, JobError> {
+        let mapping = compare_states(&from.states, &task.description.states);
         let groups: Vec<KeyGroup> = self.basis.assignment.owned_by(task.lane).collect();
+        // What is migrated goes through one sandbox at a time.
+        let threads = if mapping.migrations.is_empty() { self.threads() } else { 1 };
+        self.verify(from, task.operator, threads)?;
+        let restored = &Restored { task, from, mapping };
+        let parts: Vec<&[KeyGroup]> =
+            groups.chunks(groups.len().div_ceil(threads).max(1)).collect();
+        let mut whole: Option<MemoryBackend> = None;
+        for part in side_by_side(parts, |groups| self.restore_groups(restored, groups))? {
+            match (part?, &mut whole) {
+                (None, _) => return Ok(None),
+                (Some(part), Some(whole)) => whole.absorb(part),
+                (part, whole) => *whole = part,
+            }
+        }
+        Ok(Some(whole.unwrap_or_else(|| self.empty(task))))
+    }
+
+    fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores / self.job.plan.parallelism.max(1)).max(1)
+    }
+
+    /// Checks that every file is what the manifest says.
+    fn verify(&self, from: &TaskBasis, operator: &str, threads: usize) -> Result<(), JobError> {
+        let files: Vec<&SnapshotFile> = from.chains.iter().flatten().collect();
+        let verify_part = |part| {
+            files.iter().skip(part).step_by(threads).try_for_each(|file| {
+                let open = self.checkpoints.disk().open(&file.name)?;
+                verify(&*open, &file.name, file.bytes, &file.digest)
+            })
+        };
+        let verified = side_by_side((0..threads).collect(), verify_part)?;
+        let verified: Result<(), SnapshotError> = verified.into_iter().collect();
+        verified.map_err(|problem| failed(operator, problem))
+    }
+
+    /// Some key groups of a task's state; `None` when the job was stopped meanwhile.
+    fn restore_groups(
+        &self,
+        restored: &Restored<'_>,
+        groups: &[KeyGroup],
+    ) -> Result<Option<MemoryBackend>, JobError> {
+        let Restored { task, from, mapping } = restored;
+        let failed = |problem: SnapshotError| failed(task.operator, problem);
         let now = &task.description.states;
-        let mapping = compare_states(&from.states, now);
         let name = (&*self.job.plan.name, task.operator, task.lane);
         let (then, progress) = (&from.states, self.progress);
         let mut migrator = TaskMigrator::new(task.component, task.limits, name, then, progress);
-        migrator.begin(&mapping, now);
+        migrator.begin(mapping, now);
+        let mut backend = self.backend(task, groups);
         for chain in &from.chains {
             let open = |file: &SnapshotFile| self.open(file, task.operator);
             let readers = chain.iter().map(open).collect::<Result<_, _>>().map_err(failed)?;
             let state_bytes = task.limits.state_bytes;
             let migrations = Migrations { migrate: &mut migrator, state_bytes };
-            let restore = Restore::migrating(readers, &groups, &mapping, now, migrations);
+            let restore = Restore::migrating(readers, groups, mapping, now, migrations);
             let mut restore = restore.map_err(failed)?;
-            while !state.restore(&mut restore, EncodeBudget::default()).map_err(failed)? {
+            while !restore.step(&mut backend, EncodeBudget::default()).map_err(failed)? {
                 if self.job.shared.stop.load(SeqCst) {
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
         }
-        Ok(true)
+        Ok(Some(backend))
     }
 
     fn open(&self, file: &SnapshotFile, operator: &str) -> Result<SnapshotReader, SnapshotError> {
-        let disk: &Arc<dyn Disk> = self.checkpoints.disk();
-        verify(&*disk.open(&file.name)?, &file.name, file.bytes, &file.digest)?;
         let manifest = &self.basis.manifest;
         let expected = Expectations {
             bytes: file.bytes,
@@ -85,8 +145,34 @@ impl Restoring<'_> {
             hash_seed: manifest.hash_seed,
             is_base: file.is_base,
         };
-        SnapshotReader::open(disk.open(&file.name)?, &file.name, Some(&expected))
+        let open = self.checkpoints.disk().open(&file.name)?;
+        SnapshotReader::open(open, &file.name, Some(&expected))
     }
+}
+
+/// Runs `each` on all of `parts` at once, the first of them on this thread; answers in their order.
+fn side_by_side<P: Send, R: Send>(
+    parts: Vec<P>,
+    each: impl Fn(P) -> R + Sync,
+) -> Result<Vec<R>, JobError> {
+    let each = &each;
+    std::thread::scope(|scope| {
+        let mut parts = parts.into_iter();
+        let first = parts.next();
+        let threads: Vec<_> = parts
+            .map(|part| {
+                let builder = std::thread::Builder::new().name("restore-part".to_owned());
+                builder.spawn_scoped(scope, move || each(part))
+            })
+            .collect();
+        let mut answers: Vec<R> = first.map(each).into_iter().collect();
+        for thread in threads {
+            let thread = thread.map_err(|error| JobError::Host(format!("no thread: {error}")))?;
+            let panicked = |_| JobError::Host("restoring state panicked".to_owned());
+            answers.push(thread.join().map_err(panicked)?);
+        }
+        Ok(answers)
+    })
 }
 
 fn failed(operator: &str, problem: SnapshotError) -> JobError {

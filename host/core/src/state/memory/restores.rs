@@ -42,6 +42,21 @@ impl MemoryBackend {
         outcome
     }
 
+    /// Takes over all of another backend for the same states, which owns other key groups. Both were only
+    /// restored so far: neither has seen a call or a snapshot.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.end_restore();
+        other.end_restore();
+        self.usage.keys += other.usage.keys;
+        self.usage.bytes += other.usage.bytes;
+        self.sweep.absorb(&other.sweep);
+        self.tables.append(&mut other.tables);
+        self.tables.sort_unstable_by_key(|table| table.group);
+        for (index, table) in self.tables.iter().enumerate() {
+            self.table_of[table.group.0 as usize] = index as u32;
+        }
+    }
+
     /// Ends the restore under way, if any: from here on keys are found.
     pub(super) fn end_restore(&mut self) {
         if let Some(table) = self.tables.get_mut(self.restored as usize) {

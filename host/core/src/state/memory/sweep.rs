@@ -35,6 +35,11 @@ impl Sweep {
         self.seen_ms = self.seen_ms.min(expires_at);
     }
 
+    /// Notes what another search knows of items to expire.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        self.note(other.next_ms);
+    }
+
     fn next(&self) -> Option<i64> {
         (self.next_ms != NEVER).then_some(self.next_ms)
     }

@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_reader_with_a_rate_makes_its_share_of_the_same_events_when_they_are_due() {
-        let whole = generator(2, Some(100), "extra");
-        let slow = Generator { per_second: Some(200), ..Arc::into_inner(whole).unwrap() };
+        let mut slow = Arc::into_inner(generator(2, Some(100), "extra")).unwrap();
+        slow.per_second = Some(200);
         let begin = Instant::now();
         let mut reader = reader(Arc::new(slow), 0, 2);
         let mut made = 0;

@@ -32,8 +32,15 @@ pub(super) fn fresh(owned: impl Iterator<Item = u16>) -> MemoryBackend {
     MemoryBackend::new(&states(), GROUPS, owned.map(KeyGroup))
 }
 
-/// A backend that holds what the chain says of the given key groups.
+/// A backend that holds what the chain says of the given key groups, put together of several.
 pub(super) fn restored(chain: &[MemoryFile], groups: &[u16]) -> MemoryBackend {
+    let mut parts = groups.rchunks(3).map(|groups| restored_part(chain, groups));
+    let mut whole = parts.next().unwrap_or_else(|| fresh(std::iter::empty()));
+    parts.for_each(|part| whole.absorb(part));
+    whole
+}
+
+fn restored_part(chain: &[MemoryFile], groups: &[u16]) -> MemoryBackend {
     let mut backend = fresh(groups.iter().copied());
     let wanted: Vec<KeyGroup> = groups.iter().copied().map(KeyGroup).collect();
     let ids = (0..STATES).map(Some).collect();
