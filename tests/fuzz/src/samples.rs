@@ -9,7 +9,7 @@ use tidemill_core::checkpoint::manifest::{
     Manifest, OperatorSnapshot, SinkSnapshot, SinkTaskSnapshot, SnapshotFile, SourceSnapshot,
     TaskSnapshot,
 };
-use tidemill_core::column::BytesColumn;
+use tidemill_core::column::{BytesColumn, Layout, OptionalColumn};
 use tidemill_core::connector::{PartitionPosition, Position, Prepared, PreparedFile};
 use tidemill_core::describe::{StateDescription, StateKind};
 use tidemill_core::disk::Disk;
@@ -116,7 +116,9 @@ fn snapshot(is_base: bool) -> Vec<u8> {
     let mut resolved = Resolved::default();
     backend.resolve(&dictionary, &[], &mut resolved).expect("all groups are owned");
     for (n, slot) in resolved.slots.iter().enumerate() {
-        backend.write_value(0, *slot, Some(&(n as u32).to_le_bytes()), NEVER);
+        let mut value = OptionalColumn::default();
+        value.push(Layout::Fixed(4), 0, Some(&(n as u32).to_le_bytes()));
+        backend.write_values(0, &[*slot], &[0], &value, NEVER);
         let mut items = BytesColumn::default();
         (0..n % 4).for_each(|item| items.push(&vec![7; item]));
         backend.append_list(1, *slot, &items, NEVER);

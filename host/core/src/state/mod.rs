@@ -133,18 +133,19 @@ pub trait StateBackend: Send {
         resolved: &mut Resolved,
     ) -> Result<(), Failure>;
 
-    /// Bytes of all value states of one slot, to bound what a call may read at once.
-    fn value_bytes(&self, slot: SlotRef) -> usize;
+    /// Bytes of all value states of the slots, to bound what a call may read at once.
+    fn value_bytes(&self, slots: &[SlotRef]) -> usize;
 
     /// Appends to `out` the item of each slot.
     fn read_values(&self, state: usize, slots: &[SlotRef], now_ms: i64, out: &mut OptionalColumn);
 
-    /// Sets or (with `None`) clears the item of a slot.
-    fn write_value(
+    /// Sets or, where `values` has none, clears the item of `slots[places[i]]` for each `i`, in order.
+    fn write_values(
         &mut self,
         state: usize,
-        slot: SlotRef,
-        item: Option<&[u8]>,
+        slots: &[SlotRef],
+        places: &[u32],
+        values: &OptionalColumn,
         expires_at: ExpiresAt,
     );
 
@@ -211,7 +212,7 @@ pub trait StateBackend: Send {
         expires_at: ExpiresAt,
     );
 
-    /// Ends a call: frees those of its slots that hold no item. No other slot is touched.
+    /// Ends a call, given all of its slots: frees those that hold no item. No other slot is touched.
     fn settle(&mut self, slots: &[SlotRef]);
 
     /// Removes expired items, looking at no more than `budget` slots, and says when to come again

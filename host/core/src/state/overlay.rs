@@ -96,13 +96,11 @@ impl ValueWrites {
         &self,
         backend: &mut dyn StateBackend,
         state: usize,
-        layout: Layout,
         slots: &[SlotRef],
         expires_at: ExpiresAt,
     ) {
-        for (place, &slot) in self.slots.iter().enumerate() {
-            let item = self.values.item(layout, place);
-            backend.write_value(state, slots[slot as usize], item, expires_at);
+        if !self.slots.is_empty() {
+            backend.write_values(state, slots, &self.slots, &self.values, expires_at);
         }
     }
 
@@ -119,12 +117,11 @@ impl Overlay {
         &mut self,
         backend: &mut dyn StateBackend,
         state: usize,
-        layout: Layout,
         slots: &[SlotRef],
         now_ms: i64,
         expires_at: ExpiresAt,
     ) {
-        self.values.apply(backend, state, layout, slots, expires_at);
+        self.values.apply(backend, state, slots, expires_at);
         for (slot, writes) in &self.lists {
             let slot = slots[*slot as usize];
             if writes.replaced {

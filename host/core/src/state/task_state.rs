@@ -85,9 +85,9 @@ impl TaskState {
         Ok(resolved)
     }
 
-    /// Bytes of the value states of each slot of the call, to bound what the call reads.
-    pub fn value_bytes(&self) -> impl Iterator<Item = usize> {
-        self.slots.iter().map(|slot| self.backend.value_bytes(*slot))
+    /// Bytes of the value states of all slots of the call, to bound what the call reads.
+    pub fn value_bytes(&self) -> usize {
+        self.backend.value_bytes(&self.slots)
     }
 
     /// Ends the call: its writes take effect.
@@ -95,16 +95,8 @@ impl TaskState {
         for state in 0..self.states.len() {
             let description = &self.states[state];
             let expires_at = expiry(description, self.now_ms);
-            let layout = Layout::of(description.width);
             let backend = &mut *self.backend;
-            self.overlays[state].apply(
-                backend,
-                state,
-                layout,
-                &self.slots,
-                self.now_ms,
-                expires_at,
-            );
+            self.overlays[state].apply(backend, state, &self.slots, self.now_ms, expires_at);
         }
         self.abort();
     }

@@ -113,7 +113,7 @@ impl OperatorTask {
                 return Err(Failure::Host("a keyed input has no state for its keys".to_owned()));
             };
             let resolved = state.begin(dictionary, key_of, origin.clock_ms)?;
-            if batch.len() == 1 || state.value_bytes().sum::<usize>() <= CALL_STATE_BYTES_MAX {
+            if batch.len() == 1 || state.value_bytes() <= CALL_STATE_BYTES_MAX {
                 return Ok((batch, resolved));
             }
             state.abort();

@@ -2,18 +2,17 @@
 //!
 //! Owns nothing; forwards to the column or table that does.
 
-use super::{MemoryBackend, UNOWNED};
+use super::MemoryBackend;
+use super::column::StateColumn;
 use crate::batch::Dictionary;
 use crate::column::{BytesColumn, OptionalColumn};
 use crate::failure::Failure;
-use crate::key_group::key_group;
 use crate::snapshot::Item;
 use crate::state::{
     EncodeBudget, EncodeStep, ExpiresAt, NEVER, Resolved, RestoreError, SlotRef, StateBackend,
     StateUsage,
 };
 
-const UNRESOLVED: u32 = u32::MAX;
 /// Slots with nothing that a call frees beside its own, so that a call takes no longer for them.
 const FREED_PER_CALL: usize = 64;
 
@@ -24,70 +23,54 @@ impl StateBackend for MemoryBackend {
         key_of: &[u32],
         resolved: &mut Resolved,
     ) -> Result<(), Failure> {
-        let call = self.begin_call();
-        let keys = &dictionary.keys;
+        self.end_restore();
         let Resolved { dictionary: distinct, slots, key_of: rewritten } = resolved;
-        let mut one = |key: usize| -> Result<u32, Failure> {
-            let (hash, bytes) = (dictionary.hashes[key], keys.get(key));
-            let group = self.table_of[key_group(hash, self.groups).0 as usize];
-            if group == UNOWNED {
-                return Err(Failure::Host(format!(
-                    "a key of key group {} reached a lane that does not own it",
-                    key_group(hash, self.groups).0
-                )));
-            }
-            let table = &mut self.tables[group as usize];
-            let fresh = slots.len() as u32;
-            let before = table.keys.bytes();
-            let (slot, index) = table.keys.resolve(hash, bytes, call, fresh);
-            if index == fresh {
-                self.usage.bytes = self.usage.bytes - before + table.keys.bytes();
-                slots.push(SlotRef { group, slot });
-                distinct.keys.push(bytes);
-                distinct.hashes.push(hash);
-            }
-            Ok(index)
-        };
-        if key_of.is_empty() {
-            for key in 0..keys.len() {
-                rewritten.push(one(key)?);
-            }
-        } else {
-            let mut memo = vec![UNRESOLVED; keys.len()];
-            for &key in key_of {
-                let known = &mut memo[key as usize];
-                if *known == UNRESOLVED {
-                    *known = one(key as usize)?;
-                }
-                rewritten.push(*known);
-            }
-        }
-        Ok(())
+        self.distinct.rewrite(dictionary, key_of, distinct, rewritten);
+        self.find_slots(distinct, slots)
     }
 
-    fn value_bytes(&self, slot: SlotRef) -> usize {
-        let states = &self.tables[slot.group as usize].states;
-        states.iter().map(|state| state.value_bytes(slot.slot as usize)).sum()
+    fn value_bytes(&self, slots: &[SlotRef]) -> usize {
+        let Some(table) = self.tables.first() else {
+            return 0;
+        };
+        let one = |column: &StateColumn| column.value_width();
+        if let Some(width) = table.states.iter().map(one).sum::<Option<usize>>() {
+            return width * slots.len();
+        }
+        let of_slot = |slot: &SlotRef| {
+            let states = &self.tables[slot.group as usize].states;
+            states.iter().map(|state| state.value_bytes(slot.slot as usize)).sum::<usize>()
+        };
+        slots.iter().map(of_slot).sum()
     }
 
     fn read_values(&self, state: usize, slots: &[SlotRef], now_ms: i64, out: &mut OptionalColumn) {
-        for (index, slot) in slots.iter().enumerate() {
-            let (column, at) = self.column(state, *slot);
-            out.push(column.layout(), index, column.value(at, now_ms));
+        let width = self.tables.first().and_then(|table| table.states[state].dense_width());
+        match width {
+            Some(width) => self.read_dense_values(state, slots, now_ms, width, out),
+            None => {
+                for (index, slot) in slots.iter().enumerate() {
+                    let (column, at) = self.column(state, *slot);
+                    out.push(column.layout(), index, column.value(at, now_ms));
+                }
+            }
         }
     }
 
-    fn write_value(
+    fn write_values(
         &mut self,
         state: usize,
-        slot: SlotRef,
-        item: Option<&[u8]>,
+        slots: &[SlotRef],
+        places: &[u32],
+        values: &OptionalColumn,
         expires_at: ExpiresAt,
     ) {
-        self.change(state, slot, |column, at, context| {
-            column.write_value(at, item, expires_at, context);
-            expires_at
-        });
+        for (index, &place) in places.iter().enumerate() {
+            self.change(state, slots[place as usize], |column, at, context| {
+                column.write_value(at, values.item(column.layout(), index), expires_at, context);
+                expires_at
+            });
+        }
     }
 
     fn list_len(&self, state: usize, slot: SlotRef, now_ms: i64) -> u64 {
@@ -184,8 +167,9 @@ impl StateBackend for MemoryBackend {
     }
 
     fn settle(&mut self, slots: &[SlotRef]) {
-        for slot in slots {
-            self.free_if_bare(*slot);
+        // Only a slot that was made or cleared holds nothing.
+        if std::mem::take(&mut self.may_be_bare) {
+            slots.iter().for_each(|slot| self.free_if_bare(*slot));
         }
         self.free_settled(FREED_PER_CALL);
     }

@@ -149,6 +149,34 @@ impl StateColumn {
         self.expires.get(slot).copied().unwrap_or(NEVER)
     }
 
+    /// The width of the values, where they lie side by side.
+    pub(super) fn dense_width(&self) -> Option<usize> {
+        match &self.items {
+            Items::FixedValues { .. } => Some(fixed_width(self.layout)),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the value of any slot, where all have the same: 0 for lists and maps, which are read in pages.
+    pub(super) fn value_width(&self) -> Option<usize> {
+        match &self.items {
+            Items::FixedValues { .. } => Some(fixed_width(self.layout)),
+            Items::Values(_) => None,
+            Items::Lists(_) | Items::Maps(_) => Some(0),
+        }
+    }
+
+    /// Reads a byte of a dense value, which means nothing, so that the memory fetches the rest.
+    #[inline]
+    pub(super) fn touch(&self, slot: usize) -> u8 {
+        match &self.items {
+            Items::FixedValues { data, .. } => {
+                data.get(slot * fixed_width(self.layout)).copied().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes of the value at `slot`; 0 for lists and maps, which are read in pages.
     pub(super) fn value_bytes(&self, slot: usize) -> usize {
         match &self.items {

@@ -6,18 +6,19 @@
 
 use std::cmp::Ordering;
 
-use hashbrown::HashTable;
-
+use super::index::{Index, Probe};
 use super::marks::SlotSet;
 
-/// Longest key that lies in its entry rather than on the heap. Makes an entry 40 bytes.
+/// Longest key that lies in its entry rather than on the heap. Makes an entry 32 bytes.
 const INLINE_BYTES: usize = 22;
-/// What an entry costs beside its key: the entry, its table bucket and its count.
+/// What an entry costs beside its key: the entry, its buckets (a table is at most three quarters full) and its count.
 const ENTRY_OVERHEAD_BYTES: u64 =
-    (size_of::<Entry>() + size_of::<u32>() * 2 + size_of::<u16>()) as u64;
+    (size_of::<Entry>() + size_of::<u64>() * 2 + size_of::<u16>()) as u64;
+/// Keys that are looked for side by side.
+pub(super) const BLOCK_KEYS: usize = 32;
 
 pub(super) struct KeyTable {
-    index: HashTable<u32>,
+    index: Index,
     entries: Vec<Entry>,
     /// Slots below this are in `index`. Those above came in a restore, in ascending order of hash and key.
     indexed: usize,
@@ -32,12 +33,19 @@ pub(super) struct KeyTable {
     slot_bytes: u64,
 }
 
+/// Half a cache line, and never part of two.
+#[repr(align(32))]
 struct Entry {
     hash: u64,
     key: Key,
-    /// The call that last resolved this key, and the key's index in that call.
-    stamp: u32,
-    index: u32,
+}
+
+/// A key that is looked for, step by step with others.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Search {
+    probe: Probe,
+    /// The first slot that may be the key's, or none.
+    candidate: Option<u32>,
 }
 
 enum Key {
@@ -91,7 +99,7 @@ impl KeyTable {
     /// An empty table whose slots take `slot_bytes` in the columns beside it.
     pub(super) fn new(slot_bytes: u64) -> Self {
         Self {
-            index: HashTable::new(),
+            index: Index::default(),
             entries: Vec::new(),
             indexed: 0,
             holding: Vec::new(),
@@ -103,31 +111,52 @@ impl KeyTable {
         }
     }
 
-    /// The slot of a key, made if need be, and its index in the call: `fresh` when this is its first
-    /// appearance in `call`, else the index that it got then.
+    /// Begins to look for a key: reads the bucket that its hash leads to.
     #[inline]
-    pub(super) fn resolve(&mut self, hash: u64, key: &[u8], call: u32, fresh: u32) -> (u32, u32) {
-        let slot = self.find_or_insert(hash, key);
-        let entry = &mut self.entries[slot as usize];
-        if entry.stamp != call {
-            entry.stamp = call;
-            entry.index = fresh;
+    pub(super) fn begin_search(&self, hash: u64) -> Search {
+        Search { probe: self.index.home(hash), candidate: None }
+    }
+
+    /// Goes on looking: reads the entry that the bucket leads to. Answers something of it, which means nothing but
+    /// must not be left out.
+    #[inline]
+    pub(super) fn continue_search(&self, hash: u64, search: &mut Search) -> u64 {
+        search.candidate = self.index.candidate(hash, &mut search.probe);
+        search.candidate.map_or(0, |slot| self.entries[slot as usize].hash)
+    }
+
+    /// The slot of the key that was looked for, and whether it was made now. Other keys may have been made since
+    /// the search began, but not this one, and none may have been freed.
+    #[inline]
+    pub(super) fn end_search(&mut self, hash: u64, key: &[u8], search: Search) -> (u32, bool) {
+        let Some(slot) = search.candidate else {
+            return (self.insert(hash, key), true);
+        };
+        if self.is(slot, hash, key) {
+            return (slot, false);
         }
-        (slot, entry.index)
+        // Two keys of one tag. The index may have been made anew since, so it is searched from the start.
+        let mut probe = self.index.home(hash);
+        while let Some(slot) = self.index.candidate(hash, &mut probe) {
+            if self.is(slot, hash, key) {
+                return (slot, false);
+            }
+        }
+        (self.insert(hash, key), true)
+    }
+
+    #[inline]
+    fn is(&self, slot: u32, hash: u64, key: &[u8]) -> bool {
+        let entry = &self.entries[slot as usize];
+        entry.hash == hash && entry.key.is(key)
     }
 
     /// The slot of a key, made if need be.
     #[inline]
     pub(super) fn find_or_insert(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let entries = &self.entries;
-        let found = self.index.find(hash, |slot| {
-            let entry = &entries[*slot as usize];
-            entry.hash == hash && entry.key.is(key)
-        });
-        match found {
-            Some(slot) => *slot,
-            None => self.insert(hash, key),
-        }
+        let mut search = self.begin_search(hash);
+        self.continue_search(hash, &mut search);
+        self.end_search(hash, key, search).0
     }
 
     /// Makes room for so many keys in all.
@@ -157,7 +186,7 @@ impl KeyTable {
     }
 
     fn append(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let entry = Entry { hash, key: Key::new(key), stamp: 0, index: 0 };
+        let entry = Entry { hash, key: Key::new(key) };
         self.heap_bytes += entry.key.heap_bytes();
         self.entries.push(entry);
         self.holding.push(0);
@@ -167,10 +196,10 @@ impl KeyTable {
     /// Puts the keys into the index that a restore left for later.
     pub(super) fn index_rest(&mut self) {
         let entries = &self.entries;
-        let hash_of = |slot: &u32| entries[*slot as usize].hash;
+        let hash_of = |slot: u32| entries[slot as usize].hash;
         self.index.reserve(entries.len() - self.indexed, hash_of);
         for (slot, entry) in entries.iter().enumerate().skip(self.indexed) {
-            self.index.insert_unique(entry.hash, slot as u32, hash_of);
+            self.index.insert(entry.hash, slot as u32, hash_of);
         }
         self.indexed = entries.len();
     }
@@ -183,7 +212,7 @@ impl KeyTable {
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let entry = Entry { hash, key: Key::new(key), stamp: 0, index: 0 };
+        let entry = Entry { hash, key: Key::new(key) };
         self.heap_bytes += entry.key.heap_bytes();
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -198,7 +227,7 @@ impl KeyTable {
             }
         };
         let entries = &self.entries;
-        self.index.insert_unique(hash, slot, |slot| entries[*slot as usize].hash);
+        self.index.insert(hash, slot, |slot| entries[slot as usize].hash);
         slot
     }
 
@@ -241,15 +270,10 @@ impl KeyTable {
         let entry = &mut self.entries[slot as usize];
         self.heap_bytes -= entry.key.heap_bytes();
         entry.key = Key::Free;
-        if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == slot) {
-            found.remove();
-        }
+        let hash = entry.hash;
+        let entries = &self.entries;
+        self.index.remove(hash, slot, |slot| entries[slot as usize].hash);
         self.free.push(slot);
-    }
-
-    /// Makes every stamp older than any call to come.
-    pub(super) fn forget_stamps(&mut self) {
-        self.entries.iter_mut().for_each(|entry| entry.stamp = 0);
     }
 
     /// Slots ever handed out; all slot numbers are below it.
@@ -267,6 +291,12 @@ impl KeyTable {
         self.held
     }
 
+    /// What a key adds to `bytes`.
+    pub(super) fn bytes_of(&self, key: &[u8]) -> u64 {
+        let heap_bytes = if key.len() > INLINE_BYTES { key.len() as u64 } else { 0 };
+        ENTRY_OVERHEAD_BYTES + self.slot_bytes + heap_bytes
+    }
+
     /// Bytes of keys, table and the slots of the keys in dense columns.
     pub(super) fn bytes(&self) -> u64 {
         self.in_use() as u64 * (ENTRY_OVERHEAD_BYTES + self.slot_bytes) + self.heap_bytes
@@ -278,18 +308,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_stays_at_forty_bytes() {
-        assert_eq!(size_of::<Entry>(), 40);
-    }
-
-    #[test]
-    fn a_second_index_in_one_call_meets_the_first() {
-        let mut keys = KeyTable::new(8);
-        assert_eq!(keys.resolve(1, b"a", 1, 0), (0, 0));
-        assert_eq!(keys.resolve(1, b"b", 1, 1), (1, 1));
-        assert_eq!(keys.resolve(1, b"a", 1, 2), (0, 0));
-        assert_eq!(keys.resolve(1, b"a", 2, 0), (0, 0));
-        assert_eq!(keys.resolve(1, b"a", 2, 1), (0, 0));
+    fn an_entry_stays_at_half_a_cache_line() {
+        assert_eq!(size_of::<Entry>(), 32);
     }
 
     #[test]
@@ -299,8 +319,8 @@ mod tests {
         let slots = order.map(|(hash, key)| keys.restore(hash, key));
         assert_eq!(slots, [0, 1, 1, 2, 3, 2, 4]);
         keys.index_rest();
-        for (index, (hash, key)) in (0..).zip(order) {
-            assert_eq!(keys.resolve(hash, key, 1, index).0, slots[index as usize]);
+        for ((hash, key), slot) in order.into_iter().zip(slots) {
+            assert_eq!(keys.find_or_insert(hash, key), slot);
         }
         assert_eq!(keys.in_use(), 5);
     }
@@ -313,24 +333,24 @@ mod tests {
         }
         keys.index_rest();
         for hash in 0..1000 {
-            assert_eq!(keys.resolve(hash * 3, b"k", 1, 5).0, hash as u32);
+            assert_eq!(keys.find_or_insert(hash * 3, b"k"), hash as u32);
         }
-        assert_eq!(keys.resolve(1, b"k", 1, 5).0, 1000);
+        assert_eq!(keys.find_or_insert(1, b"k"), 1000);
     }
 
     #[test]
     fn a_bare_slot_is_freed_once_and_used_again() {
         let mut keys = KeyTable::new(8);
         let long = vec![7; 100];
-        assert_eq!(keys.resolve(9, &long, 1, 0), (0, 0));
+        assert_eq!(keys.find_or_insert(9, &long), 0);
         assert!(keys.is_bare(0));
         keys.free(0);
         assert!(!keys.is_bare(0));
         assert_eq!((keys.bytes(), keys.held()), (0, 0));
-        assert_eq!(keys.resolve(5, b"new", 2, 0).0, 0);
-        assert_eq!(keys.resolve(9, &long, 2, 1).0, 1);
+        assert_eq!(keys.find_or_insert(5, b"new"), 0);
+        assert_eq!(keys.find_or_insert(9, &long), 1);
         keys.note(1, false, true);
         assert!(!keys.is_bare(1));
-        assert_eq!((keys.held(), keys.resolve(9, &long, 3, 0).0), (1, 1));
+        assert_eq!((keys.held(), keys.find_or_insert(9, &long)), (1, 1));
     }
 }

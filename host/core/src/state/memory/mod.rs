@@ -15,9 +15,12 @@ mod budget;
 mod capture;
 mod changes;
 mod column;
+mod distinct;
 mod encode;
+mod index;
 mod keys;
 mod list;
+mod lookup;
 mod map;
 mod marks;
 mod parts;
@@ -31,6 +34,7 @@ use std::collections::VecDeque;
 
 use capture::Context;
 use column::StateColumn;
+use distinct::Distinct;
 use keys::KeyTable;
 use marks::Tracker;
 use snapshots::Snapshots;
@@ -53,8 +57,9 @@ pub struct MemoryBackend {
     /// For each key group of the job its index in `tables`, or `UNOWNED`.
     table_of: Vec<u32>,
     tables: Vec<GroupTable>,
-    /// Number of the call at hand; stamps entries, so that a second key index finds the first.
-    call: u32,
+    distinct: Distinct,
+    /// A slot was made or cleared since the last call was settled.
+    may_be_bare: bool,
     sweep: Sweep,
     usage: StateUsage,
     tracker: Tracker,
@@ -100,7 +105,8 @@ impl MemoryBackend {
             groups,
             table_of,
             tables,
-            call: 0,
+            distinct: Distinct::default(),
+            may_be_bare: false,
             sweep: Sweep::default(),
             usage: StateUsage::default(),
             tracker: Tracker::default(),
@@ -108,16 +114,6 @@ impl MemoryBackend {
             bare: VecDeque::new(),
             restored: UNOWNED,
         }
-    }
-
-    fn begin_call(&mut self) -> u32 {
-        self.end_restore();
-        if self.call == u32::MAX {
-            self.tables.iter_mut().for_each(|table| table.keys.forget_stamps());
-            self.call = 0;
-        }
-        self.call += 1;
-        self.call
     }
 
     fn column(&self, state: usize, slot: SlotRef) -> (&StateColumn, usize) {
@@ -140,7 +136,9 @@ impl MemoryBackend {
         let expires_at = change(column, index, &Context { tracker: &self.tracker, keys });
         self.usage.bytes = self.usage.bytes - bytes + column.bytes();
         let keys_before = keys.held();
-        keys.note(slot.slot, held, column.holds(index));
+        let holds = column.holds(index);
+        self.may_be_bare |= held && !holds;
+        keys.note(slot.slot, held, holds);
         self.usage.keys = self.usage.keys - keys_before + keys.held();
         self.sweep.note(expires_at);
     }

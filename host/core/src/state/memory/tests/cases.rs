@@ -1,7 +1,7 @@
 //! Single cases that a random sequence meets rarely.
 
 use super::model::*;
-use super::world::{Change, KEYS, WHOLE, World, restored};
+use super::world::{Change, KEYS, WHOLE, World, restored, write_value};
 use crate::batch::Dictionary;
 use crate::ids::KeyGroup;
 use crate::key_group::{hash_key, key_group};
@@ -148,7 +148,7 @@ fn slices_of_one_entry_go_through_a_key_group_of_many_words() {
     backend.resolve(&dictionary, &[], &mut resolved).unwrap();
     let write = |backend: &mut MemoryBackend, every: usize| {
         for slot in resolved.slots.iter().step_by(every) {
-            backend.write_value(FIXED, *slot, Some(b"1234"), NEVER);
+            write_value(backend, FIXED, *slot, Some(b"1234"), NEVER);
         }
     };
     for every in [1, 97, 1500] {

@@ -98,7 +98,8 @@ pub(super) fn resolve(backend: &mut MemoryBackend, keys: &[u8]) -> Vec<SlotRef> 
 /// All live items of the given keys, but their expiries, which no reader sees.
 pub(super) fn content(backend: &mut MemoryBackend, keys: &[u8], now_ms: i64) -> Model {
     let mut model = Model::default();
-    for (slot, key) in resolve(backend, keys).into_iter().zip(keys) {
+    let slots = resolve(backend, keys);
+    for (&slot, key) in slots.iter().zip(keys) {
         for state in 0..STATES {
             let items = model.items(*key, state);
             match kind(state) {
@@ -120,8 +121,8 @@ pub(super) fn content(backend: &mut MemoryBackend, keys: &[u8], now_ms: i64) -> 
                 }),
             }
         }
-        backend.settle(&[slot]);
     }
+    backend.settle(&slots);
     model.0.retain(|_, items| *items != Items::default());
     model
 }

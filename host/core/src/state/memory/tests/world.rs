@@ -1,13 +1,13 @@
 //! A backend beside its model, with the snapshot in flight and the chain of files so far.
 
 use super::model::*;
-use crate::column::BytesColumn;
+use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::describe::StateKind;
 use crate::ids::KeyGroup;
 use crate::snapshot::tests::{GROUPS, MemoryFile, header, open, write};
 use crate::snapshot::{Restore, Segment, merge};
 use crate::state::memory::MemoryBackend;
-use crate::state::{EncodeBudget, StateBackend};
+use crate::state::{EncodeBudget, ExpiresAt, SlotRef, StateBackend};
 
 pub(super) const KEYS: [u8; 6] = [0, 1, 2, 3, 4, 5];
 pub(super) const WHOLE: EncodeBudget = EncodeBudget { entries: usize::MAX, bytes: usize::MAX };
@@ -50,6 +50,18 @@ fn restored_part(chain: &[MemoryFile], groups: &[u16]) -> MemoryBackend {
     backend
 }
 
+pub(super) fn write_value(
+    backend: &mut MemoryBackend,
+    state: usize,
+    slot: SlotRef,
+    item: Option<&[u8]>,
+    expires_at: ExpiresAt,
+) {
+    let mut values = OptionalColumn::default();
+    values.push(Layout::of(states()[state].width), 0, item);
+    backend.write_values(state, &[slot], &[0], &values, expires_at);
+}
+
 impl World {
     pub(super) fn new() -> Self {
         let mut backend = fresh(0..GROUPS as u16);
@@ -78,7 +90,7 @@ impl World {
                 if state <= MORTAL_FIXED {
                     item.iter_mut().for_each(|item| item.resize(4, 7));
                 }
-                backend.write_value(state, slot, item.as_deref(), expires_at);
+                write_value(backend, state, slot, item.as_deref(), expires_at);
                 items.entries.clear();
                 items.entries.extend(item.map(|item| (Vec::new(), (item, expires_at))));
             }
@@ -90,7 +102,7 @@ impl World {
             }
             (Change::Clear, kind) => {
                 match kind {
-                    StateKind::Value => backend.write_value(state, slot, None, expires_at),
+                    StateKind::Value => write_value(backend, state, slot, None, expires_at),
                     StateKind::List => backend.clear_list(state, slot),
                     StateKind::Map => backend.clear_map(state, slot),
                 }

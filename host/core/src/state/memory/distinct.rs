@@ -1,0 +1,79 @@
+//! The distinct keys of a batch.
+//!
+//! Owns the table that finds a key's second appearance, by the hash that routing computed. It is as large as the
+//! batch and used again for the next, so it lies in a near cache, and a key that occurs often is looked for in
+//! the state only once. Knows nothing of slots.
+
+use crate::batch::Dictionary;
+
+/// Finds keys that occurred before in the same call.
+#[derive(Default)]
+pub(super) struct Distinct {
+    /// Index of a distinct key plus one, by open addressing; 0 is free. Cleared for every call.
+    places: Vec<u32>,
+    /// For each key of the batch its index, where it is known.
+    known: Vec<u32>,
+}
+
+const UNKNOWN: u32 = u32::MAX;
+
+impl Distinct {
+    /// Makes `distinct` the keys that the records of a batch have, in order of first appearance, and `rewritten` the
+    /// index of each record's key among them. `key_of` is as in a batch.
+    pub(super) fn rewrite(
+        &mut self,
+        dictionary: &Dictionary,
+        key_of: &[u32],
+        distinct: &mut Dictionary,
+        rewritten: &mut Vec<u32>,
+    ) {
+        let (keys, hashes) = (&dictionary.keys, &dictionary.hashes);
+        distinct.keys.data.reserve(keys.data.len());
+        distinct.keys.ends.reserve(keys.len());
+        distinct.hashes.reserve(keys.len());
+        self.places.clear();
+        self.places.resize((keys.len() * 2).next_power_of_two(), 0);
+        if key_of.is_empty() {
+            let each = keys.iter().zip(hashes);
+            rewritten.extend(each.map(|(key, &hash)| self.index(hash, key, distinct)));
+            return;
+        }
+        let mut known = std::mem::take(&mut self.known);
+        known.clear();
+        known.resize(keys.len(), UNKNOWN);
+        rewritten.extend(key_of.iter().map(|&key| {
+            let index = &mut known[key as usize];
+            if *index == UNKNOWN {
+                *index = self.index(hashes[key as usize], keys.get(key as usize), distinct);
+            }
+            *index
+        }));
+        self.known = known;
+    }
+
+    /// The index of a key among the distinct keys of the call, to which it is added when it is new.
+    #[inline]
+    fn index(&mut self, hash: u64, key: &[u8], distinct: &mut Dictionary) -> u32 {
+        let mask = self.places.len() - 1;
+        let mut at = (hash ^ hash >> 32) as usize & mask;
+        loop {
+            match self.places[at] {
+                0 => break,
+                place => {
+                    let index = place - 1;
+                    if distinct.hashes[index as usize] == hash
+                        && distinct.keys.get(index as usize) == key
+                    {
+                        return index;
+                    }
+                }
+            }
+            at = (at + 1) & mask;
+        }
+        let index = distinct.hashes.len() as u32;
+        distinct.keys.push(key);
+        distinct.hashes.push(hash);
+        self.places[at] = index + 1;
+        index
+    }
+}
