@@ -234,7 +234,11 @@ fn pause(wanted: &Wanted) -> Figures {
 fn machine_pauses(work: Duration, count: usize) -> (f64, f64) {
     let ended = AtomicBool::new(false);
     let mut longest: Vec<f64> = std::thread::scope(|scope| {
-        scope.spawn(|| while !ended.load(Relaxed) {});
+        scope.spawn(|| {
+            while !ended.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
         let one = |_| {
             let begin = Instant::now();
             let mut longest = Duration::ZERO;

@@ -212,8 +212,8 @@ pub trait StateBackend: Send {
         expires_at: ExpiresAt,
     );
 
-    /// Ends a call, given all of its slots: frees those that hold no item. No other slot is touched.
-    fn settle(&mut self, slots: &[SlotRef]);
+    /// Ends a call: frees those of its slots that hold no item.
+    fn settle(&mut self);
 
     /// Removes expired items, looking at no more than `budget` slots, and says when to come again
     /// (milliseconds since the Unix epoch; `None`: nothing expires).

@@ -105,7 +105,7 @@ impl TaskState {
     pub fn abort(&mut self) {
         self.overlays.iter_mut().for_each(Overlay::clear);
         self.overlay_bytes = 0;
-        self.backend.settle(&self.slots);
+        self.backend.settle();
         self.slots.clear();
     }
 

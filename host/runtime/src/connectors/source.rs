@@ -198,7 +198,7 @@ impl Source {
             Kind::Stdin(_) | Kind::Tcp { .. } => return Err(defect("a stream is always logged")),
             Kind::Nexmark { generator, nexts } => {
                 let generator = Arc::clone(generator);
-                Box::new(GeneratorReader::new(generator, nexts, lane, lanes, waker)?)
+                Box::new(GeneratorReader::new(generator, nexts, lane, lanes, waker))
             }
         })
     }

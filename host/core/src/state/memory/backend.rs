@@ -166,11 +166,10 @@ impl StateBackend for MemoryBackend {
         });
     }
 
-    fn settle(&mut self, slots: &[SlotRef]) {
-        // Only a slot that was made or cleared holds nothing.
-        if std::mem::take(&mut self.may_be_bare) {
-            slots.iter().for_each(|slot| self.free_if_bare(*slot));
-        }
+    fn settle(&mut self) {
+        let mut may_be_bare = std::mem::take(&mut self.may_be_bare);
+        may_be_bare.drain(..).for_each(|slot| self.free_if_bare(slot));
+        self.may_be_bare = may_be_bare;
         self.free_settled(FREED_PER_CALL);
     }
 

@@ -73,7 +73,7 @@ impl Key {
     #[inline]
     fn is(&self, key: &[u8]) -> bool {
         match self {
-            Self::Inline { len, bytes } => bytes[..*len as usize] == *key,
+            Self::Inline { len, bytes } => usize::from(*len) == key.len() && is_prefix(key, bytes),
             Self::Heap(bytes) => **bytes == *key,
             Self::Free => false,
         }
@@ -93,6 +93,21 @@ impl Key {
             Self::Inline { .. } | Self::Free => 0,
         }
     }
+}
+
+/// Whether `bytes` begin with `key`. Short keys are compared in words: a call would cost more than the comparison.
+#[inline]
+fn is_prefix(key: &[u8], bytes: &[u8; INLINE_BYTES]) -> bool {
+    if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        let end = key.len();
+        return *first == bytes[..8]
+            && *last == bytes[end - 8..end]
+            && (end <= 16 || key[8..end - 8] == bytes[8..end - 8]);
+    }
+    if let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        return *first == bytes[..4] && *last == bytes[key.len() - 4..key.len()];
+    }
+    key.iter().zip(bytes).all(|(a, b)| a == b)
 }
 
 impl KeyTable {
@@ -310,6 +325,21 @@ mod tests {
     #[test]
     fn an_entry_stays_at_half_a_cache_line() {
         assert_eq!(size_of::<Entry>(), 32);
+    }
+
+    #[test]
+    fn a_key_of_any_length_is_told_from_one_that_differs_in_any_byte() {
+        for length in 0..=40 {
+            let key: Vec<u8> = (1..=length).collect();
+            let stored = Key::new(&key);
+            assert!(stored.is(&key) && stored.bytes() == key);
+            for index in 0..key.len() {
+                let mut other = key.clone();
+                other[index] ^= 0x80;
+                assert!(!stored.is(&other), "byte {index} of {length}");
+            }
+            assert!(!stored.is(&[&key[..], &[0]].concat()));
+        }
     }
 
     #[test]

@@ -40,11 +40,12 @@ impl MemoryBackend {
                 let key = distinct.keys.get(block * BLOCK_KEYS + index);
                 let keys = &mut self.tables[group as usize].keys;
                 let (slot, is_new) = keys.end_search(hash, key, search);
+                let found = SlotRef { group, slot };
                 if is_new {
                     self.usage.bytes += keys.bytes_of(key);
-                    self.may_be_bare = true;
+                    self.may_be_bare.push(found);
                 }
-                slots.push(SlotRef { group, slot });
+                slots.push(found);
             }
         }
         Ok(())

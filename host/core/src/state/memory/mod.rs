@@ -58,8 +58,8 @@ pub struct MemoryBackend {
     table_of: Vec<u32>,
     tables: Vec<GroupTable>,
     distinct: Distinct,
-    /// A slot was made or cleared since the last call was settled.
-    may_be_bare: bool,
+    /// Slots that were made or cleared since the last call was settled: no other holds nothing.
+    may_be_bare: Vec<SlotRef>,
     sweep: Sweep,
     usage: StateUsage,
     tracker: Tracker,
@@ -106,7 +106,7 @@ impl MemoryBackend {
             table_of,
             tables,
             distinct: Distinct::default(),
-            may_be_bare: false,
+            may_be_bare: Vec::new(),
             sweep: Sweep::default(),
             usage: StateUsage::default(),
             tracker: Tracker::default(),
@@ -137,7 +137,9 @@ impl MemoryBackend {
         self.usage.bytes = self.usage.bytes - bytes + column.bytes();
         let keys_before = keys.held();
         let holds = column.holds(index);
-        self.may_be_bare |= held && !holds;
+        if held && !holds {
+            self.may_be_bare.push(slot);
+        }
         keys.note(slot.slot, held, holds);
         self.usage.keys = self.usage.keys - keys_before + keys.held();
         self.sweep.note(expires_at);

@@ -1,17 +1,12 @@
 //! How many events are due, for a generator that keeps to a rate.
 //!
-//! Owns the count since the reader was made, and the thread that wakes the lane while events are held back:
-//! it lives as long as the pace. What a pause held back is made up for at once, up to a tenth of a second.
+//! Owns the count since the pace began. Knows nothing of threads or lanes. What a pause held back is made up for at
+//! once, up to a tenth of a second.
 
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use tidemill_core::connector::{ConnectorError, ConnectorFault, Wake};
-
-/// How often a lane is woken to take what has become due.
-const TICK: Duration = Duration::from_millis(1);
+/// The shortest wait, so that a high rate makes batches and not single events.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 /// The most that is made up for.
 const BACKLOG: Duration = Duration::from_millis(100);
 
@@ -21,24 +16,12 @@ pub(super) struct Pace {
     /// Due and not made up to `then`.
     due: f64,
     then: Instant,
-    /// Ends the thread when it is dropped.
-    _ticker: Sender<()>,
 }
 
 impl Pace {
-    /// A pace that begins now with nothing due, and wakes `waker` as long as it lives.
-    pub(super) fn start(per_second: f64, waker: Arc<dyn Wake>) -> Result<Self, ConnectorError> {
-        let (ticker, ended) = mpsc::channel::<()>();
-        let tick = move || {
-            while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                waker.wake();
-            }
-        };
-        let started = thread::Builder::new().name("pace".to_owned()).spawn(tick);
-        started.map_err(|error| {
-            ConnectorError::new(ConnectorFault::Io, format!("cannot start a thread: {error}"))
-        })?;
-        Ok(Self { per_second, due: 0.0, then: Instant::now(), _ticker: ticker })
+    /// A pace that begins now, with nothing due.
+    pub(super) fn new(per_second: f64, now: Instant) -> Self {
+        Self { per_second, due: 0.0, then: now }
     }
 
     /// Events that may be made at `now`.
@@ -53,22 +36,22 @@ impl Pace {
     pub(super) fn made(&mut self, events: u64) {
         self.due -= events as f64;
     }
+
+    /// How long it takes until an event is due, when none is.
+    pub(super) fn wait(&self) -> Duration {
+        let seconds = (1.0 - self.due).max(0.0) / self.per_second;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(WAIT_MIN)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Nobody;
-
-    impl Wake for Nobody {
-        fn wake(&self) {}
-    }
-
     #[test]
     fn what_is_due_grows_with_time_and_a_long_pause_is_not_made_up_for() {
-        let mut pace = Pace::start(1000.0, Arc::new(Nobody)).unwrap();
-        let begin = pace.then;
+        let begin = Instant::now();
+        let mut pace = Pace::new(1000.0, begin);
         assert_eq!(pace.due(begin), 0);
         assert_eq!(pace.due(begin + Duration::from_micros(20_500)), 20);
         pace.made(15);
@@ -79,9 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_below_one_in_its_backlog_still_makes_events() {
-        let mut pace = Pace::start(2.0, Arc::new(Nobody)).unwrap();
-        let begin = pace.then;
-        assert_eq!(pace.due(begin + Duration::from_millis(600)), 1);
+    fn a_low_rate_makes_one_event_after_a_long_wait() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(2.0, begin);
+        assert_eq!(pace.due(begin + Duration::from_millis(100)), 0);
+        assert_eq!(pace.wait(), Duration::from_millis(400));
+        assert_eq!(pace.due(begin + Duration::from_millis(500)), 1);
+        assert_eq!(Pace::new(1e9, begin).wait(), WAIT_MIN);
     }
 }

@@ -181,14 +181,17 @@ mod tests {
     ) -> (Vec<Vec<u8>>, Vec<PartitionPosition>) {
         let (mut values, mut positions) = (Vec::new(), source.positions());
         for lane in 0..lanes {
-            let mut reader = source.reader(lane, lanes, bell().0).unwrap();
-            for _ in 0..batches {
+            let (waker, wakes) = bell();
+            let mut reader = source.reader(lane, lanes, waker).unwrap();
+            let mut left = batches;
+            while left > 0 {
                 let target = BatchTarget { records: 40, bytes: 100_000 };
                 match reader.poll(target, Now::default()).unwrap() {
                     SourcePoll::Batch(batch) => {
                         values.extend(batch.values.iter().map(<[u8]>::to_vec));
+                        left -= 1;
                     }
-                    SourcePoll::Pending => panic!("a generator never waits"),
+                    SourcePoll::Pending => wakes.recv().unwrap(),
                     SourcePoll::Ended => break,
                 }
             }

@@ -1,13 +1,19 @@
 //! Hands generated events to a lane.
 //!
-//! Owns how far each partition of the lane has come. Partitions take turns, a batch each, so that
-//! event time moves on alike in all of them.
+//! Owns how far each partition of the lane has come, and the thread that makes the events: like every source, a
+//! generator does its work beside the lane, behind a bounded buffer. Partitions take turns, a batch each, so that
+//! event time moves on alike in all of them. Invariant: a position moves when its batch is handed out, not when
+//! it is made.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use tidemill_core::batch::Batch;
 use tidemill_core::connector::{
-    BatchTarget, ConnectorError, PartitionPosition, SourcePoll, SourceReader, Wake,
+    BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, SourcePoll, SourceReader, Wake,
 };
 use tidemill_core::ids::Now;
 
@@ -15,23 +21,40 @@ use crate::connectors::nexmark::Generator;
 use crate::connectors::nexmark::pace::Pace;
 use crate::connectors::records::Records;
 
+/// Batches that lie ready beside the one that is being made.
+const READY_BATCHES: usize = 2;
+/// A thread that waits for its pace looks this often whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Clone)]
 struct Part {
     index: u32,
     next: u64,
     end: u64,
 }
 
+/// A batch, and how far it brings its partition.
+struct Made {
+    batch: Batch,
+    part: usize,
+    next: u64,
+}
+
 /// One lane's partitions of a generator.
 pub(in crate::connectors) struct GeneratorReader {
     generator: Arc<Generator>,
     parts: Vec<Part>,
-    turn: usize,
     /// Events left; `None` when they never end.
     left: Option<u64>,
     is_stopped: bool,
-    records: Records,
-    /// What is due, when the events keep to a rate.
-    pace: Option<Pace>,
+    waker: Arc<dyn Wake>,
+    /// There is one from the first poll on, which says how large batches are to be.
+    maker: Option<Receiver<Made>>,
+    /// Taken from the maker, but not handed out.
+    ready: Option<Made>,
+    has_ended: bool,
+    /// Tells the maker that nobody wants its events any more.
+    unwanted: Arc<AtomicBool>,
     /// Of every position.
     detail: Vec<u8>,
 }
@@ -44,7 +67,7 @@ impl GeneratorReader {
         lane: usize,
         lanes: usize,
         waker: Arc<dyn Wake>,
-    ) -> Result<Self, ConnectorError> {
+    ) -> Self {
         let parts = (0..).zip(nexts).skip(lane).step_by(lanes).map(|(index, &next)| {
             let end = generator.size(index).unwrap_or(u64::MAX);
             Part { index, next, end }
@@ -52,11 +75,51 @@ impl GeneratorReader {
         let parts: Vec<Part> = parts.collect();
         let left = |part: &Part| generator.size(part.index).map(|size| size - part.next);
         let left = parts.iter().map(left).sum();
-        let (records, detail) = (Records::new(generator.is_keyed(), true), generator.detail());
-        let share = parts.len() as f64 / f64::from(generator.partitions().max(1));
+        Self {
+            detail: generator.detail(),
+            generator,
+            parts,
+            left,
+            is_stopped: false,
+            waker,
+            maker: None,
+            ready: None,
+            has_ended: false,
+            unwanted: Arc::default(),
+        }
+    }
+
+    fn start(&mut self, target: BatchTarget) -> Result<(), ConnectorError> {
+        let (made, ready) = mpsc::sync_channel(READY_BATCHES);
+        let generator = &self.generator;
+        let share = self.parts.len() as f64 / f64::from(generator.partitions().max(1));
         let per_second = generator.per_second.map(|events| events as f64 * share);
-        let pace = per_second.map(|events| Pace::start(events, waker)).transpose()?;
-        Ok(Self { generator, parts, turn: 0, left, is_stopped: false, records, pace, detail })
+        let maker = Maker {
+            records: Records::new(generator.is_keyed(), true),
+            generator: generator.clone(),
+            parts: self.parts.clone(),
+            target,
+            pace: per_second.map(|events| Pace::new(events, Instant::now())),
+            waker: self.waker.clone(),
+            unwanted: self.unwanted.clone(),
+        };
+        let thread = thread::Builder::new().name("tidemill-generate".to_owned());
+        thread.spawn(move || maker.run(made)).map_err(|error| {
+            ConnectorError::new(ConnectorFault::Io, format!("cannot start a thread: {error}"))
+        })?;
+        self.maker = Some(ready);
+        Ok(())
+    }
+
+    /// Takes what the maker has ready.
+    fn look(&mut self) {
+        if let (None, Some(maker)) = (&self.ready, &self.maker) {
+            match maker.try_recv() {
+                Ok(made) => self.ready = Some(made),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => self.has_ended = true,
+            }
+        }
     }
 }
 
@@ -65,34 +128,22 @@ impl SourceReader for GeneratorReader {
         if self.is_stopped {
             return Ok(SourcePoll::Pending);
         }
-        let due = self.pace.as_mut().map_or(u64::MAX, |pace| pace.due(Instant::now()));
-        if due == 0 && self.left != Some(0) {
-            return Ok(SourcePoll::Pending);
+        if self.maker.is_none() {
+            self.start(target)?;
         }
-        for _ in 0..self.parts.len() {
-            let turn = self.turn % self.parts.len();
-            self.turn = turn + 1;
-            let part = &mut self.parts[turn];
-            if part.next < part.end {
-                self.records.begin(target);
-                let end = part.end.min(part.next.saturating_add(due));
-                let next = self.generator.fill(part.index, part.next, end, &mut self.records);
-                if let Some(pace) = &mut self.pace {
-                    pace.made(next - part.next);
-                }
-                self.left = self.left.map(|left| left - (next - part.next));
-                part.next = next;
-                if let Some(batch) = self.records.take() {
-                    return Ok(SourcePoll::Batch(batch));
-                }
-            }
-        }
-        Ok(SourcePoll::Ended)
+        self.look();
+        let Some(Made { batch, part, next }) = self.ready.take() else {
+            return Ok(if self.has_ended { SourcePoll::Ended } else { SourcePoll::Pending });
+        };
+        let part = &mut self.parts[part];
+        self.left = self.left.map(|left| left - (next - part.next));
+        part.next = next;
+        Ok(SourcePoll::Batch(batch))
     }
 
     fn is_ready(&mut self) -> bool {
-        let mut is_due = || self.pace.as_mut().is_none_or(|pace| pace.due(Instant::now()) > 0);
-        !self.is_stopped && (self.left == Some(0) || is_due())
+        self.look();
+        !self.is_stopped && (self.maker.is_none() || self.ready.is_some() || self.has_ended)
     }
 
     fn stop(&mut self) {
@@ -109,13 +160,86 @@ impl SourceReader for GeneratorReader {
     }
 }
 
+impl Drop for GeneratorReader {
+    fn drop(&mut self) {
+        self.unwanted.store(true, Relaxed);
+    }
+}
+
+/// Makes events ahead of the lane, on a thread of its own.
+struct Maker {
+    generator: Arc<Generator>,
+    parts: Vec<Part>,
+    target: BatchTarget,
+    records: Records,
+    /// What is due, when the events keep to a rate.
+    pace: Option<Pace>,
+    waker: Arc<dyn Wake>,
+    unwanted: Arc<AtomicBool>,
+}
+
+impl Maker {
+    /// Makes batches until the events end or nobody wants them any more.
+    fn run(mut self, made: SyncSender<Made>) {
+        let mut turn = 0;
+        while let Some(next) = self.make(&mut turn) {
+            if made.send(next).is_err() {
+                return;
+            }
+            self.waker.wake();
+        }
+        // The end is seen by the lane when the channel is closed, so it is woken after that.
+        drop(made);
+        self.waker.wake();
+    }
+
+    /// The next batch, of the partition whose turn it is.
+    fn make(&mut self, turn: &mut usize) -> Option<Made> {
+        for _ in 0..self.parts.len() {
+            let at = *turn % self.parts.len();
+            *turn = at + 1;
+            if self.parts[at].next == self.parts[at].end {
+                continue;
+            }
+            let due = self.due()?;
+            let part = &mut self.parts[at];
+            self.records.begin(self.target);
+            let end = part.end.min(part.next.saturating_add(due));
+            let next = self.generator.fill(part.index, part.next, end, &mut self.records);
+            if let Some(pace) = &mut self.pace {
+                pace.made(next - part.next);
+            }
+            part.next = next;
+            if let Some(batch) = self.records.take() {
+                return Some(Made { batch, part: at, next });
+            }
+        }
+        None
+    }
+
+    /// How many events may be made, at least one; waits for it. `None` when nobody wants them any more.
+    fn due(&mut self) -> Option<u64> {
+        let Some(pace) = &mut self.pace else {
+            return Some(u64::MAX);
+        };
+        loop {
+            let due = pace.due(Instant::now());
+            if due > 0 {
+                return Some(due);
+            }
+            if self.unwanted.load(Relaxed) {
+                return None;
+            }
+            thread::sleep(pace.wait().min(LOOK_EVERY));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
     use crate::connectors::settings::{Encoding, GeneratorSource, Stream};
-    use crate::connectors::tests::{drain, target};
+    use crate::connectors::tests::{bell, drain, target};
 
     fn generator(partitions: u32, events: Option<u64>, key: &str) -> Arc<Generator> {
         let (stream, encoding) = (Stream::Nexmark, Encoding::Ndjson);
@@ -133,15 +257,25 @@ mod tests {
         Arc::new(Generator::new(&settings).unwrap())
     }
 
-    struct Nobody;
-
-    impl Wake for Nobody {
-        fn wake(&self) {}
+    fn reader(
+        generator: Arc<Generator>,
+        lane: usize,
+        lanes: usize,
+    ) -> (GeneratorReader, Receiver<()>) {
+        let nexts = vec![0; generator.partitions() as usize];
+        let (waker, wakes) = bell();
+        (GeneratorReader::new(generator, &nexts, lane, lanes, waker), wakes)
     }
 
-    fn reader(generator: Arc<Generator>, lane: usize, lanes: usize) -> GeneratorReader {
-        let nexts = vec![0; generator.partitions() as usize];
-        GeneratorReader::new(generator, &nexts, lane, lanes, Arc::new(Nobody)).unwrap()
+    /// The next batch, waited for; none behind the last.
+    fn next(reader: &mut GeneratorReader, wakes: &Receiver<()>) -> Option<Batch> {
+        loop {
+            match reader.poll(target(), Now::default()).unwrap() {
+                SourcePoll::Batch(batch) => return Some(batch),
+                SourcePoll::Ended => return None,
+                SourcePoll::Pending => wakes.recv().unwrap(),
+            }
+        }
     }
 
     #[test]
@@ -149,22 +283,13 @@ mod tests {
         let mut slow = Arc::into_inner(generator(2, Some(100), "extra")).unwrap();
         slow.per_second = Some(200);
         let begin = Instant::now();
-        let mut reader = reader(Arc::new(slow), 0, 2);
+        let (mut reader, wakes) = reader(Arc::new(slow), 0, 2);
         let mut made = 0;
-        while reader.remaining() != Some(0) {
-            if !reader.is_ready() {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-                continue;
-            }
-            let Ok(SourcePoll::Batch(batch)) = reader.poll(target(), Now::default()) else {
-                panic!()
-            };
+        while let Some(batch) = next(&mut reader, &wakes) {
             made += batch.len();
             assert!(made as f64 <= begin.elapsed().as_secs_f64() * 100.0, "{made}");
         }
-        assert_eq!(made, 50);
-        assert!(reader.is_ready());
-        assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
+        assert_eq!((made, reader.remaining()), (50, Some(0)));
     }
 
     #[test]
@@ -173,8 +298,7 @@ mod tests {
             let generator = generator(3, Some(12_345), key);
             let mut found = Vec::new();
             for lane in 0..2 {
-                let mut reader = reader(Arc::clone(&generator), lane, 2);
-                let (_sender, wakes) = mpsc::channel();
+                let (mut reader, wakes) = reader(Arc::clone(&generator), lane, 2);
                 found.extend(drain(&mut reader, &wakes).unwrap());
                 assert!(reader.positions().iter().all(|at| at.position.ended));
                 assert_eq!(reader.remaining(), Some(0));
@@ -204,11 +328,9 @@ mod tests {
 
     #[test]
     fn partitions_of_a_lane_take_turns_and_after_a_stop_nothing_is_handed_out() {
-        let mut reader = reader(generator(2, None, "extra"), 0, 1);
+        let (mut reader, wakes) = reader(generator(2, None, "extra"), 0, 1);
         for _ in 0..4 {
-            let Ok(SourcePoll::Batch(batch)) = reader.poll(target(), Now::default()) else {
-                panic!()
-            };
+            let batch = next(&mut reader, &wakes).unwrap();
             assert_eq!(batch.timestamps.len(), batch.len());
         }
         let positions = reader.positions();

@@ -54,14 +54,14 @@ fn a_slot_is_not_given_to_another_key_while_a_snapshot_needs_its_tombstone() {
     let before = resolve(&mut world.backend, &[0])[0];
     let taken = resolve(&mut world.backend, &[other])[0];
     assert_ne!(before, taken);
-    world.backend.settle(&[before, taken]);
+    world.backend.settle();
     assert_eq!(world.complete(), STATES as u64);
     // Now the snapshot holds the tombstones, and the slot is free for the next.
     world.backend.expire(world.now_ms, 10);
     assert_eq!(world.backend.slots_in_use(), KEYS.len() - 1);
     let reused = resolve(&mut world.backend, &[other])[0];
     assert!([before, taken].contains(&reused));
-    world.backend.settle(&[reused]);
+    world.backend.settle();
     world.change(0, VALUE, &set(3));
     world.check_end();
 }

@@ -122,7 +122,7 @@ pub(super) fn content(backend: &mut MemoryBackend, keys: &[u8], now_ms: i64) -> 
             }
         }
     }
-    backend.settle(&slots);
+    backend.settle();
     model.0.retain(|_, items| *items != Items::default());
     model
 }

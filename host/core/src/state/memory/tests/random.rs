@@ -58,7 +58,7 @@ proptest! {
                 Step::Look(key) => {
                     let slots = super::model::resolve(&mut world.backend, &[key]);
                     world.backend.refresh(MORTAL_LIST, slots[0], None, i64::MAX, 0);
-                    world.backend.settle(&slots);
+                    world.backend.settle();
                 }
                 Step::Later(ms) => world.now_ms += i64::from(ms),
                 Step::Sweep(budget) => {

@@ -121,7 +121,7 @@ impl World {
                 }
             }
         }
-        self.backend.settle(&[slot]);
+        self.backend.settle();
     }
 
     pub(super) fn freeze(&mut self, full: bool) {
