@@ -1,6 +1,6 @@
 //! Counts the bids of each auction, and adds up their prices.
 //!
-//! The key of a record is the auction, its value a bid. Count and sum so far go out for each bid.
+//! The key of a record is the auction, its value a bid or a price. Count and sum so far go out for each bid.
 
 use nexmark_events::Bid;
 use tidemill_sdk::{
@@ -10,8 +10,16 @@ use tidemill_sdk::{
 /// The operator. A value that is no bid is a bad record.
 #[derive(Debug)]
 pub struct NexmarkCount {
+    values: Values,
     /// Count and sum of prices.
     seen: ValueState<(u64, u64)>,
+}
+
+/// What the values of records are.
+#[derive(Clone, Copy, Debug)]
+enum Values {
+    Bids,
+    Prices,
 }
 
 impl Operator for NexmarkCount {
@@ -23,14 +31,18 @@ impl Operator for NexmarkCount {
     }
 
     fn open(ctx: &mut OpenContext) -> Result<Self> {
-        Ok(Self { seen: ctx.value_state("seen")? })
+        let values = ctx.choice("values", &[("bids", Values::Bids), ("prices", Values::Prices)])?;
+        Ok(Self { values, seen: ctx.value_state("seen")? })
     }
 
     fn process(&mut self, record: Record<'_>, ctx: &mut Context) -> Result<()> {
-        let bid = Bid::parse(record.value()).or_bad_record("record")?;
+        let price = match self.values {
+            Values::Bids => Bid::parse(record.value()).or_bad_record("record")?.price,
+            Values::Prices => record.value_as().or_bad_record("record")?,
+        };
         let seen = self.seen.update(ctx, |seen| {
             let (count, sum) = seen.unwrap_or_default();
-            (count + 1, sum.wrapping_add(bid.price))
+            (count + 1, sum.wrapping_add(price))
         })?;
         ctx.emit(&seen)
     }
@@ -60,6 +72,16 @@ mod tests {
         let expected =
             [("1", (1, 10)), ("2", (1, 5)), ("1", (2, 30)), ("1", (3, 60)), ("2", (2, 11))];
         assert_eq!(counts, expected.map(|(auction, seen)| (auction.to_owned(), seen)));
+    }
+
+    #[test]
+    fn prices_count_like_the_bids_that_they_come_from() {
+        let mut harness = Harness::<NexmarkCount>::new().config("values", "prices").open().unwrap();
+        let price = |price: u64| price.to_le_bytes().to_vec();
+        let records = [("1", price(10)), ("2", price(5)), ("1", price(20)), ("1", vec![7])];
+        harness.send("bids", &records).unwrap();
+        assert_eq!(harness.value("seen", "1").unwrap(), Some((2_u64, 30_u64)));
+        assert_eq!(harness.rejected().len(), 1);
     }
 
     #[test]

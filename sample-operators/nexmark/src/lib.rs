@@ -5,6 +5,7 @@
 //! | `q0` | passes bids on |
 //! | `q1` | passes bids on with their price in another currency |
 //! | `q2` | says auction and price of the bids for some auctions |
+//! | `prices` | says the prices of bids, keyed by auction |
 //! | `split` | parts bids and auctions, both keyed by auction |
 //!
 //! An event keeps its encoding, JSON or MessagePack.
@@ -21,6 +22,7 @@ pub struct Nexmark {
     query: Query,
     bids: Output,
     auctions: Output,
+    prices: Output,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -30,6 +32,7 @@ enum Query {
     PassThrough,
     ConvertCurrency,
     SelectAuctions,
+    Prices,
     Split,
 }
 
@@ -39,6 +42,7 @@ impl Operator for Nexmark {
             .input("events")
             .output("bids")
             .output("auctions")
+            .output_of::<u64>("prices")
     }
 
     fn open(ctx: &mut OpenContext) -> Result<Self> {
@@ -46,12 +50,14 @@ impl Operator for Nexmark {
             ("q0", Query::PassThrough),
             ("q1", Query::ConvertCurrency),
             ("q2", Query::SelectAuctions),
+            ("prices", Query::Prices),
             ("split", Query::Split),
         ];
         Ok(Self {
             query: ctx.choice("query", &queries)?,
             bids: ctx.output("bids")?,
             auctions: ctx.output("auctions")?,
+            prices: ctx.output("prices")?,
             key: Vec::new(),
             value: Vec::new(),
         })
@@ -63,6 +69,9 @@ impl Operator for Nexmark {
             (Event::Bid(_), Query::PassThrough) => ctx.to(self.bids).emit_unkeyed(event),
             (Event::Bid(bid), Query::ConvertCurrency) => self.convert(event, bid, ctx),
             (Event::Bid(bid), Query::SelectAuctions) => self.select(event, bid, ctx),
+            (Event::Bid(bid), Query::Prices) => {
+                self.pass_keyed(self.prices, bid.auction, &bid.price, ctx)
+            }
             (Event::Bid(Bid { auction, .. }), Query::Split) => {
                 self.pass_keyed(self.bids, auction, event, ctx)
             }
@@ -99,16 +108,16 @@ impl Nexmark {
         ctx.to(self.bids).emit_unkeyed(&self.value)
     }
 
-    fn pass_keyed(
+    fn pass_keyed<T: Encode + ?Sized>(
         &mut self,
         output: Output,
         auction: u64,
-        event: &[u8],
+        value: &T,
         ctx: &mut Context,
     ) -> Result<()> {
         self.key.clear();
         write_decimal(auction, &mut self.key);
-        ctx.to(output).emit_keyed(&self.key, event)
+        ctx.to(output).emit_keyed(&self.key, value)
     }
 }
 
@@ -182,6 +191,14 @@ mod tests {
         let keyed = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
         assert_eq!(harness.outputs("bids"), [keyed(b"1230", BID), keyed(b"1230", PACKED_BID)]);
         assert_eq!(harness.outputs("auctions"), [keyed(b"1231", AUCTION)]);
+    }
+
+    #[test]
+    fn prices_are_keyed_by_auction() {
+        let harness = run("prices", &[BID, PERSON, AUCTION, PACKED_BID, OTHER_BID]);
+        let prices = harness.outputs_as::<String, u64>("prices").unwrap();
+        let expected = [("1230", 2500), ("1230", 2500), ("1231", 1)];
+        assert_eq!(prices, expected.map(|(auction, price)| (auction.to_owned(), price)));
     }
 
     #[test]
