@@ -244,7 +244,7 @@ macro_rules! plain_bytes {
 
             #[inline]
             fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-                out.extend_from_slice(self.as_ref());
+                crate::column::append(out, self.as_ref());
                 Ok(())
             }
         }

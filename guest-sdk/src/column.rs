@@ -14,6 +14,35 @@ impl Default for BytesColumn {
     }
 }
 
+/// Appends bytes. Up to 16 of them, as most keys have, go by way of registers: a copy whose length is not a constant
+/// is a call out of the sandbox, which costs more than the copy.
+#[inline]
+pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = bytes.len();
+    let word = |at: usize| {
+        let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    };
+    let half = |at: usize| {
+        let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
+    };
+    // The last part overlaps the first, and is shifted so that equal bytes meet.
+    let (low, high) = match length {
+        0..4 => (bytes.iter().rev().fold(0, |low, byte| low << 8 | u64::from(*byte)), 0),
+        4..8 => (half(0) | half(length - 4) << (8 * (length - 4)), 0),
+        8 => (word(0), 0),
+        9..=16 => (word(0), word(length - 8) >> (8 * (16 - length))),
+        _ => return out.extend_from_slice(bytes),
+    };
+    let end = out.len() + length;
+    let mut packed = [0; 16];
+    packed[..8].copy_from_slice(&low.to_le_bytes());
+    packed[8..].copy_from_slice(&high.to_le_bytes());
+    out.extend_from_slice(&packed);
+    out.truncate(end);
+}
+
 /// A column of byte strings that is being built.
 ///
 /// ```
@@ -86,7 +115,7 @@ impl Column {
     /// Appends bytes that are known to fit.
     #[inline]
     pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
-        self.raw.data.extend_from_slice(bytes);
+        append(&mut self.raw.data, bytes);
         match self.width {
             Some(width) => debug_assert_eq!(bytes.len(), width as usize),
             None => self.raw.ends.push(offset(self.raw.data.len())),
@@ -226,5 +255,16 @@ mod tests {
         column.push(&[0_u8; 8]).unwrap();
         assert_eq!((column.len(), column.bytes()), (2, 16));
         assert!(column.raw.ends.is_empty());
+    }
+
+    #[test]
+    fn bytes_of_any_length_are_appended_as_they_are() {
+        let bytes: Vec<u8> = (200..=255).collect();
+        for length in 0..=bytes.len() {
+            let mut out = vec![1, 2];
+            append(&mut out, &bytes[..length]);
+            append(&mut out, &[3]);
+            assert_eq!(out, [&[1, 2], &bytes[..length], &[3]].concat());
+        }
     }
 }

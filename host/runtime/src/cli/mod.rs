@@ -16,6 +16,7 @@ mod explain;
 mod failure;
 mod inspect;
 mod new;
+mod process_usage;
 mod progress;
 mod report;
 mod rollback;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::arguments::OutputFormat;
 use super::durability_view::DurabilityView;
 use super::failure::Failure;
+use super::process_usage;
 use super::rollback::RollbackView;
 use super::table::{grouped, short, short_bytes, table};
 use super::view::{BOLD, json};
@@ -51,6 +52,10 @@ struct ReportView {
     job: String,
     outcome: &'static str,
     elapsed_s: f64,
+    /// Of the whole process.
+    cpu_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_memory_bytes: Option<u64>,
     records_in: u64,
     records_out: u64,
     bytes_in: u64,
@@ -127,6 +132,8 @@ impl ReportView {
                 Outcome::Stopped => "stopped",
             },
             elapsed_s: seconds,
+            cpu_s: process_usage::cpu_s(),
+            peak_memory_bytes: process_usage::peak_memory_bytes(),
             records_in: progress.records_in,
             records_out: progress.records_out,
             bytes_in: progress.bytes_in,

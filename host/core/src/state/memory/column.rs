@@ -4,6 +4,8 @@
 //! `encode` puts them into a snapshot. Knows nothing of keys. Invariant: `bytes` is the sum over what is
 //! held; an item whose expiry is not after `now` is never returned.
 
+use prefetch_index::prefetch_index;
+
 use super::capture::Capture;
 use super::list::List;
 use super::map::Map;
@@ -166,14 +168,16 @@ impl StateColumn {
         }
     }
 
-    /// Reads a byte of a dense value, which means nothing, so that the memory fetches the rest.
+    /// Has the memory fetch the item of a slot, or the place that leads to it.
     #[inline]
-    pub(super) fn touch(&self, slot: usize) -> u8 {
+    pub(super) fn prefetch(&self, slot: usize) {
         match &self.items {
             Items::FixedValues { data, .. } => {
-                data.get(slot * fixed_width(self.layout)).copied().unwrap_or(0)
+                prefetch_index(&data[..], slot * fixed_width(self.layout));
             }
-            _ => 0,
+            Items::Values(items) => prefetch_index(&items[..], slot),
+            Items::Lists(items) => prefetch_index(&items[..], slot),
+            Items::Maps(items) => prefetch_index(&items[..], slot),
         }
     }
 

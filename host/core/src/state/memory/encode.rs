@@ -3,6 +3,8 @@
 //! Owns the encoder's way through a column: detached containers, then frozen slots in ascending order,
 //! which is the order in which keys and items lie in memory. Knows nothing of other columns.
 
+use prefetch_index::prefetch_index;
+
 use super::budget::Budget;
 use super::capture::Context;
 use super::column::{Items, StateColumn};
@@ -73,22 +75,21 @@ impl StateColumn {
         true
     }
 
-    /// Touches the keys and values of slots. They lie far apart when few slots changed, or on the heap;
-    /// touching all of a batch first has the memory fetch them at once rather than one after the other.
+    /// Has the memory fetch the keys and values of slots. They lie far apart when few slots changed, or on the heap;
+    /// asking for all of a batch first has it fetch them at once rather than one after the other.
     #[inline]
     fn look_ahead(&self, slots: &[usize], keys: &KeyTable) {
-        let mut touched = 0;
-        for slot in slots {
-            touched += keys.key(*slot).1.len() + self.value_bytes(*slot);
+        for &slot in slots {
+            keys.prefetch_entry(slot);
+            self.prefetch(slot);
         }
         if let Items::Values(items) = &self.items {
             for slot in slots {
-                let value = items.get(*slot).and_then(Option::as_deref);
-                touched += usize::from(value.and_then(<[u8]>::first).copied().unwrap_or(0));
+                if let Some(value) = items.get(*slot).and_then(Option::as_deref) {
+                    prefetch_index(value, 0);
+                }
             }
         }
-        // The sum means nothing; it only must not be left out.
-        std::hint::black_box(touched);
     }
 
     /// Makes `batch` the next slots to encode; answers where to go on after them.

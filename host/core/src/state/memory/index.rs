@@ -1,13 +1,15 @@
 //! The index of a key table: hash -> slot, by open addressing.
 //!
 //! Owns buckets and nothing else: whether a slot's key is the one that is looked for is the caller's to compare,
-//! and so is keeping each slot in it once. It is our own because a batch is looked up in steps ([`Index::home`],
-//! then [`Index::candidate`]): the memory fetches the buckets of many keys at once rather than one after
-//! the other, which is most of the cost of a large table.
+//! and so is keeping each slot in it once. It is our own because a batch is looked up in steps ([`Index::prefetch`],
+//! later [`Index::home`] and [`Index::candidate`]): the memory fetches the buckets of many keys at once rather
+//! than one after the other, which is most of the cost of a large table.
 //!
 //! A bucket is `tag u32 | slot + 1 u32`, 0 when it is free. Bits 16..48 of a hash choose the key group, so within a
 //! table the top ones of them are all the same: they are the tag, and the other 32 bits choose the bucket. Probing is
 //! linear. Invariant: no free bucket lies between a slot's home bucket and its own.
+
+use prefetch_index::prefetch_index;
 
 /// Buckets of the smallest index that holds anything.
 const BUCKETS_MIN: usize = 8;
@@ -38,7 +40,13 @@ fn place(hash: u64) -> usize {
 }
 
 impl Index {
-    /// The first bucket to look at. Answers without looking into anything else.
+    /// Has the memory fetch the bucket that a search will begin at.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch_index(&self.buckets[..], place(hash) & self.buckets.len().wrapping_sub(1));
+    }
+
+    /// The first bucket to look at.
     #[inline]
     pub(super) fn home(&self, hash: u64) -> Probe {
         let at = place(hash) & self.buckets.len().wrapping_sub(1);

@@ -6,7 +6,9 @@
 
 use std::cmp::Ordering;
 
-use super::index::{Index, Probe};
+use prefetch_index::prefetch_index;
+
+use super::index::Index;
 use super::marks::SlotSet;
 
 /// Longest key that lies in its entry rather than on the heap. Makes an entry 32 bytes.
@@ -14,8 +16,6 @@ const INLINE_BYTES: usize = 22;
 /// What an entry costs beside its key: the entry, its buckets (a table is at most three quarters full) and its count.
 const ENTRY_OVERHEAD_BYTES: u64 =
     (size_of::<Entry>() + size_of::<u64>() * 2 + size_of::<u16>()) as u64;
-/// Keys that are looked for side by side.
-pub(super) const BLOCK_KEYS: usize = 32;
 
 pub(super) struct KeyTable {
     index: Index,
@@ -40,13 +40,9 @@ struct Entry {
     key: Key,
 }
 
-/// A key that is looked for, step by step with others.
+/// The first slot that may be a key's, or none.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Search {
-    probe: Probe,
-    /// The first slot that may be the key's, or none.
-    candidate: Option<u32>,
-}
+pub(super) struct Candidate(Option<u32>);
 
 enum Key {
     Inline {
@@ -126,25 +122,33 @@ impl KeyTable {
         }
     }
 
-    /// Begins to look for a key: reads the bucket that its hash leads to.
+    /// The first step of looking for a key: has the memory fetch the bucket that its hash leads to.
     #[inline]
-    pub(super) fn begin_search(&self, hash: u64) -> Search {
-        Search { probe: self.index.home(hash), candidate: None }
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.index.prefetch(hash);
     }
 
-    /// Goes on looking: reads the entry that the bucket leads to. Answers something of it, which means nothing but
-    /// must not be left out.
+    /// The second step: reads the bucket, and has the memory fetch the entry that it leads to.
     #[inline]
-    pub(super) fn continue_search(&self, hash: u64, search: &mut Search) -> u64 {
-        search.candidate = self.index.candidate(hash, &mut search.probe);
-        search.candidate.map_or(0, |slot| self.entries[slot as usize].hash)
+    pub(super) fn candidate(&self, hash: u64) -> Candidate {
+        let candidate = self.index.candidate(hash, &mut self.index.home(hash));
+        if let Some(slot) = candidate {
+            self.prefetch_entry(slot as usize);
+        }
+        Candidate(candidate)
     }
 
-    /// The slot of the key that was looked for, and whether it was made now. Other keys may have been made since
-    /// the search began, but not this one, and none may have been freed.
+    /// Has the memory fetch the key of a slot.
     #[inline]
-    pub(super) fn end_search(&mut self, hash: u64, key: &[u8], search: Search) -> (u32, bool) {
-        let Some(slot) = search.candidate else {
+    pub(super) fn prefetch_entry(&self, slot: usize) {
+        prefetch_index(&self.entries[..], slot);
+    }
+
+    /// The third step: the slot of the key, and whether it was made now. Other keys may have been made since the second
+    /// step, but not this one, and none may have been freed.
+    #[inline]
+    pub(super) fn resolve(&mut self, hash: u64, key: &[u8], candidate: Candidate) -> (u32, bool) {
+        let Candidate(Some(slot)) = candidate else {
             return (self.insert(hash, key), true);
         };
         if self.is(slot, hash, key) {
@@ -169,9 +173,8 @@ impl KeyTable {
     /// The slot of a key, made if need be.
     #[inline]
     pub(super) fn find_or_insert(&mut self, hash: u64, key: &[u8]) -> u32 {
-        let mut search = self.begin_search(hash);
-        self.continue_search(hash, &mut search);
-        self.end_search(hash, key, search).0
+        let candidate = self.candidate(hash);
+        self.resolve(hash, key, candidate).0
     }
 
     /// Makes room for so many keys in all.

@@ -2,11 +2,9 @@
 //!
 //! Owns the order of steps that lets the memory fetch what belongs to many keys side by side: in a large state each
 //! step of a lookup is a fetch from far away, and one after the other they would be nearly all of the time of
-//! a call. Every loop here does one step for a block of keys; the steps depend on each other, the keys do not.
+//! a call. So a block of keys makes one step, which asks for what the next step needs, and then others make theirs.
 
-use std::hint::black_box;
-
-use super::keys::{BLOCK_KEYS, Search};
+use super::keys::Candidate;
 use super::{MemoryBackend, UNOWNED};
 use crate::batch::Dictionary;
 use crate::column::OptionalColumn;
@@ -14,8 +12,12 @@ use crate::failure::Failure;
 use crate::key_group::key_group;
 use crate::state::SlotRef;
 
-/// Values that are fetched side by side.
-const BLOCK_VALUES: usize = 64;
+/// Keys that make one step before others make the next: enough that what is fetched is there when it is needed, and
+/// few enough that it is still there.
+const BLOCK_KEYS: usize = 32;
+
+/// How far a block of keys has come: their tables, then also their candidates.
+type Searches = [(u32, Candidate); BLOCK_KEYS];
 
 impl MemoryBackend {
     /// Appends the slot of each of the distinct keys, made if need be.
@@ -24,31 +26,66 @@ impl MemoryBackend {
         distinct: &Dictionary,
         slots: &mut Vec<SlotRef>,
     ) -> Result<(), Failure> {
-        slots.reserve(distinct.hashes.len());
-        for (block, hashes) in distinct.hashes.chunks(BLOCK_KEYS).enumerate() {
-            let mut searches = [(0, Search::default()); BLOCK_KEYS];
-            for ((group, search), &hash) in searches.iter_mut().zip(hashes) {
-                *group = self.owned_table(hash)?;
-                *search = self.tables[*group as usize].keys.begin_search(hash);
+        let hashes = &distinct.hashes;
+        slots.reserve(hashes.len());
+        // While a block makes its last step, the one behind it has made its second, and the one behind that its first.
+        let blocks = hashes.len().div_ceil(BLOCK_KEYS);
+        let block = |number: usize| {
+            let end = hashes.len().min((number + 1) * BLOCK_KEYS);
+            &hashes[number * BLOCK_KEYS..end]
+        };
+        let mut searches = [Searches::default(); 3];
+        for number in 0..blocks + 2 {
+            if number < blocks {
+                self.begin_searches(block(number), &mut searches[number % 3])?;
             }
-            let mut touched = 0;
-            for ((group, search), &hash) in searches.iter_mut().zip(hashes) {
-                touched ^= self.tables[*group as usize].keys.continue_search(hash, search);
-            }
-            black_box(touched);
-            for (index, ((group, search), &hash)) in searches.into_iter().zip(hashes).enumerate() {
-                let key = distinct.keys.get(block * BLOCK_KEYS + index);
-                let keys = &mut self.tables[group as usize].keys;
-                let (slot, is_new) = keys.end_search(hash, key, search);
-                let found = SlotRef { group, slot };
-                if is_new {
-                    self.usage.bytes += keys.bytes_of(key);
-                    self.may_be_bare.push(found);
+            if (1..=blocks).contains(&number) {
+                let number = number - 1;
+                for ((table, candidate), &hash) in
+                    searches[number % 3].iter_mut().zip(block(number))
+                {
+                    *candidate = self.tables[*table as usize].keys.candidate(hash);
                 }
-                slots.push(found);
+            }
+            if let Some(number) = number.checked_sub(2) {
+                self.end_searches(distinct, number * BLOCK_KEYS, &searches[number % 3], slots);
             }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn begin_searches(&self, hashes: &[u64], searches: &mut Searches) -> Result<(), Failure> {
+        for ((table, _), &hash) in searches.iter_mut().zip(hashes) {
+            *table = self.owned_table(hash)?;
+            self.tables[*table as usize].keys.prefetch(hash);
+        }
+        Ok(())
+    }
+
+    /// Appends the slots of the keys from `first` on, as many as one block has.
+    #[inline]
+    fn end_searches(
+        &mut self,
+        distinct: &Dictionary,
+        first: usize,
+        searches: &Searches,
+        slots: &mut Vec<SlotRef>,
+    ) {
+        let hashes = &distinct.hashes[first..];
+        for (index, (&(group, candidate), &hash)) in searches.iter().zip(hashes).enumerate() {
+            let key = distinct.keys.get(first + index);
+            let table = &mut self.tables[group as usize];
+            let (slot, is_new) = table.keys.resolve(hash, key, candidate);
+            let found = SlotRef { group, slot };
+            if is_new {
+                self.usage.bytes += table.keys.bytes_of(key);
+                self.may_be_bare.push(found);
+            }
+            // The call will most likely read what is there.
+            table.states.iter().for_each(|column| column.prefetch(slot as usize));
+            slots.push(found);
+        }
     }
 
     #[inline]
@@ -73,26 +110,17 @@ impl MemoryBackend {
     ) {
         out.present.resize(slots.len().div_ceil(8), 0);
         out.values.data.resize(slots.len() * width, 0);
-        let (mut index, mut places) = (0, out.values.data.chunks_exact_mut(width));
-        for block in slots.chunks(BLOCK_VALUES) {
-            let mut touched = 0;
-            for slot in block {
-                let (column, at) = self.column(state, *slot);
-                touched ^= column.touch(at);
-            }
-            black_box(touched);
-            for (slot, place) in block.iter().zip(places.by_ref()) {
-                let (column, at) = self.column(state, *slot);
-                if let Some(item) = column.value(at, now_ms) {
-                    // Widths that are known to the compiler are copied without a call.
-                    match width {
-                        8 => place[..8].copy_from_slice(&item[..8]),
-                        16 => place[..16].copy_from_slice(&item[..16]),
-                        _ => place.copy_from_slice(item),
-                    }
-                    out.present[index / 8] |= 1 << (index % 8);
+        let places = out.values.data.chunks_exact_mut(width);
+        for (index, (slot, place)) in slots.iter().zip(places).enumerate() {
+            let (column, at) = self.column(state, *slot);
+            if let Some(item) = column.value(at, now_ms) {
+                // Widths that are known to the compiler are copied without a call.
+                match width {
+                    8 => place[..8].copy_from_slice(&item[..8]),
+                    16 => place[..16].copy_from_slice(&item[..16]),
+                    _ => place.copy_from_slice(item),
                 }
-                index += 1;
+                out.present[index / 8] |= 1 << (index % 8);
             }
         }
     }

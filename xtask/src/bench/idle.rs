@@ -1,0 +1,65 @@
+//! What sandboxes cost that do nothing.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::figures::{Figure, Figures};
+use super::{Wanted, operators, tidemill};
+use crate::steps::target;
+
+/// Lanes of the larger job, each with ten sandboxes.
+const LANES: usize = 100;
+const OPERATORS_PER_LANE: usize = 10;
+
+/// The growth of resident memory by a thousand sandboxes that were called once and then wait, threads of lanes
+/// included.
+pub(super) fn idle(_: &Wanted) -> Figures {
+    let folder = target().join("bench/idle");
+    fs::remove_dir_all(&folder).ok();
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let few = resident_bytes(&folder, 1, 1)?;
+    let many = resident_bytes(&folder, LANES, OPERATORS_PER_LANE)?;
+    fs::remove_dir_all(&folder).ok();
+    let sandboxes = LANES * OPERATORS_PER_LANE;
+    let each = (many - few) / (sandboxes - 1) as f64;
+    Ok(vec![
+        Figure::new("1,000 idle sandboxes: resident memory", (many - few) / 1048576.0, "MiB")
+            .down("< 200"),
+        Figure::new("each of them, its share of a lane included", each / 1024.0, "KiB")
+            .down("< 200"),
+    ])
+}
+
+/// Resident memory of a job that has processed a few events in each sandbox and waits for the next.
+fn resident_bytes(folder: &Path, lanes: usize, each: usize) -> Result<f64, String> {
+    // 200 partitions of which each gets blocks of 50 events: each lane has something within a second, and the rate is
+    // so low that there is nothing after that.
+    let mut text = format!(
+        "name = \"idle\"\nparallelism = {lanes}\n[sources.events]\nconnector = \"nexmark\"\n\
+         partitions = {lanes}\nevents-per-second = {}\n",
+        lanes * 60
+    );
+    for operator in 0..each {
+        text += &format!(
+            "[operators.q{operator}]\ncomponent = {:?}\nfrom = \"events\"\nconfig = {{ query = \"q0\" }}\n\
+             [sinks.out{operator}]\nconnector = \"discard\"\nfrom = \"q{operator}.bids\"\n",
+            operators().join("nexmark.wasm")
+        );
+    }
+    let failed = |error: std::io::Error| format!("idle: {error}");
+    fs::write(folder.join("job.toml"), text).map_err(failed)?;
+    let mut command = Command::new(tidemill());
+    command.args(["run", "job.toml", "--fresh", "-q"]).current_dir(folder);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    thread::sleep(Duration::from_secs(6));
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let is_running = child.try_wait().map_err(failed)?.is_none();
+    child.kill().and_then(|()| child.wait()).map_err(failed)?;
+    let status = status.ok().filter(|_| is_running).ok_or("idle: the job did not run")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    kib.map(|kib| kib * 1024.0).ok_or_else(|| "idle: no VmRSS".to_owned())
+}

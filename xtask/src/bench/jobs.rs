@@ -1,0 +1,233 @@
+//! The workloads, end to end.
+//!
+//! Owns their definitions. Each is run at parallelism 1 and 2 with a checkpoint every second, exactly once, its output
+//! counted and thrown away; before that its output is checked against published sums, on fewer events.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::figures::{Figure, Figures, median, number};
+use super::{Wanted, operators, report, tidemill};
+use crate::steps::{root, target};
+
+/// A workload.
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    /// Settings of the generator.
+    source: &'static str,
+    operators: &'static str,
+    /// Where the sink is fed from.
+    last: &'static str,
+    pub(super) events: u64,
+    /// Outputs for each 50 events at least: a run with fewer has lost some.
+    outputs_per_50: u64,
+    /// The sample job with the same operators that says its check sum, and what that is.
+    check: (&'static str, u64, &'static str),
+}
+
+/// What is generated: events as MessagePack arrays, lines as text.
+pub(super) const WORKLOADS: [Workload; 6] = [
+    Workload {
+        name: "q0",
+        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q0\" }",
+        last: "query.bids",
+        events: 40_000_000,
+        outputs_per_50: 46,
+        check: ("nexmark/q0.toml", 368_000, "c5ab96a80cc89bfe"),
+    },
+    Workload {
+        name: "q1",
+        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q1\" }",
+        last: "query.bids",
+        events: 36_000_000,
+        outputs_per_50: 46,
+        check: ("nexmark/q1.toml", 368_000, "e338415dd42fe693"),
+    },
+    Workload {
+        name: "q2",
+        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q2\" }",
+        last: "query.bids",
+        events: 40_000_000,
+        outputs_per_50: 0,
+        check: ("nexmark/q2.toml", 3_017, "89dc1d70d05c5fea"),
+    },
+    Workload {
+        name: "count",
+        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        operators: "[operators.prices]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"prices\" }\n\
+             [operators.count]\ncomponent = \"@/nexmark_count.wasm\"\nfrom = \"prices.prices\"\nconfig = { values = \"prices\" }",
+        last: "count",
+        events: 20_000_000,
+        outputs_per_50: 46,
+        check: ("nexmark-count/job.toml", 368_000, "7e82e590831edf68"),
+    },
+    Workload {
+        name: "heavy",
+        source: "stream = \"uniform\"\nencoding = \"msgpack\"\nkey = \"key\"",
+        operators: "[operators.count]\ncomponent = \"@/heavy.wasm\"\nfrom = \"records\"",
+        last: "count",
+        events: 10_000_000,
+        outputs_per_50: 50,
+        check: ("heavy/job.toml", 400_000, "f7d69b7a4150426d"),
+    },
+    Workload {
+        name: "wordcount",
+        source: "stream = \"lines\"",
+        operators: "[operators.split]\ncomponent = \"@/word_split.wasm\"\nfrom = \"records\"\n\
+             [operators.count]\ncomponent = \"@/word_count.wasm\"\nfrom = \"split\"\nconfig = { emit = \"every\" }",
+        last: "count",
+        events: 1_500_000,
+        outputs_per_50: 500,
+        check: ("word-count/job.toml", 400_000, "d967ef8a92b875b4"),
+    },
+];
+
+/// The workload's name, if there is one.
+pub(super) fn known(name: &str) -> Result<String, String> {
+    let names = WORKLOADS.map(|workload| workload.name);
+    match names.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("there is no workload {name:?}; there are {}", names.join(", "))),
+    }
+}
+
+/// Those of the workloads that are wanted.
+pub(super) fn chosen(wanted: &Wanted) -> impl Iterator<Item = &'static Workload> {
+    let is_chosen = |workload: &&Workload| {
+        wanted.workloads.is_empty() || wanted.workloads.iter().any(|name| name == workload.name)
+    };
+    WORKLOADS.iter().filter(is_chosen)
+}
+
+/// What one run came to.
+pub(super) struct Run {
+    pub(super) elapsed_s: f64,
+    pub(super) cpu_s: f64,
+    pub(super) peak_bytes: f64,
+    checkpoint_ms: f64,
+    pause_p99_ms: f64,
+}
+
+impl Workload {
+    /// Runs the sample job, whose sink sums the fields of what it gets, and compares the sum.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (job, outputs, sum) = self.check;
+        let data = target().join("bench/check");
+        let mut command = Command::new(tidemill());
+        command.arg("run").arg(root().join("sample-operators").join(job));
+        command.arg("--data-dir").arg(&data).args(["--fresh", "--report", "json", "-q"]);
+        let report = report(command.stdin(Stdio::null()))?;
+        let sink = &report["sinks"][0];
+        let found = sink["check_sum_of_fields"].as_str().unwrap_or("none");
+        fs::remove_dir_all(&data).ok();
+        match sink["records"] == outputs && found == sum {
+            true => Ok(()),
+            false => Err(format!(
+                "{}: {} outputs with the sum {found}; it must be {outputs} with {sum}",
+                self.name, sink["records"]
+            )),
+        }
+    }
+
+    /// Runs it once; `before` is put in front of the command.
+    pub(super) fn run(&self, parallelism: usize, before: &[&str]) -> Result<Run, String> {
+        let folder = self.prepare(parallelism)?;
+        let program = tidemill();
+        let mut command = match before {
+            [] => Command::new(program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        command.args(["run", "job.toml", "--fresh", "--report", "json", "-q"]);
+        let report = report(command.current_dir(&folder).stdin(Stdio::null()));
+        fs::remove_dir_all(&folder).ok();
+        self.outcome(&report?)
+    }
+
+    fn prepare(&self, parallelism: usize) -> Result<PathBuf, String> {
+        let folder = target().join("bench").join(self.name);
+        let Self { name, source, events, last, .. } = self;
+        let operators = self.operators.replace('@', &operators().to_string_lossy());
+        let text = format!(
+            "name = \"{name}\"\nparallelism = {parallelism}\ncheckpoint-interval = \"1s\"\n\
+             [sources.records]\nconnector = \"nexmark\"\nevents = {events}\n\
+             partitions = {parallelism}\n{source}\n{operators}\n\
+             [sinks.out]\nconnector = \"discard\"\nfrom = \"{last}\"\n"
+        );
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        fs::remove_dir_all(&folder).ok();
+        fs::create_dir_all(&folder).map_err(failed)?;
+        fs::write(folder.join("job.toml"), text).map_err(failed)?;
+        Ok(folder)
+    }
+
+    fn outcome(&self, report: &Value) -> Result<Run, String> {
+        let outputs = number(&report["sinks"][0]["records"])? as u64;
+        let wanted = self.events / 50 * self.outputs_per_50;
+        if number(&report["records_in"])? as u64 != self.events || outputs < wanted {
+            return Err(format!("{}: {outputs} outputs, at least {wanted} wanted", self.name));
+        }
+        let durability = &report["durability"];
+        Ok(Run {
+            elapsed_s: number(&report["elapsed_s"])?,
+            cpu_s: number(&report["cpu_s"])?,
+            peak_bytes: number(&report["peak_memory_bytes"])?,
+            checkpoint_ms: number(&durability["mean_duration_ms"])?,
+            pause_p99_ms: number(&durability["pause_p99_us"])? / 1000.0,
+        })
+    }
+}
+
+/// All workloads at parallelism 1 and 2; for `heavy` also how far a second core goes.
+pub(super) fn jobs(wanted: &Wanted) -> Figures {
+    let mut figures = Vec::new();
+    for workload in chosen(wanted) {
+        workload.check()?;
+        for parallelism in [1, 2] {
+            let runs: Result<Vec<Run>, String> =
+                (0..wanted.runs).map(|_| workload.run(parallelism, &[])).collect();
+            figures.extend(of_runs(workload, parallelism, &runs?));
+        }
+        if workload.name == "heavy" {
+            figures.extend(scaling(workload, wanted.runs)?);
+        }
+    }
+    Ok(figures)
+}
+
+fn of_runs(workload: &Workload, parallelism: usize, runs: &[Run]) -> Vec<Figure> {
+    let events = workload.events as f64;
+    let of = |each: fn(&Run) -> f64| median(runs.iter().map(each).collect());
+    let name = |what: &str| format!("{} at parallelism {parallelism}: {what}", workload.name);
+    vec![
+        Figure::new(name("rate"), events / of(|run| run.elapsed_s) / 1e6, "M/s").up(""),
+        Figure::new(name("CPU time per event"), of(|run| run.cpu_s) / events * 1e6, "us").down(""),
+        Figure::new(name("peak memory"), of(|run| run.peak_bytes) / 1e6, "MB").down(""),
+        Figure::new(name("checkpoint, mean"), of(|run| run.checkpoint_ms), "ms"),
+        Figure::new(name("pause of a lane, p99"), of(|run| run.pause_p99_ms), "ms"),
+    ]
+}
+
+/// Parallelism 2 on two cores against parallelism 1 on one, in turn.
+fn scaling(workload: &Workload, runs: usize) -> Figures {
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let Ok(run) = workload.run(1, &["taskset", "-c", "0"]) else {
+            eprintln!("xtask: there is no `taskset` to bind a run to one core; goes on without it");
+            return Ok(Vec::new());
+        };
+        one.push(run.elapsed_s);
+        two.push(workload.run(2, &["taskset", "-c", "0,1"])?.elapsed_s);
+    }
+    let name = format!("{}: parallelism 2 on two cores / 1 on one", workload.name);
+    Ok(vec![Figure::new(name, median(one) / median(two), "x").up(">= 1.7")])
+}
