@@ -16,8 +16,8 @@ Usage: cargo xtask COMMAND
 Commands:
   demo       Build everything in release mode and count the words of the sources of all dependencies;
              the job is killed in the middle and goes on
-  bench      Measure jobs, sandboxes and durability [jobs|peer|sandbox|latency|idle|pause|cost|recovery|
-             call-recovery|wal]... [--workload NAME] [--runs N] [--barriers N] [--compare OLD.json]
+  bench      Measure jobs, sandboxes and durability [jobs|peer|sandbox|micro|latency|idle|pause|cost|
+             recovery|call-recovery|wal]... [--workload NAME] [--runs N] [--barriers N] [--compare OLD.json]
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
   test       Everything that must pass: formatting, lints, documentation, all tests
   operators  Build the sample operators to target/wasm32-wasip2/operator

@@ -161,7 +161,8 @@ impl Batch {
             return each(LaneId(0), self);
         }
         let groups = assignment.groups();
-        let mut parts: Vec<Part> = (0..assignment.lanes()).map(|_| Part::default()).collect();
+        let lanes = assignment.lanes();
+        let mut parts: Vec<Part> = (0..lanes).map(|_| Part::share_of(&self, lanes)).collect();
         let mut places = vec![Place::NONE; dictionary.keys.len()];
         for record in 0..self.len() {
             let key = if key_of.is_empty() { record } else { key_of[record] as usize };
@@ -211,6 +212,24 @@ struct Part {
 }
 
 impl Part {
+    /// Empty, with room for an even share of a batch and an eighth more.
+    fn share_of(batch: &Batch, parts: usize) -> Self {
+        let share = |count: usize| count.div_ceil(parts) * 9 / 8 + 1;
+        let (keys, key_bytes) = match &batch.keys {
+            RecordKeys::None => (0, 0),
+            RecordKeys::Of { dictionary, .. } => {
+                (dictionary.keys.len(), dictionary.keys.data.len())
+            }
+        };
+        Self {
+            keys: BytesColumn::with_capacity(share(keys), share(key_bytes)),
+            hashes: Vec::with_capacity(share(keys)),
+            key_of: Vec::with_capacity(share(batch.len())),
+            values: BytesColumn::with_capacity(share(batch.len()), share(batch.values.data.len())),
+            timestamps: Vec::with_capacity(share(batch.timestamps.len())),
+        }
+    }
+
     fn into_batch(self, keyed: bool) -> Batch {
         let dictionary = Arc::new(Dictionary { keys: self.keys, hashes: self.hashes });
         let key_of = self.key_of;

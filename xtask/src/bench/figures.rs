@@ -60,7 +60,7 @@ pub(crate) fn write(figures: &[Figure], path: &Path) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Prints what changed by more than 5 % against the figures in a file that [`write`] made; answers how many figures
+/// Prints what changed by more than 5 % against the figures in a file that [`write()`] made; answers how many figures
 /// became worse.
 pub(crate) fn compare(figures: &[Figure], old: &Path) -> Result<usize, String> {
     let text = fs::read_to_string(old).map_err(|error| format!("{}: {error}", old.display()))?;

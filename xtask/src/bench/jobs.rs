@@ -1,7 +1,8 @@
 //! The workloads, end to end.
 //!
 //! Owns their definitions. Each is run at parallelism 1 and 2 with a checkpoint every second, exactly once, its output
-//! counted and thrown away; before that its output is checked against published sums, on fewer events.
+//! counted and thrown away (or written to files); before that its output is checked against published sums, on
+//! fewer events.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,11 +17,12 @@ use crate::steps::{root, target};
 /// A workload.
 pub(super) struct Workload {
     pub(super) name: &'static str,
-    /// Settings of the generator.
+    /// Its source; `#` stands for the number of events, `%` for the parallelism.
     source: &'static str,
     operators: &'static str,
     /// Where the sink is fed from.
     last: &'static str,
+    sink: &'static str,
     pub(super) events: u64,
     /// Outputs for each 50 events at least: a run with fewer has lost some.
     outputs_per_50: u64,
@@ -28,63 +30,89 @@ pub(super) struct Workload {
     check: (&'static str, u64, &'static str),
 }
 
-/// What is generated: events as MessagePack arrays, lines as text.
-pub(super) const WORKLOADS: [Workload; 6] = [
+const EVENTS: &str = "connector = \"nexmark\"\nevents = #\npartitions = %\n\
+                      stream = \"nexmark\"\nencoding = \"msgpack\"";
+const UNIFORM: &str = "connector = \"nexmark\"\nevents = #\npartitions = %\n\
+                       stream = \"uniform\"\nencoding = \"msgpack\"\nkey = \"key\"";
+const LINES: &str = "connector = \"nexmark\"\nevents = #\npartitions = %\nstream = \"lines\"";
+const FILES: &str = "connector = \"file\"\npath = \"../input/part-*\"\nformat = \"lines\"";
+const DISCARD: &str = "connector = \"discard\"";
+const TO_FILES: &str =
+    "connector = \"file\"\npath = \"out\"\nformat = \"text\"\nvalue-type = \"text\"";
+
+/// Generated events are MessagePack arrays, those in files NDJSON; lines are text.
+pub(super) const WORKLOADS: [Workload; 7] = [
     Workload {
         name: "q0",
-        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        source: EVENTS,
         operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q0\" }",
         last: "query.bids",
+        sink: DISCARD,
         events: 40_000_000,
         outputs_per_50: 46,
         check: ("nexmark/q0.toml", 368_000, "c5ab96a80cc89bfe"),
     },
     Workload {
         name: "q1",
-        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        source: EVENTS,
         operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q1\" }",
         last: "query.bids",
+        sink: DISCARD,
         events: 36_000_000,
         outputs_per_50: 46,
         check: ("nexmark/q1.toml", 368_000, "e338415dd42fe693"),
     },
     Workload {
         name: "q2",
-        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        source: EVENTS,
         operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q2\" }",
         last: "query.bids",
+        sink: DISCARD,
         events: 40_000_000,
         outputs_per_50: 0,
         check: ("nexmark/q2.toml", 3_017, "89dc1d70d05c5fea"),
     },
     Workload {
         name: "count",
-        source: "stream = \"nexmark\"\nencoding = \"msgpack\"",
+        source: EVENTS,
         operators: "[operators.prices]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"prices\" }\n\
              [operators.count]\ncomponent = \"@/nexmark_count.wasm\"\nfrom = \"prices.prices\"\nconfig = { values = \"prices\" }",
         last: "count",
+        sink: DISCARD,
         events: 20_000_000,
         outputs_per_50: 46,
         check: ("nexmark-count/job.toml", 368_000, "7e82e590831edf68"),
     },
     Workload {
         name: "heavy",
-        source: "stream = \"uniform\"\nencoding = \"msgpack\"\nkey = \"key\"",
+        source: UNIFORM,
         operators: "[operators.count]\ncomponent = \"@/heavy.wasm\"\nfrom = \"records\"",
         last: "count",
+        sink: DISCARD,
         events: 10_000_000,
         outputs_per_50: 50,
         check: ("heavy/job.toml", 400_000, "f7d69b7a4150426d"),
     },
     Workload {
         name: "wordcount",
-        source: "stream = \"lines\"",
+        source: LINES,
         operators: "[operators.split]\ncomponent = \"@/word_split.wasm\"\nfrom = \"records\"\n\
              [operators.count]\ncomponent = \"@/word_count.wasm\"\nfrom = \"split\"\nconfig = { emit = \"every\" }",
         last: "count",
+        sink: DISCARD,
         events: 1_500_000,
         outputs_per_50: 500,
         check: ("word-count/job.toml", 400_000, "d967ef8a92b875b4"),
+    },
+    Workload {
+        name: "q1-files",
+        source: FILES,
+        operators: "[operators.query]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"q1\" }",
+        last: "query.bids",
+        sink: TO_FILES,
+        events: 3_000_000,
+        outputs_per_50: 46,
+        check: ("nexmark/q1.toml", 368_000, "e338415dd42fe693"),
     },
 ];
 
@@ -154,20 +182,42 @@ impl Workload {
     }
 
     fn prepare(&self, parallelism: usize) -> Result<PathBuf, String> {
-        let folder = target().join("bench").join(self.name);
-        let Self { name, source, events, last, .. } = self;
+        if self.source == FILES {
+            self.make_input()?;
+        }
+        let source = self.source.replace('#', &self.events.to_string());
+        let source = source.replace('%', &parallelism.to_string());
         let operators = self.operators.replace('@', &operators().to_string_lossy());
+        let Self { name, last, sink, .. } = self;
+        write_job(
+            name,
+            &format!(
+                "parallelism = {parallelism}\ncheckpoint-interval = \"1s\"\n\
+                 [sources.records]\n{source}\n{operators}\n[sinks.out]\n{sink}\nfrom = \"{last}\"\n"
+            ),
+        )
+    }
+
+    /// Makes the files that the source reads, unless they are there.
+    fn make_input(&self) -> Result<(), String> {
+        let input = target().join("bench/input");
+        if input.is_dir() {
+            return Ok(());
+        }
+        let events = EVENTS.replace("msgpack", "ndjson").replace('#', &self.events.to_string());
         let text = format!(
-            "name = \"{name}\"\nparallelism = {parallelism}\ncheckpoint-interval = \"1s\"\n\
-             [sources.records]\nconnector = \"nexmark\"\nevents = {events}\n\
-             partitions = {parallelism}\n{source}\n{operators}\n\
-             [sinks.out]\nconnector = \"discard\"\nfrom = \"{last}\"\n"
+            "checkpoint-interval = \"1day\"\n[sources.records]\n{}\n[sinks.out]\n{}\nfrom = \"records\"\n",
+            events.replace('%', "1"),
+            TO_FILES
         );
-        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let folder = write_job("make-input", &text)?;
+        let mut command = Command::new(tidemill());
+        command.args(["run", "job.toml", "--fresh", "--report", "json", "-q"]);
+        report(command.current_dir(&folder).stdin(Stdio::null()))?;
+        let moved = fs::rename(folder.join("out"), &input);
+        moved.map_err(|error| format!("{}: {error}", input.display()))?;
         fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).map_err(failed)?;
-        fs::write(folder.join("job.toml"), text).map_err(failed)?;
-        Ok(folder)
+        Ok(())
     }
 
     fn outcome(&self, report: &Value) -> Result<Run, String> {
@@ -185,6 +235,16 @@ impl Workload {
             pause_p99_ms: number(&durability["pause_p99_us"])? / 1000.0,
         })
     }
+}
+
+/// Makes the folder of a job anew, with its job file.
+fn write_job(name: &str, text: &str) -> Result<PathBuf, String> {
+    let folder = target().join("bench").join(name);
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::remove_dir_all(&folder).ok();
+    fs::create_dir_all(&folder).map_err(failed)?;
+    fs::write(folder.join("job.toml"), format!("name = \"{name}\"\n{text}")).map_err(failed)?;
+    Ok(folder)
 }
 
 /// All workloads at parallelism 1 and 2; for `heavy` also how far a second core goes.

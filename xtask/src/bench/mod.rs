@@ -22,7 +22,7 @@ use figures::Figures;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [SCENARIO]... [--runs N] [--barriers N] [--compare OLD.json] [--workload NAME]...
-scenarios: jobs peer sandbox latency idle pause cost recovery call-recovery wal (all but peer without any)";
+scenarios: jobs peer sandbox micro latency idle pause cost recovery call-recovery wal (all but peer without any)";
 
 /// What the command line asks for.
 pub(crate) struct Wanted {
@@ -37,10 +37,11 @@ pub(crate) struct Wanted {
 
 type Scenario = (&'static str, fn(&Wanted) -> Figures);
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     ("jobs", jobs::jobs),
     ("peer", peer::peer),
     ("sandbox", sandbox::sandbox),
+    ("micro", sandbox::micro),
     ("latency", latency::latency),
     ("idle", idle::idle),
     ("pause", durability::pause),

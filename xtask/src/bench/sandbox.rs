@@ -1,5 +1,4 @@
-//! What a sandbox costs: operators in Wasm beside the same operators linked in natively, from the benchmarks of
-//! `tests/bench`.
+//! What a sandbox costs, and the parts below it: the benchmarks of `tests/bench`, which criterion measures.
 
 use std::fs;
 use std::process::Command;
@@ -8,41 +7,79 @@ use serde_json::Value;
 
 use super::Wanted;
 use super::figures::{Figure, Figures, number};
-use crate::steps::{root, run, target};
+use crate::steps::{Outcome, root, run, target};
 
-/// Nanoseconds of one iteration, the median over samples, as criterion wrote it.
-fn median_ns(benchmark: &str) -> Result<f64, String> {
-    let path = target().join("criterion").join(benchmark).join("new/estimates.json");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let estimates: Value =
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    number(&estimates["median"]["point_estimate"])
+/// Parts that are measured by themselves, by the names of their benchmarks.
+const PARTS: [(&str, &str); 16] = [
+    ("boundary/pass_256_records_through", "q0 in a sandbox, batches of 256"),
+    ("boundary/pass_4096_records_through", "q0 in a sandbox, batches of 4,096"),
+    ("state_1000_keys/resolve", "find slots, 1,000 keys"),
+    ("state_1000000_keys/resolve", "find slots, 1,000,000 keys"),
+    ("state_1000_keys/resolve_read", "find and read, 1,000 keys"),
+    ("state_1000000_keys/resolve_read", "find and read, 1,000,000 keys"),
+    ("state_1000_keys/resolve_write", "find and write, 1,000 keys"),
+    ("state_1000000_keys/resolve_write", "find and write, 1,000,000 keys"),
+    ("state_collections/map_write", "write a map entry"),
+    ("state_collections/map_scan", "scan a map entry"),
+    ("state_collections/list_append_and_clear", "append to a list"),
+    ("routing/hash", "hash a key"),
+    ("routing/deal_to_2_lanes", "deal a record to 2 lanes"),
+    ("snapshot/encode", "encode an entry of a snapshot"),
+    ("snapshot/encode_sort_compress_write", "the same, sorted, compressed and written"),
+    ("snapshot/restore", "restore an entry, 1,000,000 keys"),
+];
+
+/// Nanoseconds of one iteration, the median over samples, and its elements, as criterion wrote them.
+fn median_ns(benchmark: &str) -> Result<(f64, f64), String> {
+    let read = |file: &str| {
+        let path = target().join("criterion").join(benchmark).join("new").join(file);
+        let failed = |error: String| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+        serde_json::from_str::<Value>(&text).map_err(|error| failed(error.to_string()))
+    };
+    let median = number(&read("estimates.json")?["median"]["point_estimate"])?;
+    let elements = read("benchmark.json")?["throughput"]["Elements"].as_f64();
+    Ok((median, elements.unwrap_or(1.0)))
 }
 
-/// Records of one iteration of the keyed count.
-const RECORDS: f64 = 2_000_000.0;
-
-pub(super) fn sandbox(_: &Wanted) -> Figures {
+fn bench(names: &[&str]) -> Outcome {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    for bench in ["keyed_count", "boundary"] {
-        let words = ["bench", "--quiet", "--package", "tidemill-bench", "--bench", bench];
+    for name in names {
+        let words = ["bench", "--quiet", "--package", "tidemill-bench", "--bench", name];
         run(Command::new(&cargo).args(words).current_dir(root()))?;
     }
+    Ok(())
+}
+
+/// Operators in Wasm beside the same operators linked in natively.
+pub(super) fn sandbox(_: &Wanted) -> Figures {
+    bench(&["keyed_count", "boundary"])?;
     let mut figures = Vec::new();
     for (keys, shown, goal) in [(1_000, "1,000", "<= 1.5"), (1_000_000, "1,000,000", "<= 1.3")] {
-        let of = |what: &str| median_ns(&format!("keyed_count_{keys}_keys/{what}"));
+        let of = |what: &str| {
+            let (median, elements) = median_ns(&format!("keyed_count_{keys}_keys/{what}"))?;
+            Ok::<_, String>(median / elements)
+        };
         let (wasm, native, map) = (of("wasm")?, of("native")?, of("hash_map")?);
         let name = |what: &str| format!("keyed count, {shown} keys: {what}");
         figures.extend([
-            Figure::new(name("Wasm"), wasm / RECORDS, "ns/record").down(""),
-            Figure::new(name("native"), native / RECORDS, "ns/record").down(""),
+            Figure::new(name("Wasm"), wasm, "ns/record").down(""),
+            Figure::new(name("native"), native, "ns/record").down(""),
             Figure::new(name("Wasm / native"), wasm / native, "x").down(goal),
-            Figure::new(name("a bare HashMap loop"), map / RECORDS, "ns/record"),
+            Figure::new(name("a bare HashMap loop"), map, "ns/record"),
         ]);
     }
-    figures.push(
-        Figure::new("make and drop a sandbox", median_ns("instantiate")? / 1000.0, "us")
-            .down("<= 20"),
-    );
+    let (made_ns, _) = median_ns("boundary/instantiate_and_drop")?;
+    figures.push(Figure::new("make and drop a sandbox", made_ns / 1000.0, "us").down("<= 20"));
     Ok(figures)
+}
+
+/// The parts of a call and of a checkpoint, each by itself.
+pub(super) fn micro(_: &Wanted) -> Figures {
+    bench(&["boundary", "state"])?;
+    let figure = |(benchmark, name): (&str, &str)| {
+        let (median, elements) = median_ns(benchmark)?;
+        Ok(Figure::new(name, median / elements, "ns").down(""))
+    };
+    PARTS.into_iter().map(figure).collect()
 }

@@ -88,8 +88,9 @@ impl SinkWriter for Discard {
             RecordKeys::Of { dictionary, key_of } if key_of.is_empty() => {
                 dictionary.keys.data.len()
             }
-            RecordKeys::Of { .. } => {
-                (0..batch.len()).filter_map(|index| batch.key(index)).map(<[u8]>::len).sum()
+            RecordKeys::Of { dictionary, key_of } => {
+                let bytes = |key: &u32| dictionary.keys.get(*key as usize).len();
+                key_of.iter().map(bytes).sum()
             }
         };
         self.counts.add(batch.len(), keys + batch.values.data.len(), sum);

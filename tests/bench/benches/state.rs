@@ -1,0 +1,252 @@
+//! What keyed state costs by itself: finding slots, reading and writing values, lists and maps, snapshots and their
+//! restore, and dealing batches to lanes. No sandbox, no lane.
+
+use std::hint::black_box;
+
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tidemill_bench::job::{BATCH_RECORDS, keyed_batches};
+use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
+use tidemill_core::column::{BytesColumn, OptionalColumn};
+use tidemill_core::describe::{StateDescription, StateKind};
+use tidemill_core::disk::Disk;
+use tidemill_core::ids::{CheckpointId, Incarnation, KeyGroup};
+use tidemill_core::key_group::Assignment;
+use tidemill_core::snapshot::{Restore, SnapshotHeader, SnapshotReader, SnapshotWriter};
+use tidemill_core::state::memory::MemoryBackend;
+use tidemill_core::state::{EncodeBudget, NEVER, Resolved, SlotRef, StateBackend};
+use tidemill_storage::RealDisk;
+
+const GROUPS: u32 = 128;
+const SEED: u64 = 5;
+const VALUE: usize = 0;
+const LIST: usize = 1;
+const MAP: usize = 2;
+const WIDTH: usize = 16;
+
+fn states() -> Vec<StateDescription> {
+    let state = |name: &str, kind, width| StateDescription {
+        name: name.to_owned(),
+        kind,
+        width,
+        schema_version: 1,
+        ttl: None,
+    };
+    vec![
+        state("value", StateKind::Value, Some(WIDTH as u32)),
+        state("list", StateKind::List, None),
+        state("map", StateKind::Map, None),
+    ]
+}
+
+fn empty() -> MemoryBackend {
+    MemoryBackend::new(&states(), GROUPS, (0..GROUPS as u16).map(KeyGroup))
+}
+
+/// Batches with as many records as there are keys, hashed.
+fn batches(keys: u64) -> Vec<Batch> {
+    let mut batches = keyed_batches(keys as usize, keys).to_vec();
+    batches.iter_mut().for_each(|batch| batch.ensure_hashes(SEED));
+    batches
+}
+
+fn dictionary(batch: &Batch) -> &Dictionary {
+    match &batch.keys {
+        RecordKeys::Of { dictionary, .. } => dictionary,
+        RecordKeys::None => panic!("the batches are keyed"),
+    }
+}
+
+fn resolve(backend: &mut MemoryBackend, batch: &Batch) -> Vec<SlotRef> {
+    let mut resolved = Resolved::default();
+    let found = backend.resolve(dictionary(batch), &[], &mut resolved);
+    found.expect("all key groups are owned");
+    resolved.slots
+}
+
+fn write(backend: &mut MemoryBackend, slots: &[SlotRef]) {
+    let values = OptionalColumn {
+        present: vec![0xff; slots.len().div_ceil(8)],
+        values: BytesColumn { data: vec![7; slots.len() * WIDTH], ends: Vec::new() },
+    };
+    let places: Vec<u32> = (0..slots.len() as u32).collect();
+    backend.write_values(VALUE, slots, &places, &values, NEVER);
+}
+
+/// A backend in which most of the keys have a value.
+fn filled(batches: &[Batch]) -> MemoryBackend {
+    let mut backend = empty();
+    for batch in batches {
+        let slots = resolve(&mut backend, batch);
+        write(&mut backend, &slots);
+        backend.settle();
+    }
+    backend
+}
+
+/// One batch after the other, so that those of a large state are cold when their turn comes.
+struct Turns<'b> {
+    batches: &'b [Batch],
+    next: usize,
+}
+
+impl<'b> Turns<'b> {
+    fn next(&mut self) -> &'b Batch {
+        self.next = (self.next + 1) % self.batches.len();
+        &self.batches[self.next]
+    }
+}
+
+fn values(criterion: &mut Criterion) {
+    for keys in [1_000, 1_000_000] {
+        let batches = batches(keys);
+        let mut backend = filled(&batches);
+        let mut turns = Turns { batches: &batches, next: 0 };
+        let mut group = criterion.benchmark_group(format!("state/{keys}_keys"));
+        group.throughput(Throughput::Elements(BATCH_RECORDS as u64));
+        group.bench_function("resolve", |bencher| {
+            bencher.iter(|| resolve(&mut backend, turns.next()));
+        });
+        group.bench_function("resolve_read", |bencher| {
+            bencher.iter(|| {
+                let slots = resolve(&mut backend, turns.next());
+                let mut out = OptionalColumn::default();
+                backend.read_values(VALUE, &slots, 0, &mut out);
+                out
+            });
+        });
+        group.bench_function("resolve_write", |bencher| {
+            bencher.iter(|| {
+                let slots = resolve(&mut backend, turns.next());
+                write(&mut backend, &slots);
+                backend.settle();
+            });
+        });
+        group.finish();
+    }
+}
+
+fn collections(criterion: &mut Criterion) {
+    const ENTRIES: u32 = 1000;
+    let batches = batches(1);
+    let mut backend = empty();
+    let slot = resolve(&mut backend, &batches[0])[0];
+    let mut group = criterion.benchmark_group("state/collections");
+    group.throughput(Throughput::Elements(ENTRIES.into()));
+    group.bench_function("map_write", |bencher| {
+        bencher.iter(|| {
+            for entry in 0..ENTRIES {
+                backend.write_map(MAP, slot, &entry.to_be_bytes(), Some(&[7; WIDTH]), NEVER);
+            }
+        });
+    });
+    group.bench_function("map_scan", |bencher| {
+        bencher.iter(|| {
+            let mut bytes = 0;
+            backend.scan_map(MAP, slot, &[], 0, &mut |key, item| {
+                bytes += key.len() + item.len();
+                true
+            });
+            bytes
+        });
+    });
+    let mut items = BytesColumn::default();
+    (0..ENTRIES).for_each(|item| items.push(&item.to_le_bytes()));
+    group.bench_function("list_append_and_clear", |bencher| {
+        bencher.iter(|| {
+            backend.append_list(LIST, slot, &items, NEVER);
+            backend.clear_list(LIST, slot);
+        });
+    });
+    group.finish();
+}
+
+fn routing(criterion: &mut Criterion) {
+    let batch = batches(BATCH_RECORDS as u64).remove(0);
+    let mut group = criterion.benchmark_group("routing");
+    group.throughput(Throughput::Elements(BATCH_RECORDS as u64));
+    group.bench_function("hash", |bencher| {
+        let unhashed = keyed_batches(1, 1_000_000)[0].clone();
+        let setup = || dictionary(&unhashed).clone();
+        let hash = |mut dictionary: Dictionary| {
+            dictionary.ensure_hashes(SEED);
+            dictionary
+        };
+        bencher.iter_batched(setup, hash, BatchSize::SmallInput);
+    });
+    for lanes in [2, 8] {
+        let assignment = Assignment::initial(GROUPS, lanes);
+        group.bench_function(format!("deal_to_{lanes}_lanes"), |bencher| {
+            let deal = |batch: Batch| batch.partition(&assignment, |_, part| drop(black_box(part)));
+            bencher.iter_batched(|| batch.clone(), deal, BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+fn header() -> SnapshotHeader {
+    SnapshotHeader {
+        identity: "bench".to_owned(),
+        operator: "bench".to_owned(),
+        lane: 0,
+        checkpoint: CheckpointId(1),
+        incarnation: Incarnation(1),
+        key_groups: GROUPS,
+        hash_seed: SEED,
+        states: states(),
+        is_base: true,
+    }
+}
+
+fn snapshots(criterion: &mut Criterion) {
+    const KEYS: u64 = 1_000_000;
+    let batches = batches(KEYS);
+    let mut backend = filled(&batches);
+    backend.track(false);
+    let folder = std::env::temp_dir().join(format!("tidemill-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let disk = RealDisk::open(&folder).expect("a folder");
+    let mut group = criterion.benchmark_group("snapshot");
+    group.sample_size(10).throughput(Throughput::Elements(backend.usage().keys));
+    group.bench_function("encode", |bencher| bencher.iter(|| encode(&mut backend, |_| {})));
+    let mut written = 0;
+    group.bench_function("encode_sort_compress_write", |bencher| {
+        bencher.iter(|| {
+            written += 1;
+            let file = disk.create(&format!("s{written}")).expect("a file");
+            let mut writer = SnapshotWriter::new(file, "s", &header()).expect("a file");
+            encode(&mut backend, |segment| writer.add(segment).expect("it is sound"));
+            writer.finish().expect("it is written")
+        });
+    });
+    group.bench_function("restore", |bencher| restore(bencher, &disk, &format!("s{written}")));
+    group.finish();
+    std::fs::remove_dir_all(&folder).expect("it was there");
+}
+
+fn encode(backend: &mut MemoryBackend, mut each: impl FnMut(tidemill_core::snapshot::Segment)) {
+    backend.freeze(true);
+    loop {
+        let step = backend.encode(EncodeBudget::default());
+        step.segments.into_iter().for_each(&mut each);
+        if step.done {
+            return backend.settle_snapshot(true);
+        }
+    }
+}
+
+fn restore(bencher: &mut criterion::Bencher<'_, WallTime>, disk: &RealDisk, name: &str) {
+    let groups: Vec<KeyGroup> = (0..GROUPS as u16).map(KeyGroup).collect();
+    bencher.iter(|| {
+        let file = disk.open(name).expect("it was written");
+        let reader = SnapshotReader::open(file, name, None).expect("it is sound");
+        let ids = (0..states().len()).map(Some).collect();
+        let mut restore = Restore::new(vec![reader], &groups, ids).expect("it is sound");
+        let mut backend = empty();
+        while !restore.step(&mut backend, EncodeBudget::default()).expect("it is sound") {}
+        backend
+    });
+}
+
+criterion_group!(benches, values, collections, routing, snapshots);
+criterion_main!(benches);
