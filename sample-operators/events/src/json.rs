@@ -1,9 +1,11 @@
 //! Events as JSON objects, borrowed by serde_json.
 
+use std::ops::Range;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Auction, Bid, Event, Malformed, Uniform, write_decimal};
+use crate::{Auction, Bid, Event, Malformed, Uniform};
 
 /// The numbers of any event; which of them belong to it, its type says.
 #[derive(Deserialize)]
@@ -14,13 +16,8 @@ struct Fields<'a> {
     seller: Option<u64>,
     auction: Option<u64>,
     bidder: Option<u64>,
-    price: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Price<'a> {
     #[serde(borrow)]
-    price: &'a RawValue,
+    price: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -29,37 +26,26 @@ struct UniformFields {
     value: u64,
 }
 
-pub(crate) fn event(bytes: &[u8]) -> Result<Event, Malformed> {
+pub(crate) fn event(bytes: &[u8]) -> Result<(Event, Range<usize>), Malformed> {
     let fields: Fields<'_> = object(bytes)?;
     let field = |number: Option<u64>| number.ok_or(Malformed("a field is missing"));
     match fields.r#type {
-        "person" => Ok(Event::Person),
+        "person" => Ok((Event::Person, 0..0)),
         "auction" => {
             let (id, seller) = (field(fields.id)?, field(fields.seller)?);
-            Ok(Event::Auction(Auction { id, seller }))
+            Ok((Event::Auction(Auction { id, seller }), 0..0))
         }
-        "bid" => Ok(Event::Bid(Bid {
-            auction: field(fields.auction)?,
-            bidder: field(fields.bidder)?,
-            price: field(fields.price)?,
-        })),
+        "bid" => {
+            let price = fields.price.ok_or(Malformed("a field is missing"))?.get();
+            // The raw value is a slice of the event.
+            let start = price.as_ptr().addr() - bytes.as_ptr().addr();
+            let place = start..start + price.len();
+            let price = price.parse().map_err(|_| Malformed("a price that is no number"))?;
+            let (auction, bidder) = (field(fields.auction)?, field(fields.bidder)?);
+            Ok((Event::Bid(Bid { auction, bidder, price }), place))
+        }
         _ => Err(Malformed("unknown kind")),
     }
-}
-
-pub(crate) fn write_with_price(
-    bytes: &[u8],
-    price: u64,
-    out: &mut Vec<u8>,
-) -> Result<(), Malformed> {
-    let before: Price<'_> = object(bytes)?;
-    let before = before.price.get();
-    // The raw value is a slice of the event: its place tells what is around it.
-    let start = before.as_ptr().addr() - bytes.as_ptr().addr();
-    out.extend_from_slice(&bytes[..start]);
-    write_decimal(price, out);
-    out.extend_from_slice(&bytes[start + before.len()..]);
-    Ok(())
 }
 
 pub(crate) fn uniform(bytes: &[u8]) -> Result<Uniform, Malformed> {

@@ -18,6 +18,7 @@ pub mod msgpack;
 
 use std::error;
 use std::fmt;
+use std::ops::Range;
 
 /// Bytes that are no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,12 @@ impl Event {
     /// Reads an event.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        Ok(Self::parse_placed(bytes)?.0)
+    }
+
+    /// Reads an event, and where in its bytes the price of a bid is; nowhere for other events.
+    #[inline]
+    pub fn parse_placed(bytes: &[u8]) -> Result<(Self, Range<usize>), Malformed> {
         match Encoding::of(bytes)? {
             Encoding::Json => json::event(bytes),
             Encoding::MsgPack => msgpack::event(bytes),
@@ -114,12 +121,23 @@ impl Bid {
         }
     }
 
-    /// Appends the bid of which `bytes` is the encoding, with another price and else unchanged.
-    pub fn write_with_price(bytes: &[u8], price: u64, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    /// Appends the bid of which `bytes` is the encoding, with another price and else unchanged. `place` is where the
+    /// price is, as [`Event::parse_placed`] said of the same bytes.
+    pub fn write_with_price(
+        bytes: &[u8],
+        place: Range<usize>,
+        price: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        let parts = bytes.get(..place.start).zip(bytes.get(place.end..));
+        let (before, after) = parts.ok_or(Malformed("the price is elsewhere"))?;
+        out.extend_from_slice(before);
         match Encoding::of(bytes)? {
-            Encoding::Json => json::write_with_price(bytes, price, out),
-            Encoding::MsgPack => msgpack::write_with_price(bytes, price, out),
+            Encoding::Json => write_decimal(price, out),
+            Encoding::MsgPack => msgpack::write_unsigned(price, out),
         }
+        out.extend_from_slice(after);
+        Ok(())
     }
 }
 

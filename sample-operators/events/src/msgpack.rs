@@ -2,6 +2,8 @@
 //!
 //! Invariant: a [`Reader`] never goes beyond its bytes, whatever lengths they claim.
 
+use std::ops::Range;
+
 use crate::{Auction, Bid, Event, Malformed, Uniform};
 
 const TRUNCATED: Malformed = Malformed("the MessagePack ends too early");
@@ -141,45 +143,29 @@ pub fn write_array(numbers: &[u64], out: &mut Vec<u8>) {
 }
 
 #[inline]
-pub(crate) fn event(bytes: &[u8]) -> Result<Event, Malformed> {
+pub(crate) fn event(bytes: &[u8]) -> Result<(Event, Range<usize>), Malformed> {
     let mut reader = Reader::new(bytes);
     let fields = reader.array()?;
     match (reader.unsigned()?, fields) {
-        (0, PERSON_FIELDS) => Ok(Event::Person),
+        (0, PERSON_FIELDS) => Ok((Event::Person, 0..0)),
         (1, AUCTION_FIELDS) => {
             let id = reader.unsigned()?;
             // Item name, description, initial bid, reserve, date and time, expires.
             for _ in 0..6 {
                 reader.skip()?;
             }
-            Ok(Event::Auction(Auction { id, seller: reader.unsigned()? }))
+            Ok((Event::Auction(Auction { id, seller: reader.unsigned()? }), 0..0))
         }
-        (2, BID_FIELDS) => Ok(Event::Bid(Bid {
-            auction: reader.unsigned()?,
-            bidder: reader.unsigned()?,
-            price: reader.unsigned()?,
-        })),
+        (2, BID_FIELDS) => {
+            let (auction, bidder) = (reader.unsigned()?, reader.unsigned()?);
+            let start = bytes.len() - reader.rest().len();
+            let price = reader.unsigned()?;
+            let place = start..bytes.len() - reader.rest().len();
+            Ok((Event::Bid(Bid { auction, bidder, price }), place))
+        }
         (0..=2, _) => Err(Malformed("another number of fields")),
         _ => Err(Malformed("unknown kind")),
     }
-}
-
-pub(crate) fn write_with_price(
-    bytes: &[u8],
-    price: u64,
-    out: &mut Vec<u8>,
-) -> Result<(), Malformed> {
-    let mut reader = Reader::new(bytes);
-    if (reader.array()?, reader.unsigned()?) != (BID_FIELDS, 2) {
-        return Err(Malformed("no bid"));
-    }
-    reader.skip()?;
-    reader.skip()?;
-    out.extend_from_slice(&bytes[..bytes.len() - reader.rest().len()]);
-    reader.unsigned()?;
-    write_unsigned(price, out);
-    out.extend_from_slice(reader.rest());
-    Ok(())
 }
 
 #[inline]

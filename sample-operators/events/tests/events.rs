@@ -52,13 +52,18 @@ fn both_encodings_of_an_event_say_the_same() {
     assert_eq!(Uniform::parse(&bytes), uniform);
 }
 
+fn reprice(bytes: &[u8], price: u64, out: &mut Vec<u8>) {
+    let (_, place) = Event::parse_placed(bytes).unwrap();
+    Bid::write_with_price(bytes, place, price, out).unwrap();
+}
+
 #[test]
 fn another_price_changes_nothing_else() {
     let mut out = Vec::new();
-    Bid::write_with_price(BID_JSON.as_bytes(), 3813, &mut out).unwrap();
+    reprice(BID_JSON.as_bytes(), 3813, &mut out);
     assert_eq!(str::from_utf8(&out).unwrap(), BID_JSON.replace("4200", "3813"));
     out.clear();
-    Bid::write_with_price(&bid_msgpack(1000, 1001, 4200), 3, &mut out).unwrap();
+    reprice(&bid_msgpack(1000, 1001, 4200), 3, &mut out);
     assert_eq!(out, bid_msgpack(1000, 1001, 3));
 }
 
@@ -91,7 +96,7 @@ proptest! {
         let bytes = bid_msgpack(auction, bidder, price);
         prop_assert_eq!(Bid::parse(&bytes), Ok(Bid { auction, bidder, price }));
         let mut changed = Vec::new();
-        Bid::write_with_price(&bytes, other, &mut changed).unwrap();
+        reprice(&bytes, other, &mut changed);
         prop_assert_eq!(changed, bid_msgpack(auction, bidder, other));
         let mut decimal = Vec::new();
         write_decimal(price, &mut decimal);
@@ -104,7 +109,7 @@ proptest! {
         bytes.insert(0, head);
         let _ = Event::parse(&bytes);
         let _ = Uniform::parse(&bytes);
-        let _ = Bid::write_with_price(&bytes, 1, &mut Vec::new());
+        let _ = Bid::write_with_price(&bytes, 3..700, 1, &mut Vec::new());
         prop_assert_eq!(Encoding::of(&bytes), Ok(Encoding::MsgPack));
     }
 }

@@ -10,6 +10,8 @@
 //!
 //! An event keeps its encoding, JSON or MessagePack.
 
+use std::ops::Range;
+
 use nexmark_events::{Auction, Bid, Encoding, Event, msgpack, write_decimal};
 use tidemill_sdk::{
     CodecError, Context, Description, Encode, OpenContext, Operator, Output, Record, Result,
@@ -65,9 +67,10 @@ impl Operator for Nexmark {
 
     fn process(&mut self, record: Record<'_>, ctx: &mut Context) -> Result<()> {
         let event = record.value();
-        match (Event::parse(event).or_bad_record("record")?, self.query) {
+        let (parsed, place) = Event::parse_placed(event).or_bad_record("record")?;
+        match (parsed, self.query) {
             (Event::Bid(_), Query::PassThrough) => ctx.to(self.bids).emit_unkeyed(event),
-            (Event::Bid(bid), Query::ConvertCurrency) => self.convert(event, bid, ctx),
+            (Event::Bid(bid), Query::ConvertCurrency) => self.convert(event, bid, place, ctx),
             (Event::Bid(bid), Query::SelectAuctions) => self.select(event, bid, ctx),
             (Event::Bid(bid), Query::Prices) => {
                 self.pass_keyed(self.prices, bid.auction, &bid.price, ctx)
@@ -84,9 +87,15 @@ impl Operator for Nexmark {
 }
 
 impl Nexmark {
-    fn convert(&self, event: &[u8], bid: Bid, ctx: &mut Context) -> Result<()> {
+    fn convert(
+        &self,
+        event: &[u8],
+        bid: Bid,
+        place: Range<usize>,
+        ctx: &mut Context,
+    ) -> Result<()> {
         let price = bid.price.wrapping_mul(908) / 1000;
-        ctx.to(self.bids).emit_unkeyed(&Priced { event, price })
+        ctx.to(self.bids).emit_unkeyed(&Priced { event, place, price })
     }
 
     fn select(&mut self, event: &[u8], bid: Bid, ctx: &mut Context) -> Result<()> {
@@ -124,6 +133,8 @@ impl Nexmark {
 /// A bid with another price, written straight into the output.
 struct Priced<'a> {
     event: &'a [u8],
+    /// Where the price is.
+    place: Range<usize>,
     price: u64,
 }
 
@@ -131,7 +142,7 @@ impl Encode for Priced<'_> {
     const WIDTH: Option<u32> = None;
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        Bid::write_with_price(self.event, self.price, out)
+        Bid::write_with_price(self.event, self.place.clone(), self.price, out)
             .map_err(|malformed| CodecError::new(malformed.to_string()))
     }
 }

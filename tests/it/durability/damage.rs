@@ -109,6 +109,24 @@ fn a_damaged_snapshot_file_is_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_newest_manifest_that_is_gone_is_missed_and_nothing_is_changed() {
+    let place = interrupted();
+    let file = manifest(&place);
+    let whole = fs::read(&file).expect("it is there");
+    fs::remove_file(&file).expect("it was there");
+    let (files, output) = (stored(&place), published(&place));
+    let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+    let says = ["the newest checkpoint cannot be used", "it is missing", &name, FLAG, COST];
+    place.run().end().refuses(74, &says);
+    place.run().arg("--dry-run").end().refuses(74, &says);
+    place.tidemill("savepoint create job.toml --to saved").end().refuses(74, &[&name]);
+    assert!(stored(&place) == files, "a start that is refused changes no checkpoint");
+    assert!(published(&place) == output, "a start that is refused publishes nothing");
+    fs::write(&file, whole).expect("it can be written");
+    place.run().end().expect(0).has_no_panic();
+}
+
+#[test]
 fn a_manifest_of_a_newer_format_is_told_from_a_damaged_one() {
     let place = interrupted();
     let file = manifest(&place);

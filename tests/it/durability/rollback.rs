@@ -116,6 +116,16 @@ fn a_job_goes_back_behind_a_damaged_manifest_and_lists_what_it_set_aside() {
     assert!(events.contains(r#""event":"rolled-back""#), "{events}");
 }
 
+#[test]
+fn a_job_goes_back_behind_a_manifest_that_is_gone() {
+    let place = interrupted();
+    fs::remove_file(manifest(&place, 3)).expect("it was there");
+    let gone = later(&published(&place), 2);
+    assert!(!gone.is_empty());
+    accepted(&place).end().expect(0).has_no_panic().says(&["Went back to checkpoint 2"]);
+    check_end(&place, &gone);
+}
+
 #[track_caller]
 fn ended_says(ended: &Ended, part: &str) {
     assert!(ended.stderr.contains(part), "{part:?} is not in\n{}", ended.stderr);

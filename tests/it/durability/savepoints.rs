@@ -1,5 +1,6 @@
 //! Savepoints: made of jobs that run and of jobs that do not, and begun with.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -124,6 +125,14 @@ fn a_job_that_does_not_run_has_its_newest_checkpoint_copied() {
     savepoint(&place, "saved");
     let again = place.tidemill("savepoint create job.toml --to saved").end();
     again.refuses(74, &["is there already", "name a directory that holds no checkpoint"]);
+    let state = |name: &String| name.starts_with("state-");
+    let folder = ".tidemill/tcp/checkpoints";
+    let state = place.names(folder).into_iter().find(state).expect("it has state");
+    let whole = fs::read(place.path(folder).join(&state)).expect("it is there");
+    let cut = fs::write(place.path(folder).join(&state), &whole[1..]);
+    cut.expect("it can be written");
+    let damaged = place.tidemill("savepoint create job.toml --to damaged").end();
+    damaged.refuses(74, &[&state, "is damaged"]);
     let empty = place.tidemill("savepoint inspect out").end();
     empty.refuses(66, &["there is no checkpoint"]);
 }

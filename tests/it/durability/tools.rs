@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::damage::{interrupted, manifest, snapshot};
+use super::damage::{CHECKPOINTS, interrupted, manifest, snapshot};
 use crate::harness::Place;
 
 fn checkpoint(place: &Place, words: &str) -> crate::harness::Ended {
@@ -45,6 +45,22 @@ fn a_flipped_byte_is_found_and_its_file_is_named() {
         let said = format!("{}{}", ended.text(), ended.stderr).replace(['\n', ' ', '│'], "");
         assert!(said.contains(&name), "{said}");
     }
+}
+
+#[test]
+fn a_list_tells_the_damaged_checkpoint_from_the_others() {
+    let place = interrupted();
+    let names = place.names(CHECKPOINTS).into_iter().filter(|name| name.starts_with("manifest-"));
+    let names: Vec<String> = names.collect();
+    fs::write(place.path(CHECKPOINTS).join(&names[1]), b"odd").expect("it can be written");
+    fs::remove_file(place.path(CHECKPOINTS).join(&names[2])).expect("it was there");
+    let list = checkpoint(&place, "list --format json").expect(0).report();
+    let problem = |row: usize| list[row]["problem"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((&list[0]["checkpoint"], problem(0)), (&0.into(), String::new()));
+    assert!(list[0]["created_ms"].as_i64() > Some(0) && list[1]["created_ms"].is_null());
+    assert!(problem(1).contains("not a Tidemill manifest"), "{}", problem(1));
+    assert!(problem(2).contains("it is missing"), "{}", problem(2));
+    assert!(checkpoint(&place, "list").expect(0).text().contains("it is missing"));
 }
 
 #[test]

@@ -72,6 +72,10 @@ impl From<StoreError> for RecoveryError {
             StoreError::Disk(error) => Self::Disk(error),
             StoreError::Manifest { name, error } => Self::Manifest { name, error },
             StoreError::Taken { name } => Self::Disk(DiskError::Exists { name }),
+            StoreError::File { name } => {
+                let error = ManifestError::Damaged("a file of it is damaged".to_owned());
+                Self::Manifest { name, error }
+            }
         }
     }
 }

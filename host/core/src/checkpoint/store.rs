@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{
-    MANIFEST_BYTES_MAX, Manifest, ManifestError, manifest_name, parse_manifest_name,
+    MANIFEST_BYTES_MAX, Manifest, ManifestError, SnapshotFile, manifest_name, parse_manifest_name,
 };
 use super::rollback;
 use crate::disk::{Disk, DiskError, create_whole, read_whole, replace_whole};
@@ -44,6 +44,12 @@ pub enum StoreError {
     #[error("{name} is there already: name a directory that holds no checkpoint")]
     Taken {
         /// The manifest that is there.
+        name: String,
+    },
+    /// A snapshot file is not what its manifest says.
+    #[error("{name} is damaged: its length or digest is not the one in the manifest")]
+    File {
+        /// Its name.
         name: String,
     },
     /// A manifest cannot be used.
@@ -90,17 +96,25 @@ impl CheckpointStore {
         &self.disk
     }
 
-    /// The manifests that are there, oldest first.
+    /// The manifests that are there, oldest first; and the one that the mark names, when it is newer than all of them:
+    /// its output is published, so a start must not pass over it. It can then not be loaded.
     ///
     /// # Errors
     /// The disk fails.
     pub fn manifests(&self) -> Result<Vec<StoredManifest>, DiskError> {
+        // The mark first: a job that runs meanwhile writes a manifest before it moves the mark.
+        let mark = self.mark()?;
         let names = self.disk.list("")?;
         let found = names.iter().filter_map(|name| parse_manifest_name(name));
         let mut found: Vec<_> = found
             .map(|(checkpoint, incarnation)| StoredManifest { checkpoint, incarnation })
             .collect();
         found.sort_unstable();
+        let marked =
+            mark.map(|Mark { checkpoint, incarnation }| StoredManifest { checkpoint, incarnation });
+        if marked.as_ref() > found.last() {
+            found.extend(marked);
+        }
         Ok(found)
     }
 
@@ -112,7 +126,10 @@ impl CheckpointStore {
         let name = stored.name();
         let failed = |error| StoreError::Manifest { name: name.clone(), error };
         let damaged = |what: &str| failed(ManifestError::Damaged(what.to_owned()));
-        let bytes = read_whole(&*self.disk, &name, MANIFEST_BYTES_MAX)?;
+        let bytes = match read_whole(&*self.disk, &name, MANIFEST_BYTES_MAX) {
+            Err(DiskError::NotFound { .. }) => return Err(damaged("it is missing")),
+            bytes => bytes?,
+        };
         let bytes = bytes.ok_or_else(|| damaged("it is larger than any manifest"))?;
         let manifest = Manifest::decode(&bytes).map_err(failed)?;
         if (manifest.checkpoint, manifest.incarnation) != (stored.checkpoint, stored.incarnation) {
@@ -157,13 +174,16 @@ impl CheckpointStore {
     /// # Errors
     /// The disk fails.
     pub fn is_committed(&self, stored: &StoredManifest) -> Result<bool, DiskError> {
-        let bytes = match read_whole(&*self.disk, COMMITTED, 1024) {
-            Ok(bytes) => bytes.unwrap_or_default(),
-            Err(DiskError::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
         let mark = Mark { checkpoint: stored.checkpoint, incarnation: stored.incarnation };
-        Ok(rmp_serde::from_slice::<Mark>(&bytes).is_ok_and(|found| found == mark))
+        Ok(self.mark()? == Some(mark))
+    }
+
+    fn mark(&self) -> Result<Option<Mark>, DiskError> {
+        match read_whole(&*self.disk, COMMITTED, 1024) {
+            Ok(bytes) => Ok(rmp_serde::from_slice(&bytes.unwrap_or_default()).ok()),
+            Err(DiskError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Drops all but the newest `retained` checkpoints, and files that none of those names and that are not of
@@ -192,15 +212,17 @@ impl CheckpointStore {
         self.drop_unnamed(&named, newest)
     }
 
-    /// Removes every checkpoint, oldest first: until the last is gone, the newest is what a start finds.
+    /// Removes every checkpoint, oldest first: until the last is gone, the newest is what a start finds. The mark goes
+    /// before them, durably, so that none is missed.
     ///
     /// # Errors
     /// The disk fails.
     pub fn drop_all(&self) -> Result<(), StoreError> {
+        self.disk.remove(COMMITTED)?;
+        self.disk.sync_dir("")?;
         for stored in self.manifests()? {
             self.disk.remove(&stored.name())?;
         }
-        self.disk.remove(COMMITTED)?;
         self.disk.sync_dir("")?;
         // What it would finish is gone with the manifests.
         rollback::forget(&*self.disk)?;
@@ -212,14 +234,15 @@ impl CheckpointStore {
     /// checkpoint or none.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when the target holds a checkpoint already; a disk fails.
+    /// [`StoreError::Taken`] when the target holds a checkpoint already, [`StoreError::File`] when a file is not what
+    /// the manifest says; a disk fails.
     pub fn copy_to(&self, target: &Self, renamed: &Manifest) -> Result<(), StoreError> {
         if let Some(there) = target.manifests()?.first() {
             return Err(StoreError::Taken { name: there.name() });
         }
         for file in renamed.files() {
             target.disk.remove(&file.name)?;
-            copy(&*self.disk, &*target.disk, &file.name)?;
+            copy(&*self.disk, &*target.disk, file)?;
         }
         target.disk.sync_dir("")?;
         target.write_manifest(renamed)
@@ -247,19 +270,24 @@ impl CheckpointStore {
     }
 }
 
-/// Copies a file, durably.
-fn copy(from: &dyn Disk, to: &dyn Disk, name: &str) -> Result<(), DiskError> {
-    let source = from.open(name)?;
-    let mut target = to.create(name)?;
+/// Copies a file, durably, if it is what the manifest says.
+fn copy(from: &dyn Disk, to: &dyn Disk, file: &SnapshotFile) -> Result<(), StoreError> {
+    let source = from.open(&file.name)?;
+    let mut target = to.create(&file.name)?;
     let mut block = vec![0; COPY_BYTES];
-    let mut offset = 0;
+    let (mut offset, mut hasher) = (0, blake3::Hasher::new());
     loop {
         let read = source.read_at(offset, &mut block)?;
         target.write_at(offset, &block[..read])?;
+        hasher.update(&block[..read]);
         offset += read as u64;
         if read < block.len() {
-            return target.sync();
+            break;
         }
+    }
+    match offset == file.bytes && *hasher.finalize().as_bytes() == file.digest {
+        true => Ok(target.sync()?),
+        false => Err(StoreError::File { name: file.name.clone() }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use tidemill_core::checkpoint::manifest::Manifest;
-use tidemill_core::checkpoint::store::{CheckpointStore, StoredManifest};
+use tidemill_core::checkpoint::store::{CheckpointStore, StoreError, StoredManifest};
 use tidemill_core::snapshot::verify;
 
 use super::arguments::{CheckpointCommand, CheckpointSelection, OutputFormat};
@@ -32,13 +32,35 @@ pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode, Failur
 pub(super) struct Row {
     pub(super) checkpoint: u64,
     incarnation: u64,
+    committed: bool,
+    #[serde(flatten)]
+    pub(super) content: Option<Content>,
+    /// Why the checkpoint cannot be used; there is no content then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Content {
     pub(super) created_ms: i64,
     finished: bool,
-    committed: bool,
     parallelism: u32,
     files: usize,
     state_bytes: u64,
     entries: u64,
+}
+
+impl Content {
+    fn new(manifest: &Manifest) -> Self {
+        Self {
+            created_ms: manifest.created_ms,
+            finished: manifest.finished,
+            parallelism: manifest.parallelism,
+            files: manifest.files().count(),
+            state_bytes: manifest.files().map(|file| file.bytes).sum(),
+            entries: manifest.files().map(|file| file.entries).sum(),
+        }
+    }
 }
 
 fn list(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
@@ -50,22 +72,21 @@ fn list(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-/// The checkpoints of a directory.
+/// The checkpoints of a directory, those that cannot be used as well.
 pub(super) fn rows(store: &CheckpointStore) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for stored in store.manifests().map_err(unreadable)? {
-        let manifest = store.load(&stored).map_err(unreadable)?;
-        let committed = store.is_committed(&stored).map_err(unreadable)?;
+        let (content, problem) = match store.load(&stored) {
+            Ok(manifest) => (Some(Content::new(&manifest)), None),
+            Err(StoreError::Disk(error)) => return Err(unreadable(error)),
+            Err(error) => (None, Some(error.to_string())),
+        };
         rows.push(Row {
             checkpoint: stored.checkpoint.0,
             incarnation: stored.incarnation.0,
-            created_ms: manifest.created_ms,
-            finished: manifest.finished,
-            committed,
-            parallelism: manifest.parallelism,
-            files: manifest.files().count(),
-            state_bytes: manifest.files().map(|file| file.bytes).sum(),
-            entries: manifest.files().map(|file| file.entries).sum(),
+            committed: store.is_committed(&stored).map_err(unreadable)?,
+            content,
+            problem,
         });
     }
     Ok(rows)
@@ -75,20 +96,27 @@ fn text_of(rows: &[Row]) -> String {
     let head = ["checkpoint", "incarnation", "created", "lanes", "files", "state", "entries", ""];
     let mut lines = vec![head.map(str::to_owned)];
     for row in rows {
-        let what = match (row.finished, row.committed) {
+        let (checkpoint, incarnation) = (row.checkpoint.to_string(), row.incarnation.to_string());
+        let Some(content) = &row.content else {
+            let none = || "-".to_owned();
+            let problem = row.problem.clone().unwrap_or_default();
+            lines.push([checkpoint, incarnation, none(), none(), none(), none(), none(), problem]);
+            continue;
+        };
+        let what = match (content.finished, row.committed) {
             (true, _) => "finished",
             // Only the newest carries the mark; it stands for all before it.
             (false, true) => "newest, committed",
             (false, false) => "",
         };
         lines.push([
-            row.checkpoint.to_string(),
-            row.incarnation.to_string(),
-            time(row.created_ms),
-            row.parallelism.to_string(),
-            row.files.to_string(),
-            short_bytes(row.state_bytes),
-            grouped(row.entries),
+            checkpoint,
+            incarnation,
+            time(content.created_ms),
+            content.parallelism.to_string(),
+            content.files.to_string(),
+            short_bytes(content.state_bytes),
+            grouped(content.entries),
             what.to_owned(),
         ]);
     }

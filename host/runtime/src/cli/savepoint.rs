@@ -77,7 +77,13 @@ fn list(arguments: &SavepointListArguments) -> Result<ExitCode, Failure> {
         OutputFormat::Json => json(&found),
         OutputFormat::Text => {
             let line = |(path, row): &(String, checkpoint::Row)| {
-                [path.clone(), row.checkpoint.to_string(), checkpoint::time(row.created_ms)]
+                [
+                    path.clone(),
+                    row.checkpoint.to_string(),
+                    row.content
+                        .as_ref()
+                        .map_or("-".to_owned(), |content| checkpoint::time(content.created_ms)),
+                ]
             };
             table(&found.iter().map(line).collect::<Vec<_>>(), 0, &[1])
         }
