@@ -18,6 +18,7 @@ pub(super) fn peer(wanted: &Wanted) -> Figures {
     }
     let mut figures = Vec::new();
     for workload in chosen(wanted) {
+        workload.check()?;
         for parallelism in [1, 2] {
             figures.extend(beside(workload, parallelism, wanted.runs)?);
         }
