@@ -35,12 +35,11 @@ pub(super) fn idle(_: &Wanted) -> Figures {
 
 /// Resident memory of a job that has processed a few events in each sandbox and waits for the next.
 fn resident_bytes(folder: &Path, lanes: usize, each: usize) -> Result<f64, String> {
-    // 200 partitions of which each gets blocks of 50 events: each lane has something within a second, and the rate is
-    // so low that there is nothing after that.
+    // One event a second for each lane: every sandbox is called soon, and hardly ever again.
     let mut text = format!(
         "name = \"idle\"\nparallelism = {lanes}\n[sources.events]\nconnector = \"nexmark\"\n\
          partitions = {lanes}\nevents-per-second = {}\n",
-        lanes * 60
+        lanes
     );
     for operator in 0..each {
         text += &format!(

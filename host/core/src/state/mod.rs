@@ -136,7 +136,7 @@ pub trait StateBackend: Send {
     /// Bytes of all value states of the slots, to bound what a call may read at once.
     fn value_bytes(&self, slots: &[SlotRef]) -> usize;
 
-    /// Appends to `out` the item of each slot.
+    /// Makes `out`, which is empty, the items of the slots.
     fn read_values(&self, state: usize, slots: &[SlotRef], now_ms: i64, out: &mut OptionalColumn);
 
     /// Sets or, where `values` has none, clears the item of `slots[places[i]]` for each `i`, in order.

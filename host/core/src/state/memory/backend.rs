@@ -176,7 +176,10 @@ impl StateBackend for MemoryBackend {
     fn expire(&mut self, now_ms: i64, budget: usize) -> Option<i64> {
         self.end_restore();
         self.free_settled(budget);
-        self.sweep_expired(now_ms, budget)
+        let next = self.sweep_expired(now_ms, budget);
+        // It has freed what it made bare, and no call is open.
+        self.may_be_bare.clear();
+        next
     }
 
     fn usage(&self) -> StateUsage {

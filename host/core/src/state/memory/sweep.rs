@@ -80,8 +80,6 @@ impl MemoryBackend {
             }
             self.free_if_bare(slot);
         }
-        // What this made bare is freed.
-        self.may_be_bare.clear();
         Some(now_ms)
     }
 }

@@ -133,7 +133,13 @@ impl SourceReader for GeneratorReader {
         }
         self.look();
         let Some(Made { batch, part, next }) = self.ready.take() else {
-            return Ok(if self.has_ended { SourcePoll::Ended } else { SourcePoll::Pending });
+            return match self.has_ended {
+                false => Ok(SourcePoll::Pending),
+                true if self.parts.iter().all(|part| part.next == part.end) => {
+                    Ok(SourcePoll::Ended)
+                }
+                true => Err(died()),
+            };
         };
         let part = &mut self.parts[part];
         self.left = self.left.map(|left| left - (next - part.next));
@@ -158,6 +164,12 @@ impl SourceReader for GeneratorReader {
     fn remaining(&self) -> Option<u64> {
         self.left
     }
+}
+
+/// The maker is gone and has not made all: what is missing must not pass for the end of the input.
+fn died() -> ConnectorError {
+    let what = "the thread that makes events has ended before the events have; this is a defect of Tidemill";
+    ConnectorError::new(ConnectorFault::Io, what)
 }
 
 impl Drop for GeneratorReader {
@@ -290,6 +302,17 @@ mod tests {
             assert!(made as f64 <= begin.elapsed().as_secs_f64() * 100.0, "{made}");
         }
         assert_eq!((made, reader.remaining()), (50, Some(0)));
+    }
+
+    #[test]
+    fn a_maker_that_dies_does_not_pass_for_the_end_of_the_input() {
+        let (mut reader, _wakes) = reader(generator(1, Some(100), "extra"), 0, 1);
+        let (dead, ready) = mpsc::sync_channel(READY_BATCHES);
+        drop(dead);
+        reader.maker = Some(ready);
+        assert!(reader.is_ready());
+        let error = reader.poll(target(), Now::default()).unwrap_err();
+        assert!(error.message.contains("before the events have"), "{error}");
     }
 
     #[test]
