@@ -133,6 +133,10 @@ fn a_job_that_does_not_run_has_its_newest_checkpoint_copied() {
     cut.expect("it can be written");
     let damaged = place.tidemill("savepoint create job.toml --to damaged").end();
     damaged.refuses(74, &[&state, "is damaged"]);
+    let cut = fs::write(place.path("saved").join(&state), &whole[1..]);
+    cut.expect("it can be written");
+    let from = place.tidemill("run job.toml --from saved --data-dir elsewhere").end();
+    from.refuses(74, &[&state, "is damaged"]);
     let empty = place.tidemill("savepoint inspect out").end();
     empty.refuses(66, &["there is no checkpoint"]);
 }

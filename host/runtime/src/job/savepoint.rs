@@ -114,7 +114,12 @@ impl Beginning {
         self.check_target(checkpoints)?;
         let Self { directory, store, manifest } = self;
         let failed = |error: StoreError| refused(directory, error.to_string());
-        store.copy_to(checkpoints, manifest).map_err(failed)?;
+        store.copy_to(checkpoints, manifest).map_err(|error| match error {
+            StoreError::File { .. } => {
+                JobError::Checkpoint(format!("{}: {error}", directory.display()))
+            }
+            error => failed(error),
+        })?;
         checkpoints.mark_committed(manifest.checkpoint, manifest.incarnation).map_err(failed)
     }
 
