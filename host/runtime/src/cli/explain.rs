@@ -56,6 +56,7 @@ struct OperatorView {
     component: String,
     description: DescriptionView,
     config: Settings,
+    grants: Settings,
     limits: Settings,
     poison: Settings,
 }
@@ -111,6 +112,7 @@ impl Explanation {
             component: operator.component.display().to_string(),
             description: DescriptionView::new(&description_of(graph, &operator.name)),
             config: Settings::new(operator.config.clone()),
+            grants: Settings::new(operator.show_grants()),
             limits: Settings::new(lowered_limits(&operator.limits)),
             poison: Settings::new(operator.show_poison()),
         });
@@ -147,10 +149,12 @@ impl Explanation {
             text += &table(&rows, 2, &[]);
         }
         for operator in &self.operators {
-            let OperatorView { name, component, description, config, limits, poison } = operator;
+            let OperatorView { name, component, description, config, grants, limits, poison } =
+                operator;
             text += &format!("\n{BOLD}operator {name}{BOLD:#}  {component}\n");
             let mut rows = description.rows();
             rows.extend(config.rows("config."));
+            rows.extend(grants.rows("grants."));
             rows.extend(limits.rows("limits."));
             rows.extend(poison.rows(""));
             text += &table(&rows, 2, &[]);
@@ -212,6 +216,8 @@ mod tests {
         let text = "name = \"a\"\n[sources.in]\nconnector = \"nexmark\"\npartitions = 3\n\
                     [operators.count]\ncomponent = \"/c.wasm\"\nfrom = \"in\"\nconfig = { emit = \
                     1 }\n\
+                    grants.directories = [{ path = \"/srv/models\", as = \"/m\" }]\n\
+                    grants.environment = [\"HOME_REGION\"]\n\
                     limits.memory = \"1MiB\"\n\
                     [sinks.out]\nconnector = \"stdout\"\nfrom = \"count\"\n";
         std::fs::write(&path, text).unwrap();
@@ -279,14 +285,16 @@ source in  nexmark
   guarantee   exactly once: records are made again from the newest checkpoint's position
 
 operator count  /c.wasm
-  operator       count 1.0.0
-  input          in (keyed, values of any size)
-  output         counts (values of 8 bytes)
-  state          seen (value, items of 8 bytes, schema 1, expires after 1000 ms)
-  metric         late (counter in records): came too late
-  config.emit    1
-  limits.memory  1MiB
-  on-poison      fail
+  operator                        count 1.0.0
+  input                           in (keyed, values of any size)
+  output                          counts (values of 8 bytes)
+  state                           seen (value, items of 8 bytes, schema 1, expires after 1000 ms)
+  metric                          late (counter in records): came too late
+  config.emit                     1
+  grants.directories./m           /srv/models
+  grants.environment.HOME_REGION  the host's
+  limits.memory                   1MiB
+  on-poison                       fail
 
 sink out  stdout
   format     raw

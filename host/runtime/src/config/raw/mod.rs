@@ -6,11 +6,13 @@
 mod connectors;
 mod durability;
 mod edges;
+mod grants;
 mod job;
 mod restart;
 
 pub(super) use connectors::*;
 pub(super) use durability::*;
 pub(super) use edges::*;
+pub(super) use grants::*;
 pub(super) use job::*;
 pub(super) use restart::*;
