@@ -25,8 +25,8 @@ use crate::artefact;
 use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
 use crate::engine::Sandboxes;
+use crate::files::{Files, GrantedFiles};
 use crate::guest_data::GuestData;
-use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
 use crate::signal::CallSignal;
 use factory::SandboxFactory;
@@ -41,6 +41,16 @@ pub struct TaskIdentity {
     pub operator: String,
     /// Lane of the task.
     pub task: u32,
+}
+
+/// What an operator finds around it beside the records: by default nothing. Not there in `describe` and
+/// `migrate`, which depend on nothing but the component.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// Its environment, as WASI shows it.
+    pub environment: Vec<(String, String)>,
+    /// Files that it may read.
+    pub files: GrantedFiles,
 }
 
 /// What admission found out about a component.
@@ -82,7 +92,7 @@ impl Sandboxes {
         let (compiled, cached) = self.compile(&checked.component)?;
         let compile_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let wrong_type = |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}"));
-        let pre = self.linker_for(&checked.imports, &compiled).map_err(wrong_type)?;
+        let pre = self.linker.instantiate_pre(&compiled).map_err(wrong_type)?;
         let exports = GuestExports::find(&pre).map_err(wrong_type)?;
         let facts = Arc::new(ComponentFacts {
             kind: checked.kind,
@@ -120,23 +130,6 @@ impl Sandboxes {
         }
         Ok((compiled, false))
     }
-
-    /// Links what the component imports. The types of the (empty) filesystem are linked under the
-    /// very version that it imports.
-    fn linker_for(
-        &self,
-        imports: &[String],
-        component: &WasmComponent,
-    ) -> wasmtime::Result<InstancePre<GuestData>> {
-        let Some(types) =
-            imports.iter().find(|import| import.starts_with("wasi:filesystem/types@"))
-        else {
-            return self.linker.instantiate_pre(component);
-        };
-        let mut linker = self.linker.clone();
-        link_unreachable_types(&mut linker, component, types)?;
-        linker.instantiate_pre(component)
-    }
 }
 
 impl Component {
@@ -165,10 +158,10 @@ impl Component {
         &self,
         rules: Arc<CallRules>,
         identity: TaskIdentity,
-        environment: Vec<(String, String)>,
+        surroundings: Surroundings,
         stop: Arc<CallSignal>,
     ) -> Box<dyn InstanceFactory> {
-        Box::new(SandboxFactory { component: self.clone(), rules, identity, environment, stop })
+        Box::new(SandboxFactory { component: self.clone(), rules, identity, surroundings, stop })
     }
 
     /// Makes a sandbox for one task. `stop` interrupts its calls.
@@ -180,28 +173,29 @@ impl Component {
         &self,
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
-        environment: &[(String, String)],
+        surroundings: &Surroundings,
         stop: Arc<CallSignal>,
     ) -> Result<Box<dyn OperatorInstance>, Failure> {
-        Ok(Box::new(self.sandbox(rules, identity, environment, stop)?))
+        Ok(Box::new(self.sandbox(rules, identity, surroundings, stop)?))
     }
 
     fn sandbox(
         &self,
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
-        environment: &[(String, String)],
+        surroundings: &Surroundings,
         stop: Arc<CallSignal>,
     ) -> Result<SandboxInstance, Failure> {
         let mut data = GuestData::new(rules, identity, stop);
-        data.environment = environment.to_vec();
+        data.environment = surroundings.environment.clone();
+        data.files = Files::new(surroundings.files.clone());
         SandboxInstance::new(&self.pre, &self.exports, data)
     }
 
     fn describe(&self) -> Result<Description, AdmissionError> {
         let rules = rules_outside_of_jobs(Arc::default(), Arc::new(Limits::default()));
         let identity = TaskIdentity { operator: "describe".to_owned(), ..TaskIdentity::default() };
-        let sandbox = self.sandbox(rules, &identity, &[], Arc::default());
+        let sandbox = self.sandbox(rules, &identity, &Surroundings::default(), Arc::default());
         let mut sandbox = sandbox.map_err(AdmissionError::Describe)?;
         let typed = sandbox.check_optional_exports();
         typed.map_err(|error| AdmissionError::WrongType(format!("{error:#}")))?;
@@ -211,7 +205,10 @@ impl Component {
 }
 
 /// Rules for calls that are made for no task.
-fn rules_outside_of_jobs(description: Arc<Description>, limits: Arc<Limits>) -> Arc<CallRules> {
+pub(crate) fn rules_outside_of_jobs(
+    description: Arc<Description>,
+    limits: Arc<Limits>,
+) -> Arc<CallRules> {
     let output_needs_key = vec![false; description.outputs.len()];
     Arc::new(CallRules { description, output_needs_key, limits, random_key: [0; 32] })
 }

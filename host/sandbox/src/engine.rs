@@ -19,7 +19,6 @@ use wasmtime::{
 use crate::artefact::ArtefactStore;
 use crate::bindings::{operator, wasi};
 use crate::guest_data::GuestData;
-use crate::host_wasi::link_empty_filesystem;
 
 /// How often the epoch advances: the resolution of CPU limits.
 const TICK: Duration = Duration::from_millis(5);
@@ -92,7 +91,6 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestData>> {
     let mut linker = Linker::new(engine);
     operator::Plain::add_to_linker::<_, HasSelf<GuestData>>(&mut linker, |data| data)?;
     wasi::Wasi::add_to_linker::<_, HasSelf<GuestData>>(&mut linker, |data| data)?;
-    link_empty_filesystem(&mut linker)?;
     Ok(linker)
 }
 

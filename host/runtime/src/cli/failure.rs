@@ -112,6 +112,7 @@ impl Failure {
                 locations.place(node, Part::Name)
             }
             JobError::Migration { node, .. } => locations.place(node, Part::Component),
+            JobError::Grant { node, error, .. } => locations.place(node, error.part()),
             JobError::DataDir { .. }
             | JobError::Incompatible { .. }
             | JobError::Checkpoint(_)
@@ -162,9 +163,9 @@ impl Failure {
 
 fn job_help(error: &JobError) -> Option<String> {
     let help = match error {
-        JobError::DataDir { help, .. } | JobError::Incompatible { help, .. } => {
-            return Some(help.clone());
-        }
+        JobError::DataDir { help, .. }
+        | JobError::Incompatible { help, .. }
+        | JobError::Grant { help, .. } => return Some(help.clone()),
         JobError::Migration { .. } => {
             "nothing has changed: mend `migrate` (`run --dry-run` tries it), or run the job with the component \
              that wrote the checkpoint"

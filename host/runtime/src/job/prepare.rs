@@ -1,4 +1,4 @@
-//! From a plan to a job that is ready to run: components admitted, graph validated. Inputs are listed when it
+//! From a plan to a job that is ready to run: grants checked, components admitted, graph validated. Inputs are listed when it
 //! is known that the job is created: one that goes on has its own list.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
-use super::{Engine, InputLog, Job, JobError, RunOptions, Shared};
+use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
 use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan};
 use crate::connectors::Source;
 use crate::connectors::settings::{
@@ -19,8 +19,8 @@ use crate::connectors::settings::{
 const DEAD_LETTER_SINK: &str = "dead-letters";
 
 impl Job {
-    /// Checks a plan against the world: admits its components, validates the graph. Has no effect on the
-    /// world. Looks for no input files: see [`list_sources`](Self::list_sources).
+    /// Checks a plan against the world: opens what its operators are granted, admits its components, validates
+    /// the graph. Has no effect on the world. Looks for no input files: see [`list_sources`](Self::list_sources).
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -30,6 +30,7 @@ impl Job {
         options: RunOptions,
     ) -> Result<Self, JobError> {
         plan.sinks.extend(dead_letter_sink(&plan));
+        let surroundings = grants::surroundings(&plan, &options.grants)?;
         let components: Vec<Component> = plan
             .operators
             .iter()
@@ -43,7 +44,17 @@ impl Job {
         let sources = plan.sources.iter().map(unlisted).collect::<Result<Vec<_>, _>>()?;
         let (sinks, shared) = (Vec::new(), Arc::new(Shared::default()));
         let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
-        Ok(Self { plan, options, graph, components, sources, sinks, input_log, shared })
+        Ok(Self {
+            plan,
+            options,
+            graph,
+            components,
+            surroundings,
+            sources,
+            sinks,
+            input_log,
+            shared,
+        })
     }
 }
 

@@ -83,8 +83,12 @@ fn process(instance: &mut dyn OperatorInstance, frame: &mut Box<CallFrame>, reco
 fn factory_of(component: &Component) -> (Box<dyn InstanceFactory>, Arc<CallRules>) {
     let limits = Arc::new(Limits { host_call_bytes: 1000, ..Limits::default() });
     let rules = rules_outside_of_jobs(component.description().clone(), limits);
-    let factory =
-        component.factory(rules.clone(), TaskIdentity::default(), Vec::new(), Arc::default());
+    let factory = component.factory(
+        rules.clone(),
+        TaskIdentity::default(),
+        Surroundings::default(),
+        Arc::default(),
+    );
     (factory, rules)
 }
 

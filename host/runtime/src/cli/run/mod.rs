@@ -25,6 +25,7 @@ use crate::config::{JobPlan, Locations};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
 use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
 use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
+use crate::tenants::GrantPolicy;
 use output::{Output, name_of};
 
 /// Where a job keeps its data unless told otherwise, beside the job file.
@@ -291,7 +292,8 @@ pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptio
     let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
     let data_dir = job.data_dir.clone().unwrap_or_else(beside);
     let (from, allow_drop_state, accept_rollback) = (None, false, false);
-    Ok((plan, RunOptions { data_dir, fresh, from, allow_drop_state, accept_rollback }))
+    let grants = GrantPolicy::none();
+    Ok((plan, RunOptions { data_dir, fresh, from, allow_drop_state, accept_rollback, grants }))
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {

@@ -1,0 +1,5 @@
+//! Tenants: what the host's operator allows each of them.
+
+mod grants;
+
+pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
