@@ -11,6 +11,7 @@ mod cli;
 mod crash;
 mod durability;
 mod expiry;
+mod grants;
 mod harness;
 mod misbehaving;
 mod new_operator;
