@@ -8,3 +8,4 @@ pub mod config;
 pub mod connectors;
 pub mod job;
 pub mod telemetry;
+pub mod tenants;

@@ -24,6 +24,7 @@ mod run;
 mod savepoint;
 mod state;
 mod table;
+mod tenant_view;
 mod view;
 mod wal;
 
