@@ -16,7 +16,6 @@ mod explain;
 mod failure;
 mod inspect;
 mod new;
-mod process_usage;
 mod progress;
 mod report;
 mod rollback;

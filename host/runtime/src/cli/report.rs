@@ -9,12 +9,12 @@ use serde::Serialize;
 use super::arguments::OutputFormat;
 use super::durability_view::DurabilityView;
 use super::failure::Failure;
-use super::process_usage;
 use super::rollback::RollbackView;
 use super::table::{grouped, short, short_bytes, table};
 use super::tenant_view::TenantView;
 use super::view::{BOLD, json};
 use crate::job::{Outcome, Progress, Report, RolledBack, SinkReport, SourceReport, TaskProgress};
+use crate::machine;
 
 /// The report of a job that ended well.
 pub(super) fn success(report: &Report, tenant: Option<TenantView>, format: OutputFormat) -> String {
@@ -179,8 +179,8 @@ impl ReportView {
                 Outcome::Stopped => "stopped",
             },
             elapsed_s: seconds,
-            cpu_s: process_usage::cpu_s(),
-            peak_memory_bytes: process_usage::peak_memory_bytes(),
+            cpu_s: machine::process_cpu_us() as f64 / 1e6,
+            peak_memory_bytes: machine::peak_memory_bytes(),
             records_in: progress.records_in,
             records_out: progress.records_out,
             bytes_in: progress.bytes_in,
