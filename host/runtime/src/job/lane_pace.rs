@@ -1,17 +1,16 @@
 //! What a lane's thread owes its tenant: an account of its CPU time, and waiting when it has had too much.
 //!
 //! Owns the way from steps that were made to what is charged, and from what was charged to how long the lane is
-//! held. It is held between steps only, never inside a call, and still follows the coordinator. Reads one clock, the
-//! thread's own CPU time. A lane of a tenant without rates is never held for them; one whose batches fail all the
+//! held. It is held between steps only, never inside a call, and still follows the coordinator. Reads no clock. A lane of a tenant without rates is never held for them; one whose batches fail all the
 //! time is, whosever it is, because each failure makes a new sandbox, which costs others too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::time::{ClockId, clock_gettime};
 use tidemill_core::counters::TaskCounters;
 use tidemill_core::quota::TokenBucket;
 
+use super::pauses::Spent;
 use crate::tenants::Tenant;
 
 /// CPU time that is gathered before the tenant is charged with it, in microseconds: its account is shared.
@@ -27,8 +26,6 @@ pub(super) struct LanePace {
     counters: Vec<Arc<TaskCounters>>,
     /// For each sink the bytes that are charged already; nothing for other nodes.
     sent_bytes: Vec<Option<u64>>,
-    /// The thread's CPU time at the last look.
-    cpu_us: u64,
     uncharged_us: u64,
     failed_batches: u64,
     failures: TokenBucket,
@@ -43,7 +40,6 @@ impl LanePace {
             tenant,
             counters,
             sent_bytes: is_sink.into_iter().map(|is_sink| is_sink.then_some(0)).collect(),
-            cpu_us: 0,
             uncharged_us: 0,
             failed_batches: 0,
             failures: TokenBucket::new(FAILED_BATCHES_PER_SECOND, FAILED_BATCHES_PER_SECOND, 0),
@@ -51,19 +47,12 @@ impl LanePace {
         }
     }
 
-    /// Another thread goes on with the lane: it has a CPU time of its own.
-    pub(super) fn begin_thread(&mut self) {
-        self.cpu_us = thread_cpu_us();
-    }
-
-    /// A task has made a step, of `took_us` by the clock.
-    pub(super) fn stepped(&mut self, node: usize, took_us: u64, now_us: u64) {
-        let before = std::mem::replace(&mut self.cpu_us, thread_cpu_us());
-        let used_us = self.cpu_us.saturating_sub(before);
+    /// A task has made a step.
+    pub(super) fn stepped(&mut self, node: usize, took: Spent, now_us: u64) {
         let counters = self.counters[node].clone();
-        TaskCounters::add(&counters.busy_us, took_us);
-        TaskCounters::add(&counters.cpu_us, used_us);
-        self.charge(used_us, now_us);
+        TaskCounters::add(&counters.busy_us, took.wall_us);
+        TaskCounters::add(&counters.cpu_us, took.cpu_us);
+        self.charge(took.cpu_us, now_us);
         if let Some(charged) = &mut self.sent_bytes[node] {
             let sent = counters.bytes_in.load(Relaxed);
             let bytes = sent - std::mem::replace(charged, sent);
@@ -74,10 +63,9 @@ impl LanePace {
         }
     }
 
-    /// The lane has worked for a checkpoint or for nothing in particular.
-    pub(super) fn worked(&mut self, now_us: u64) {
-        let before = std::mem::replace(&mut self.cpu_us, thread_cpu_us());
-        self.charge(self.cpu_us.saturating_sub(before), now_us);
+    /// The lane has worked for a checkpoint.
+    pub(super) fn worked(&mut self, used_us: u64, now_us: u64) {
+        self.charge(used_us, now_us);
     }
 
     fn charge(&mut self, used_us: u64, now_us: u64) {
@@ -133,11 +121,6 @@ impl LanePace {
     }
 }
 
-fn thread_cpu_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -167,7 +150,7 @@ mod tests {
     fn output_over_the_rate_is_waited_for() {
         let mut pace = pace("output-rate = \"1kB\"", true);
         TaskCounters::add(&pace.counters[0].bytes_in, 1500);
-        pace.stepped(0, 1, 0);
+        pace.stepped(0, Spent::default(), 0);
         assert_eq!(pace.held_us(0), 500_001);
     }
 
@@ -176,11 +159,11 @@ mod tests {
         let mut pace = pace("", false);
         for failed in 1..=20 {
             TaskCounters::add(&pace.counters[0].failed_batches, 1);
-            pace.stepped(0, 1, failed);
+            pace.stepped(0, Spent::default(), failed);
         }
         assert_eq!(pace.held_us(20), 0);
         TaskCounters::add(&pace.counters[0].failed_batches, 2);
-        pace.stepped(0, 1, 100);
+        pace.stepped(0, Spent::default(), 100);
         assert!(pace.held_us(100) > 50_000);
     }
 
@@ -189,7 +172,7 @@ mod tests {
         let mut pace = pace("", false);
         pace.charge(1 << 40, 5);
         TaskCounters::add(&pace.counters[0].bytes_in, 1 << 40);
-        pace.stepped(0, 1, 5);
+        pace.stepped(0, Spent::default(), 5);
         assert_eq!(pace.held_us(5), 0);
     }
 }

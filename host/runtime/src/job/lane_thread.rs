@@ -20,7 +20,7 @@ use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_sandbox::CallSignal;
 
 use super::lane_pace::LanePace;
-use super::pauses::{LanePauses, PauseMeter};
+use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
 use super::spawner;
 
 /// How much a lane of a tenant over its share gives way to others.
@@ -235,7 +235,6 @@ enum Stop {
 impl<R: LaneReport> Driver<R> {
     fn run(mut self) {
         self.line.waker.set(thread::current());
-        self.pace.begin_thread();
         let mut may_renew = true;
         loop {
             let end = match catch_unwind(AssertUnwindSafe(|| self.drive(may_renew))) {
@@ -260,7 +259,7 @@ impl<R: LaneReport> Driver<R> {
         let Self { lane, line, report, pace, has_ended, steps, .. } = self;
         let start = began();
         let mut now = read_clocks(start);
-        let mut pause = PauseMeter::new(&line.pauses);
+        let (mut pause, mut cpu) = (PauseMeter::new(&line.pauses), CpuClock::of_this_thread());
         let mut gives_way = !may_renew;
         loop {
             if line.calls.is_stopped() {
@@ -272,7 +271,10 @@ impl<R: LaneReport> Driver<R> {
                 let before = now.monotonic_us;
                 let followed = follow_commands(lane, line, now);
                 now = read_clocks(start);
-                pause.held_back(now.monotonic_us - before);
+                let wall_us = now.monotonic_us - before;
+                let took = Spent { wall_us, cpu_us: cpu.lap_us() };
+                pace.worked(took.cpu_us, now.monotonic_us);
+                pause.held_back(took);
                 match followed {
                     Ok(Followed { has_settled: true }) => pause.settled(),
                     Ok(Followed { has_settled: false }) => {}
@@ -295,20 +297,21 @@ impl<R: LaneReport> Driver<R> {
             }
             let outcome = lane.step(now);
             let before = std::mem::replace(&mut now, read_clocks(start));
-            let took_us = now.monotonic_us - before.monotonic_us;
+            let wall_us = now.monotonic_us - before.monotonic_us;
+            let took = Spent { wall_us, cpu_us: cpu.lap_us() };
             match outcome {
                 Err(failure) => return Stop::End(LaneEnd::Failed(failure)),
                 Ok(StepOutcome::Progress(node)) => {
-                    pace.stepped(node.0, took_us, now.monotonic_us);
+                    pace.stepped(node.0, took, now.monotonic_us);
                     pause.processed();
                 }
                 Ok(StepOutcome::Snapshot(_)) => {
-                    pace.worked(now.monotonic_us);
-                    pause.held_back(took_us);
+                    pace.worked(took.cpu_us, now.monotonic_us);
+                    pause.held_back(took);
                 }
                 Ok(StepOutcome::SpareSnapshot(_)) => {
-                    pace.worked(now.monotonic_us);
-                    pause.spared(took_us);
+                    pace.worked(took.cpu_us, now.monotonic_us);
+                    pause.spared(took);
                 }
                 Ok(StepOutcome::Idle { until_ms }) => {
                     line.beat(LanePhase::Idle, *steps);
