@@ -3,7 +3,10 @@
 //! Owns sorting, packing, and the order of writes: header, blocks, index, footer, each byte once, at rising
 //! offsets, in writes of 256 KiB or more but the last. A finished file is durable, and may be named in a
 //! manifest, only after [`make_durable`]: content synced -> directory synced. A file that is cut anywhere has no
-//! footer and is refused.
+//! footer and is refused. The hash of a key, by which entries are sorted, is worked out here, so that no file is
+//! written whose entries its own header would call out of order.
+
+use std::cmp::Ordering;
 
 use blake3::Hasher;
 
@@ -13,6 +16,7 @@ use super::error::SnapshotError;
 use super::header::SnapshotHeader;
 use super::{Section, Segment};
 use crate::disk::{Disk, DiskError, DiskFile};
+use crate::key_group::{hash_key, key_group};
 use crate::limits::KIB;
 use crate::planted::{self, Bug};
 
@@ -24,6 +28,8 @@ pub struct SnapshotWriter {
     file: Box<dyn DiskFile>,
     name: String,
     states: usize,
+    key_groups: u32,
+    hash_seed: u64,
     /// Not yet written.
     buffer: Vec<u8>,
     written_bytes: u64,
@@ -86,6 +92,8 @@ impl SnapshotWriter {
             file,
             name: name.to_owned(),
             states: header.states.len(),
+            key_groups: header.key_groups,
+            hash_seed: header.hash_seed,
             buffer: header.encode(name)?,
             written_bytes: 0,
             hasher: Hasher::new(),
@@ -170,9 +178,10 @@ impl SnapshotWriter {
             &parts[place.part as usize].bytes[start..start + place.bytes as usize]
         };
         let compare = |a: &Place, b: &Place| {
-            let whole = || Some(RawEntry::decode(slice(a))?.compare(&RawEntry::decode(slice(b))?));
+            let decode = |place| RawEntry::decode(slice(place), |_| place.hash);
+            let whole = || Some(decode(a)?.compare(&decode(b)?));
             // Entries were decoded when they were placed, so there is an order.
-            a.hash.cmp(&b.hash).then_with(|| whole().unwrap_or(std::cmp::Ordering::Equal))
+            a.hash.cmp(&b.hash).then_with(|| whole().unwrap_or(Ordering::Equal))
         };
         places.sort_unstable_by(compare);
         if places.windows(2).any(|pair| compare(&pair[0], &pair[1]).is_eq()) {
@@ -190,12 +199,17 @@ impl SnapshotWriter {
         let mut rest = &part.bytes[..];
         while !rest.is_empty() {
             let start = u32::try_from(part.bytes.len() - rest.len());
-            let (Some(entry), Ok(start)) = (RawEntry::decode(rest), start) else {
+            let (Some(entry), Ok(start)) =
+                (RawEntry::decode(rest, |key| hash_key(self.hash_seed, key)), start)
+            else {
                 return Err(self.bad("a segment does not hold entries"));
             };
             let bytes = entry.bytes.len();
             if bytes > ENTRY_BYTES_MAX {
                 return Err(self.bad("an entry is larger than any may be"));
+            }
+            if key_group(entry.hash, self.key_groups).0 != part.group {
+                return Err(self.bad("a key lies in another key group than its hash"));
             }
             places.push(Place { hash: entry.hash, part: number, start, bytes: bytes as u32 });
             rest = &rest[bytes..];
