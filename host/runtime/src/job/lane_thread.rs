@@ -19,7 +19,7 @@ use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_sandbox::CallSignal;
 
-use super::pauses::{LanePauses, PauseMeter};
+use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
@@ -155,7 +155,8 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
     let counters: Vec<Arc<TaskCounters>> = lane.counters().cloned().collect();
     let (mut has_ended, mut steps) = (false, 0);
     let mut now = read_clocks(start);
-    let mut pause = PauseMeter::new(&line.pauses);
+    let (mut pause, mut cpu) = (PauseMeter::new(&line.pauses), CpuClock::default());
+    let mut is_under_way = false;
     loop {
         if line.calls.is_stopped() {
             return LaneEnd::Left;
@@ -164,30 +165,37 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
         line.beat(LanePhase::Running, steps);
         if line.has_commands() {
             let before = now.monotonic_us;
-            let followed = follow_commands(&mut lane, line, now);
+            cpu.start();
+            let followed = follow_commands(&mut lane, line, now, &mut is_under_way);
             now = read_clocks(start);
-            pause.held_back(now.monotonic_us - before);
+            let wall_us = now.monotonic_us - before;
+            pause.held_back(Spent { wall_us, cpu_us: cpu.lap_us() });
             match followed {
                 Ok(Followed { has_settled: true }) => pause.settled(),
                 Ok(Followed { has_settled: false }) => {}
                 Err(failure) => return LaneEnd::Failed(failure),
             }
+            if !is_under_way {
+                cpu.stop();
+            }
         }
         let outcome = lane.step(now);
         let before = std::mem::replace(&mut now, read_clocks(start));
-        let took_us = now.monotonic_us - before.monotonic_us;
+        let wall_us = now.monotonic_us - before.monotonic_us;
+        let took = Spent { wall_us, cpu_us: cpu.lap_us() };
         match outcome {
             Err(failure) => return LaneEnd::Failed(failure),
             Ok(StepOutcome::Progress(node)) => {
-                TaskCounters::add(&counters[node.0].busy_us, took_us);
+                TaskCounters::add(&counters[node.0].busy_us, wall_us);
                 pause.processed();
             }
-            Ok(StepOutcome::Snapshot(_)) => pause.held_back(took_us),
-            Ok(StepOutcome::SpareSnapshot(_)) => pause.spared(took_us),
+            Ok(StepOutcome::Snapshot(_)) => pause.held_back(took),
+            Ok(StepOutcome::SpareSnapshot(_)) => pause.spared(took),
             Ok(StepOutcome::Idle { until_ms }) => {
                 line.beat(LanePhase::Idle, steps);
                 park(until_ms, now);
                 now = read_clocks(start);
+                cpu.lap_us();
                 pause.waited();
             }
             Ok(StepOutcome::Finished) => {
@@ -197,6 +205,7 @@ fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
                 line.beat(LanePhase::Idle, steps);
                 thread::park();
                 now = read_clocks(start);
+                cpu.lap_us();
                 pause.waited();
             }
         }
@@ -209,20 +218,28 @@ struct Followed {
     has_settled: bool,
 }
 
-/// Does what the coordinator says.
-fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<Followed, LaneFailure> {
+/// Does what the coordinator says. Afterwards `is_under_way` says whether a checkpoint is.
+fn follow_commands(
+    lane: &mut Lane,
+    line: &LaneLine,
+    now: Now,
+    is_under_way: &mut bool,
+) -> Result<Followed, LaneFailure> {
     let mut has_settled = false;
     for command in line.take_commands() {
         match command {
             Command::StopSources => lane.stop_sources(),
-            Command::Trigger(barrier) => lane.trigger(barrier, now)?,
+            Command::Trigger(barrier) => {
+                *is_under_way = true;
+                lane.trigger(barrier, now)?;
+            }
             Command::Completed(checkpoint) => {
                 lane.completed(checkpoint);
-                has_settled = true;
+                (has_settled, *is_under_way) = (true, false);
             }
             Command::Aborted(checkpoint) => {
                 lane.aborted(checkpoint);
-                has_settled = true;
+                (has_settled, *is_under_way) = (true, false);
             }
         }
     }
