@@ -1,18 +1,12 @@
 //! Grants: what of the host an operator may see, and that it sees nothing else.
-//!
-//! Most jobs here run inside of the test, because the command line has no way to allow a grant yet: the
-//! policy is given to [`Job::prepare`].
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process;
 
-use tidemill_runtime::config::JobPlan;
-use tidemill_runtime::job::{Engine, Job, JobError, RunOptions};
-use tidemill_runtime::tenants::GrantPolicy;
-
-use crate::harness::Place;
+use crate::harness::{Command, Place};
 
 const JOB: &str = r#"
 name = "grants"
@@ -25,7 +19,7 @@ from = "lines"
 config = { greeting = "hello" }
 [operators.read.grants]
 directories = [{ path = "data/models" }, { path = "data/other", as = "/deep/other" }]
-environment = ["CARGO_PKG_NAME"]
+environment = ["HOME_REGION"]
 [sinks.out]
 connector = "file"
 path = "out"
@@ -33,9 +27,10 @@ from = "read"
 "#;
 
 /// A place with the job and something to read.
-fn place(lines: &[&str]) -> Place {
+fn place() -> Place {
     let place = Place::with_job(JOB);
-    place.write("in.txt", lines.join("\n"));
+    allow(&place, "data");
+    place.write("in.txt", "open\n");
     place.write("data/models/a", "the first model");
     place.write("data/models/sub/b", "the second model");
     place.write("data/other/c", "another");
@@ -43,30 +38,24 @@ fn place(lines: &[&str]) -> Place {
     place
 }
 
-/// A policy that allows the directory `name` of the place, and the variable that the job asks for.
-fn policy(place: &Place, name: &str) -> GrantPolicy {
-    let environment = vec!["CARGO_PKG_NAME".to_owned()];
-    GrantPolicy { directories: vec![place.path(name)], environment }
+/// Allows the tenant the directory `name` of the place, and the variable that the job asks for.
+fn allow(place: &Place, name: &str) {
+    let text = format!(
+        "[tenants.default.grants]\ndirectories = [{name:?}]\nenvironment = [\"HOME_REGION\"]\n"
+    );
+    place.write("tenants.toml", text);
 }
 
-fn prepare(place: &Place, grants: GrantPolicy) -> Result<Job, JobError> {
-    let plan = JobPlan::load(&place.path("job.toml"), &[]).expect("the job file is right");
-    let options = RunOptions {
-        data_dir: place.path(".tidemill"),
-        fresh: false,
-        from: None,
-        allow_drop_state: false,
-        accept_rollback: false,
-        grants,
-    };
-    Job::prepare(plan, &Engine::new().expect("an engine"), options)
+/// A run with the tenants' file of the place.
+fn run(place: &Place) -> Command {
+    place.run().words("--tenants tenants.toml").env("HOME_REGION", "north")
 }
 
 /// What the operator tells of each line, in their order.
 #[track_caller]
-fn told(place: &Place) -> Vec<String> {
-    let job = prepare(place, policy(place, "data")).expect("it is granted");
-    job.run().expect("the job ends well");
+fn told(place: &Place, lines: &[&str]) -> Vec<String> {
+    place.write("in.txt", lines.join("\n"));
+    run(place).words("--fresh").end().expect(0);
     place.lines("out")
 }
 
@@ -74,8 +63,7 @@ fn told(place: &Place) -> Vec<String> {
 #[track_caller]
 fn tells(place: &Place, expected: &[(&str, &str)]) {
     let lines: Vec<&str> = expected.iter().map(|(line, _)| *line).collect();
-    place.write("in.txt", lines.join("\n"));
-    let told = told(place);
+    let told = told(place, &lines);
     assert_eq!(told.len(), expected.len());
     for ((line, found), told) in expected.iter().zip(told) {
         let expected = format!("{line}: {found}");
@@ -87,7 +75,7 @@ fn tells(place: &Place, expected: &[(&str, &str)]) {
 
 #[test]
 fn an_operator_reads_what_it_was_granted_and_sees_what_it_asked_for() {
-    let place = place(&[]);
+    let place = place();
     symlink("sub/b", place.path("data/models/link")).expect("a link is made");
     tells(
         &place,
@@ -102,18 +90,18 @@ fn an_operator_reads_what_it_was_granted_and_sees_what_it_asked_for() {
             ("list /models/sub/", "b"),
             ("stat /models/a", "15 bytes, directory false, dated true"),
             ("read /models/none", "NotFound"),
-            ("variable CARGO_PKG_NAME", "tidemill-runtime"),
+            ("variable HOME_REGION", "north"),
             ("variable greeting", "hello"),
             ("variable PATH", "none"),
             ("variable HOME", "none"),
-            ("variables", "greeting CARGO_PKG_NAME"),
+            ("variables", "greeting HOME_REGION"),
         ],
     );
 }
 
 #[test]
 fn nothing_can_be_changed_through_a_grant() {
-    let place = place(&[]);
+    let place = place();
     tells(
         &place,
         &[
@@ -132,7 +120,7 @@ fn nothing_can_be_changed_through_a_grant() {
 
 #[test]
 fn no_path_leads_out_of_a_grant() {
-    let place = place(&[]);
+    let place = place();
     let link = |target: &Path, name: &str| {
         symlink(target, place.path("data/models").join(name)).expect("a link is made");
     };
@@ -161,10 +149,7 @@ fn no_path_leads_out_of_a_grant() {
         ["read /proc/self/mem", "read /etc/passwd", "read ../secret/key", "list /", "read a"];
     let host = format!("read {host}");
     let all: Vec<&str> = lines.into_iter().chain([host.as_str()]).collect();
-    place.write("in.txt", all.join("\n"));
-    fs::remove_dir_all(place.path("out")).expect("the output is removed");
-    fs::remove_dir_all(place.path(".tidemill")).expect("the job is forgotten");
-    for told in told(&place) {
+    for told in told(&place, &all) {
         assert!(!told.contains("secret\n") && !told.contains("root:"), "{told}");
         assert!(told.contains("NotFound") || told.contains("Uncategorized"), "{told}");
     }
@@ -172,8 +157,8 @@ fn no_path_leads_out_of_a_grant() {
 
 #[test]
 fn what_is_no_regular_file_holds_up_nobody() {
-    let place = place(&[]);
-    let made = Command::new("mkfifo").arg(place.path("data/models/fifo")).status();
+    let place = place();
+    let made = process::Command::new("mkfifo").arg(place.path("data/models/fifo")).status();
     assert!(made.expect("mkfifo is there").success());
     let refused = "PermissionDenied";
     tells(&place, &[("read /models/fifo", refused), ("pieces /models/fifo", refused)]);
@@ -181,7 +166,7 @@ fn what_is_no_regular_file_holds_up_nobody() {
 
 #[test]
 fn a_huge_file_is_read_in_pieces_and_open_files_are_bounded() {
-    let place = place(&[]);
+    let place = place();
     let content: Vec<u8> = (0..20_000_000u32).map(|at| (at % 251) as u8).collect();
     let sum: u64 = content.iter().map(|byte| u64::from(*byte)).sum();
     place.write("data/models/huge", &content);
@@ -191,66 +176,81 @@ fn a_huge_file_is_read_in_pieces_and_open_files_are_bounded() {
 
 #[test]
 fn a_directory_that_is_swapped_for_a_link_is_still_the_one_that_was_granted() {
-    let place = place(&["read /models/a", "read /models/key"]);
-    let job = prepare(&place, policy(&place, "data")).expect("it is granted");
+    let place = place();
+    let job = JOB.replace("connector = \"file\"\npath = \"in.txt\"", "connector = \"stdin\"");
+    place.job(&job.replace("connector = \"file\"\npath = \"out\"", "connector = \"stdout\""));
+    let mut running = run(&place).start();
+    running.stdin().write_all(b"read /models/a\n").expect("it reads");
+    assert_eq!(running.lines(1), ["read /models/a: the first model"]);
     fs::rename(place.path("data/models"), place.path("data/was")).expect("it is moved");
     symlink("secret", place.path("data/models")).expect("a link is made");
-    job.run().expect("the job ends well");
-    let lines = place.lines("out");
-    assert_eq!(lines[0], "read /models/a: the first model");
+    running.stdin().write_all(b"read /models/key\nread /models/a\n").expect("it reads");
+    let lines = running.lines(3);
     assert!(lines[1].starts_with("read /models/key: NotFound"), "{lines:?}");
+    assert_eq!(lines[2], "read /models/a: the first model");
+    running.close_stdin();
+    running.end().expect(0);
+    let says = ["GRANT_REFUSED", "data/models is not granted"];
+    allow(&place, "data/was");
+    run(&place).words("--fresh").end().refuses(77, &says);
 }
 
 #[test]
 fn a_grant_that_is_allowed_and_is_not_there_is_named() {
-    let place = place(&[]);
-    let all = GrantPolicy {
-        environment: vec!["TIDEMILL_NOT_SET".to_owned(), "CARGO_PKG_NAME".to_owned()],
-        ..policy(&place, "data")
-    };
-    place.job(&JOB.replace("CARGO_PKG_NAME", "TIDEMILL_NOT_SET"));
-    let error = prepare(&place, all.clone()).err().expect("it is not set").to_string();
-    let expected = "read: the variable TIDEMILL_NOT_SET is not set in the host's environment";
-    assert_eq!(error, expected);
+    let place = place();
+    let says =
+        ["read: the variable HOME_REGION is not set in the host's environment", "job.toml:12:16"];
+    place.run().words("--tenants tenants.toml").end().refuses(66, &says);
     place.job(&JOB.replace("data/other", "data/models/a"));
-    let error = prepare(&place, all).err().expect("a file is no directory").to_string();
-    assert!(error.contains("data/models/a cannot be opened: Not a directory"), "{error}");
+    let says = ["data/models/a cannot be opened: Not a directory", "job.toml:11:51"];
+    run(&place).end().refuses(66, &says);
+    assert!(place.names(".tidemill").is_empty(), "the data directory is not touched");
 }
 
 #[test]
 fn a_grant_out_of_what_is_allowed_is_refused() {
-    let place = place(&[]);
+    let place = place();
     symlink(place.path("data/secret"), place.path("data/other/out")).expect("a link is made");
     let refused = |job: &str, allowed: &str, says: &str| {
         place.job(job);
-        let error = prepare(&place, policy(&place, allowed)).err().expect("it is refused");
-        assert!(error.to_string().starts_with("read: GRANT_REFUSED: "), "{error}");
-        assert!(error.to_string().contains(says), "{error}");
+        allow(&place, allowed);
+        run(&place).end().refuses(77, &["read: GRANT_REFUSED: ", says]);
     };
     refused(JOB, "data/models", "data/other is not granted by the policy of the job's tenant");
     let through_link = JOB.replace("data/models", "data/other/out");
     refused(&through_link, "data/other", "data/other/out is not granted");
-    let other = JOB.replace("CARGO_PKG_NAME", "HOME");
+    let other = JOB.replace("HOME_REGION", "HOME");
     refused(&other, "data", "the environment's variable HOME is not granted");
+    // What one tenant is allowed, no other is.
+    place.job(JOB);
+    place.write(
+        "tenants.toml",
+        "[tenants.default]\n[tenants.acme.grants]\ndirectories = [\"data\"]\n",
+    );
+    run(&place).end().refuses(77, &["GRANT_REFUSED", "[tenants.default.grants]"]);
 }
 
 #[test]
 fn without_a_policy_a_job_that_asks_for_grants_is_refused_with_the_lines_to_add() {
-    let place = place(&["open"]);
+    let place = place();
     let help = [
-        "read: GRANT_REFUSED: the environment's variable CARGO_PKG_NAME is not granted",
+        "read: GRANT_REFUSED: the environment's variable HOME_REGION is not granted",
         "job.toml:12:16",
         "tenants.toml",
         "[tenants.default.grants]",
         "data/models",
         "data/other",
-        "environment = [\"CARGO_PKG_NAME\"]",
+        "environment = [\"HOME_REGION\"]",
     ];
     place.run().end().refuses(77, &help);
     place.has_no_output();
-    place.job(&JOB.replace("environment = [\"CARGO_PKG_NAME\"]", ""));
+    place.job(&JOB.replace("environment = [\"HOME_REGION\"]", ""));
     let says = ["GRANT_REFUSED: the directory ", "data/models is not granted", "job.toml:11:25"];
     place.run().end().refuses(77, &says);
     place.tidemill("explain job.toml").end().refuses(77, &says);
+    let explained = place.tidemill("explain job.toml --tenants tenants.toml").end().expect(0);
+    let line = |line: &String| line.contains("grants.directories./deep/other");
+    let shown = explained.lines().into_iter().find(line).expect("grants are shown");
+    assert!(shown.ends_with("data/other"), "{shown}");
     assert!(place.names(".tidemill").is_empty(), "the data directory is not touched");
 }

@@ -19,7 +19,8 @@ use crate::connectors::settings::SourceSettings;
 pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let (plan, options) = run::plan(&arguments.job, false)?;
     let locations = plan.locations.clone();
-    let (mut job, _engine) = run::prepare(plan.clone(), options, &locations)?;
+    let tenants = run::tenants(arguments.tenants.as_deref())?;
+    let (mut job, _engine) = run::prepare(plan.clone(), options, &tenants, &locations)?;
     job.list_sources().map_err(|error| Failure::job(error, &locations))?;
     let explanation = Explanation::new(&plan, job.graph(), &job.partitions());
     console::print(&match arguments.format {

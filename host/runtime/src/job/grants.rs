@@ -92,7 +92,8 @@ fn help(plan: &JobPlan, error: &GrantError) -> String {
         GrantError::Refused(_) => {
             let lines = policy_lines(&plan.tenant, plan.operators.iter().map(|o| &o.grants));
             format!(
-                "whoever runs the host allows it in tenants.toml; for all that this job asks for:\n{lines}"
+                "whoever runs the host allows it in the tenants' file (`--tenants tenants.toml`); all that this \
+                 job asks for:\n{lines}"
             )
         }
         GrantError::Missing { part: Part::Variable(_), .. } => {

@@ -16,6 +16,8 @@
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
+//! | `lane_pace` | what a lane's thread owes its tenant: holding it back, giving way |
+//! | `spawner` | threads for lanes whose thread has given way |
 //! | `rollback` | going back behind damaged checkpoints |
 //! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
 //! | `input_log` | the log of input that cannot be read again |
@@ -34,6 +36,7 @@ mod heartbeat;
 mod incarnation;
 mod input_log;
 mod keeper;
+mod lane_pace;
 mod lane_thread;
 mod migrate;
 mod open;
@@ -44,6 +47,7 @@ mod restore;
 mod rollback;
 mod run;
 mod savepoint;
+mod spawner;
 mod statistics;
 mod supervisor;
 mod uploads;
@@ -77,7 +81,7 @@ pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
 use crate::connectors::{Sink, Source};
-use crate::tenants::GrantPolicy;
+use crate::tenants::{Reserved, Tenant};
 use hand_over::HandOver;
 use input_log::{InputLog, InputLogStatistics};
 use report::TaskInfo;
@@ -98,8 +102,6 @@ pub struct RunOptions {
     pub allow_drop_state: bool,
     /// Damaged checkpoints are given up, and what was published with them is set aside.
     pub accept_rollback: bool,
-    /// What of the host the job's operators may see.
-    pub grants: GrantPolicy,
 }
 
 /// A job that is ready to run.
@@ -115,6 +117,9 @@ pub struct Job {
     /// The sinks of the incarnation that runs.
     sinks: Vec<Sink>,
     input_log: InputLog,
+    tenant: Arc<Tenant>,
+    /// What the job has taken of its tenant's quotas.
+    _reserved: Reserved,
     shared: Arc<Shared>,
 }
 

@@ -7,7 +7,7 @@ mod output;
 
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,11 +21,11 @@ use super::dry_run;
 use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::progress::Watch;
-use crate::config::{JobPlan, Locations};
+use crate::config::{JobPlan, Locations, TenantsPlan};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
 use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
 use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
-use crate::tenants::GrantPolicy;
+use crate::tenants::{Fairness, Tenants};
 use output::{Output, name_of};
 
 /// Where a job keeps its data unless told otherwise, beside the job file.
@@ -39,26 +39,27 @@ pub(super) fn run(
 ) -> Result<ExitCode, Failure> {
     let control = Control::start()?;
     let endpoint = arguments.metrics.map(bind).transpose()?;
+    let tenants = Arc::new(tenants(arguments.tenants.as_deref())?);
     let mut planned: Vec<Planned> =
         arguments.jobs.iter().map(|file| Planned::load(file, arguments)).collect();
     if let [one] = &mut planned[..] {
         // There is nobody to go on without it.
         let (plan, options) = std::mem::replace(&mut one.plan, Err(Failure::Host(String::new())))?;
         if arguments.dry_run {
-            return dry_run::dry_run(plan, options, &control, arguments.report);
+            return dry_run::dry_run(plan, options, &tenants, &control, arguments.report);
         }
         one.plan = Ok((plan, options));
     }
     check_together(arguments, &planned)?;
     let plans: Vec<&JobPlan> =
         planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
-    let output = Output::choose(arguments.report, &plans, console);
+    let output = Output::choose(arguments, &plans, console, tenants.clone());
     // A line drawn over and over does not go with data on the same terminal.
     let has_data = plans.iter().any(|plan| writes_to_stdout(plan)) && io::stdout().is_terminal();
     let watching = Watching { can_draw: console.is_interactive() && !has_data, console, lines };
-    let running = Running { control: &control, watching, jobs: Arc::default() };
+    let running = Running { control: &control, watching, tenants, jobs: Arc::default() };
     if let Some(endpoint) = endpoint {
-        serve(&control, endpoint, running.jobs.clone());
+        serve(&control, endpoint, running.jobs.clone(), running.tenants.clone());
     }
     match <[Planned; 1]>::try_from(planned) {
         Ok([one]) => run_one(one, &running, &output),
@@ -73,7 +74,7 @@ struct Planned {
 }
 
 impl Planned {
-    fn load(file: &std::path::Path, arguments: &RunArguments) -> Self {
+    fn load(file: &Path, arguments: &RunArguments) -> Self {
         let RunArguments { sets, data_dir, fresh, .. } = arguments;
         let (sets, data_dir) = (sets.clone(), data_dir.clone());
         let loaded = plan(&JobArguments { job: file.to_owned(), sets, data_dir }, *fresh);
@@ -136,6 +137,7 @@ type RunningJobs = Arc<Mutex<Vec<(String, String, JobHandle)>>>;
 struct Running<'a> {
     control: &'a Control,
     watching: Watching<'a>,
+    tenants: Arc<Tenants>,
     jobs: RunningJobs,
 }
 
@@ -160,7 +162,7 @@ impl Ended {
 
 fn run_one(job: Planned, running: &Running<'_>, output: &Output) -> Result<ExitCode, Failure> {
     let locations = job.plan.as_ref().map(|(plan, _)| plan.locations.clone()).unwrap_or_default();
-    let engine = Engine::new().map_err(|error| Failure::job(error, &locations))?;
+    let engine = running.engine(&locations)?;
     let ended = running.drive(job, &engine);
     output.one(&ended)?;
     let code = ended.exit_code(running.control);
@@ -174,7 +176,8 @@ fn run_several(
     running: &Running<'_>,
     output: &Output,
 ) -> Result<ExitCode, Failure> {
-    let engine = Engine::new().map_err(|error| Failure::job(error, &Locations::default()))?;
+    let engine = running.engine(&Locations::default())?;
+    let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {
         let name = name_of(&job.file);
         let driven = catch_unwind(AssertUnwindSafe(|| running.drive(job, &engine)));
@@ -223,6 +226,11 @@ fn run_several(
 }
 
 impl Running<'_> {
+    fn engine(&self, locations: &Locations) -> Result<Engine, Failure> {
+        let engine = Engine::new(self.tenants.sandboxes());
+        engine.map_err(|error| Failure::job(error, locations))
+    }
+
     /// Prepares and runs one job.
     fn drive(&self, job: Planned, engine: &Engine) -> Ended {
         let (plan, options) = match job.plan {
@@ -234,7 +242,7 @@ impl Running<'_> {
         };
         let name = plan.name.clone();
         let mut handle = None;
-        let outcome = execute(plan, options, engine, |tenant, job| {
+        let outcome = execute(plan, options, engine, &self.tenants, |tenant, job| {
             handle = Some(job.clone());
             self.control.watch_over(job.clone());
             let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,12 +265,13 @@ fn execute<W>(
     plan: JobPlan,
     options: RunOptions,
     engine: &Engine,
+    tenants: &Tenants,
     watch: impl FnOnce(String, JobHandle) -> W,
 ) -> Result<Report, Failure> {
     let locations = plan.locations.clone();
     let failed = |error: JobError| Failure::job(error, &locations);
     let tenant = plan.tenant.clone();
-    let job = Job::prepare(plan, engine, options).map_err(failed)?;
+    let job = Job::prepare(plan, engine, tenants, options).map_err(failed)?;
     job.bind().map_err(failed)?;
     for (source, address) in job.addresses() {
         tracing::info!(job = job.plan().name, "Source {source} listens on {address}.");
@@ -277,12 +286,19 @@ fn execute<W>(
 pub(super) fn prepare(
     plan: JobPlan,
     options: RunOptions,
+    tenants: &Tenants,
     locations: &Locations,
 ) -> Result<(Job, Engine), Failure> {
     let failed = |error: JobError| Failure::job(error, locations);
-    let engine = Engine::new().map_err(failed)?;
-    let job = Job::prepare(plan, &engine, options).map_err(failed)?;
+    let engine = Engine::new(tenants.sandboxes()).map_err(failed)?;
+    let job = Job::prepare(plan, &engine, tenants, options).map_err(failed)?;
     Ok((job, engine))
+}
+
+/// The tenants of a tenants' file; without one, anybody without quotas.
+pub(super) fn tenants(file: Option<&Path>) -> Result<Tenants, Failure> {
+    let plan = file.map(TenantsPlan::load).transpose()?;
+    Ok(Tenants::new(plan.unwrap_or_default()))
 }
 
 /// Reads the job file, and finds out where the job keeps its data.
@@ -292,8 +308,7 @@ pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptio
     let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
     let data_dir = job.data_dir.clone().unwrap_or_else(beside);
     let (from, allow_drop_state, accept_rollback) = (None, false, false);
-    let grants = GrantPolicy::none();
-    Ok((plan, RunOptions { data_dir, fresh, from, allow_drop_state, accept_rollback, grants }))
+    Ok((plan, RunOptions { data_dir, fresh, from, allow_drop_state, accept_rollback }))
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {
@@ -304,7 +319,7 @@ fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {
     Ok(endpoint)
 }
 
-fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs) {
+fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs, tenants: Arc<Tenants>) {
     let figures = move || {
         let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let figures = jobs.into_iter().map(|(tenant, job, handle)| {
@@ -313,7 +328,7 @@ fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs) {
         });
         figures.collect()
     };
-    let metrics = Arc::new(JobMetrics::new(figures));
+    let metrics = Arc::new(JobMetrics::new(figures, tenants));
     control.spawn(async move {
         let Err(error) = endpoint.serve(metrics).await;
         tracing::error!(%error, "Metrics are no longer served; jobs go on.");

@@ -9,6 +9,7 @@ mod edges;
 mod grants;
 mod job;
 mod restart;
+mod tenants;
 
 pub(super) use connectors::*;
 pub(super) use durability::*;
@@ -16,3 +17,4 @@ pub(super) use edges::*;
 pub(super) use grants::*;
 pub(super) use job::*;
 pub(super) use restart::*;
+pub(super) use tenants::*;

@@ -7,5 +7,7 @@ mod grants;
 mod job;
 mod operators;
 mod restart;
+mod tenants;
 
 pub(super) use job::job;
+pub(super) use tenants::tenants;
