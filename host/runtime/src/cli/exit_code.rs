@@ -5,7 +5,6 @@
 
 use tidemill_core::connector::ConnectorFault;
 use tidemill_core::failure::Failure;
-use tidemill_sandbox::AdmissionError;
 
 use crate::config::{ConfigError, Problem};
 use crate::job::JobError;
@@ -116,9 +115,7 @@ impl From<&JobError> for ExitCode {
         match error {
             JobError::Graph(_) => Self::BadJob,
             JobError::ComponentFile { .. } => Self::MissingInput,
-            JobError::Component { error: AdmissionError::Describe(Failure::Host(_)), .. } => {
-                Self::HostFault
-            }
+            JobError::Component { error, .. } if error.is_host_fault() => Self::HostFault,
             JobError::Component { .. } => Self::Refused,
             JobError::Connector { error, .. } => match error.fault {
                 ConnectorFault::BadData => Self::BadData,
