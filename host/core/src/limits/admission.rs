@@ -1,9 +1,9 @@
 //! What a component may be made of, and what compiling it may cost.
 //!
 //! The defaults let interpreters through: CPython and SpiderMonkey as components (measured: 13,500 and 19,900
-//! functions, 38 core instances, a body of 427,000 bytes, blocks 781 deep, 10,000 data segments) are each
-//! below half of every limit on their structure but that on core instances, and what a compiler's time or
-//! memory can be blown up with is not far above them.
+//! functions, 38 core modules and instances, a body of 427,000 bytes, blocks 781 deep, 10,000 data segments)
+//! need no more than half of any limit on their structure, but for modules and core instances. What a compiler's
+//! time or memory can be blown up with is not far above that.
 
 use serde::{Deserialize, Serialize};
 
