@@ -8,6 +8,7 @@ mod bad_inputs;
 mod bad_jobs;
 mod bad_outputs;
 mod cli;
+mod compile_bombs;
 mod crash;
 mod durability;
 mod expiry;

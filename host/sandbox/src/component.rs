@@ -25,6 +25,7 @@ use crate::admission::{
 use crate::artefact;
 use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
+use crate::compiler::{Compilation, Compiled, Confinement};
 use crate::engine::Sandboxes;
 use crate::files::{Files, GrantedFiles};
 use crate::guest_data::GuestData;
@@ -84,6 +85,8 @@ pub struct ComponentFacts {
     pub compile_us: u64,
     /// Whether the artefact of an earlier run was used.
     pub cached: bool,
+    /// The layers around the compiler, where it worked just now and in a process of its own.
+    pub confinement: Option<Confinement>,
 }
 
 /// An admitted component.
@@ -101,21 +104,24 @@ impl Sandboxes {
     /// # Errors
     /// The first rule that it breaks.
     pub fn admit(&self, bytes: &[u8]) -> Result<Component, AdmissionError> {
-        let checked = admission::check(bytes)?;
+        admission::precheck(bytes)?;
         let began = Instant::now();
-        let (compiled, cached) = self.compile(&checked.component)?;
+        let (Compilation { compiled, confinement }, component, cached) = self.compiled(bytes)?;
         let compile_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let wrong_type = |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}"));
-        let pre = self.linker.instantiate_pre(&compiled).map_err(wrong_type)?;
+        let Compiled { kind, imports, exports: exported, .. } = compiled;
+        let wrong_type =
+            |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}")).cut();
+        let pre = self.linker.instantiate_pre(&component).map_err(wrong_type)?;
         let exports = GuestExports::find(&pre).map_err(wrong_type)?;
         let facts = Arc::new(ComponentFacts {
-            kind: checked.kind,
+            kind,
             bytes: bytes.len(),
             digest: blake3::hash(bytes).to_hex().to_string(),
-            imports: checked.imports,
-            exports: checked.exports,
+            imports,
+            exports: exported,
             compile_us,
             cached,
+            confinement,
         });
         let mut component = Component { pre, exports, facts, description: Arc::default() };
         let description = component.describe()?;
@@ -127,22 +133,26 @@ impl Sandboxes {
         Ok(component)
     }
 
-    fn compile(&self, component: &[u8]) -> Result<(WasmComponent, bool), AdmissionError> {
-        let name = self.artefacts.as_ref().map(|store| {
-            let name = artefact::name(&**store, &self.engine, component);
-            (store, name)
+    /// The artefact of an earlier run, or else compiles the file.
+    fn compiled(&self, bytes: &[u8]) -> Result<(Compilation, WasmComponent, bool), AdmissionError> {
+        let (engine, limits) = (&self.engine, &self.admission);
+        let place = self.artefacts.as_deref().and_then(|store| {
+            let name = artefact::name(store, engine, limits, bytes)?;
+            Some((store, name))
         });
-        if let Some((store, name)) = &name
-            && let Some(loaded) = artefact::load(&***store, &self.engine, name)
+        let kept = place.as_ref().and_then(|(store, name)| artefact::load(*store, name));
+        if let Some(compiled) = kept
+            && let Ok(component) = artefact::link_in(engine, &compiled)
         {
-            return Ok((loaded, true));
+            return Ok((Compilation { compiled, confinement: None }, component, true));
         }
-        let compiled = WasmComponent::from_binary(&self.engine, component)
-            .map_err(|error| AdmissionError::Compile(format!("{error:#}")))?;
-        if let Some((store, name)) = &name {
-            artefact::save(&***store, name, &compiled);
+        let compilation = self.compiler.compile(bytes, limits)?;
+        let component = artefact::link_in(engine, &compilation.compiled)
+            .map_err(|error| AdmissionError::Compile(format!("{error:#}")).cut())?;
+        if let Some((store, name)) = place {
+            artefact::save(store, &name, &compilation.compiled);
         }
-        Ok((compiled, false))
+        Ok((compilation, component, false))
     }
 }
 

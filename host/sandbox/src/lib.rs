@@ -6,11 +6,12 @@
 //!
 //! Invariants: a sandbox that trapped or broke a limit is never used again; a guest value never
 //! indexes, allocates or loops unchecked; bytes from outside are never deserialised as machine code,
-//! only our own artefacts under a keyed digest.
+//! only our own artefacts: fresh from our compiler, or kept under a keyed digest.
 
 mod admission;
 mod artefact;
 mod bindings;
+pub mod compiler;
 mod component;
 mod engine;
 mod files;

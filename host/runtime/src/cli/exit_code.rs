@@ -5,7 +5,6 @@
 
 use tidemill_core::connector::ConnectorFault;
 use tidemill_core::failure::Failure;
-use tidemill_sandbox::AdmissionError;
 
 use crate::config::{ConfigError, Problem};
 use crate::job::{GrantError, JobError};
@@ -120,9 +119,7 @@ impl From<&JobError> for ExitCode {
         match error {
             JobError::Graph(_) => Self::BadJob,
             JobError::ComponentFile { .. } => Self::MissingInput,
-            JobError::Component { error: AdmissionError::Describe(Failure::Host(_)), .. } => {
-                Self::HostFault
-            }
+            JobError::Component { error, .. } if error.is_host_fault() => Self::HostFault,
             JobError::Grant { error, .. } => match **error {
                 GrantError::Refused(_) => Self::Refused,
                 GrantError::Missing { .. } => Self::MissingInput,

@@ -145,6 +145,7 @@ impl Failure {
             }
             Self::NoSavepoint(_) => ExitCode::TryAgain,
             Self::Damaged(_) => ExitCode::BadData,
+            Self::Refused { error, .. } if error.is_host_fault() => ExitCode::HostFault,
             Self::Refused { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,
