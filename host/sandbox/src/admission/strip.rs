@@ -1,8 +1,9 @@
-//! Takes custom sections out of a component, wherever they lie: names, debug information, producers.
+//! Takes custom sections out of a component, wherever they lie: debug information, producers, whatever else.
 //!
-//! Nothing that runs depends on them, and so nothing of the compiler has to read them. Everything else is
-//! copied byte for byte.
+//! Nothing that runs depends on them, and so nothing of the compiler has to read them. Names of functions stay, up to
+//! a size, because messages of traps show them. Everything else is copied byte for byte.
 
+use tidemill_core::limits::MIB;
 use wasmparser::{Parser, Payload};
 
 use super::{AdmissionError, malformed};
@@ -10,6 +11,10 @@ use super::{AdmissionError, malformed};
 /// Ids of the sections of a component that hold a core module and a component.
 const MODULE_SECTION: u8 = 1;
 const COMPONENT_SECTION: u8 = 4;
+/// The custom section with the names of functions.
+const NAMES: &str = "name";
+/// Bytes of such a section that are kept; a larger one is left out as a whole.
+const NAMES_BYTES_MAX: usize = MIB;
 
 /// The component without its custom sections.
 pub(super) fn strip(component: &[u8]) -> Result<Vec<u8>, AdmissionError> {
@@ -29,7 +34,8 @@ pub(super) fn strip(component: &[u8]) -> Result<Vec<u8>, AdmissionError> {
                     section(target, id, &inner);
                 }
             }
-            Payload::CustomSection(_) => {}
+            Payload::CustomSection(custom)
+                if custom.name() != NAMES || custom.data().len() > NAMES_BYTES_MAX => {}
             other => {
                 if let Some((id, range)) = other.as_section() {
                     section(target, id, &component[range]);
@@ -63,7 +69,7 @@ mod tests {
     const WITH: &str = r#"(component
         (@custom "outer" "words")
         (core module (func) (memory 1) (data (i32.const 0) "some data")
-            (@custom "name" "no names at all") (@custom ".debug_info" "dwarf"))
+            (@custom "lines" "no names at all") (@custom ".debug_info" "dwarf"))
         (component (core module (func (export "f")) (@custom "producers" "nobody")) (@custom "x" ""))
         (@custom "last" "words")
     )"#;
@@ -74,6 +80,18 @@ mod tests {
         assert_ne!(with, without);
         assert_eq!(strip(&with).unwrap(), without);
         assert_eq!(strip(&without).unwrap(), without);
+    }
+
+    #[test]
+    fn names_of_functions_stay_unless_there_are_too_many() {
+        let named = |bytes: usize| {
+            let names = "n".repeat(bytes);
+            let text = format!(r#"(component (core module (func) (@custom "name" "{names}")))"#);
+            wat::parse_str(text).unwrap()
+        };
+        assert_eq!(strip(&named(1000)).unwrap(), named(1000));
+        let plain = wat::parse_str("(component (core module (func)))").unwrap();
+        assert_eq!(strip(&named(NAMES_BYTES_MAX + 1)).unwrap(), plain);
     }
 
     #[test]
