@@ -82,7 +82,10 @@ fn an_unknown_setting_gets_the_nearest_name() {
         &[SOURCE, SPLIT, COUNT, &sink],
         &["there is no setting `pth`", "did you mean `path`?", "job.toml:"],
     );
-    refused(&["colour = 1\n"], &["there is no setting `colour` here", "`name`, `parallelism`"]);
+    refused(
+        &["colour = 1\n"],
+        &["there is no setting `colour` here", "`name`, `tenant`, `parallelism`"],
+    );
     let source = SOURCE.replace("file", "fiel");
     refused(&[&source], &[r#""fiel" is not one of"#, r#"did you mean "file"?"#]);
 }
@@ -190,7 +193,7 @@ fn an_override_that_is_wrong_shows_the_command_line() {
 #[test]
 fn a_command_line_that_is_wrong_shows_its_usage() {
     let place = Place::new();
-    for words in ["", "rnu job.toml", "run", "run a.toml b.toml", "run job.toml --fresg"] {
+    for words in ["", "rnu job.toml", "run", "explain a.toml b.toml", "run job.toml --fresg"] {
         let ended = place.tidemill(words).end().refuses(2, &["Usage"]);
         assert!(ended.stdout.is_empty(), "{}", ended.text());
     }

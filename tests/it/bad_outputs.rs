@@ -48,7 +48,9 @@ fn waiting(place: &Place) -> Running {
     let mut running = place.run().words("--metrics 127.0.0.1:0").start();
     let address = running.address_after("Metrics are served on http://");
     running.stdin().write_all(b"first\n").expect("it reads");
-    until_metrics(address, |text| text.contains(r#"tidemill_job_records_in_total{job="out"} 1"#));
+    until_metrics(address, |text| {
+        text.contains(r#"tidemill_job_records_in_total{tenant="default",job="out"} 1"#)
+    });
     running
 }
 

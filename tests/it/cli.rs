@@ -60,7 +60,7 @@ fn metrics_of_an_endless_job_are_served_while_it_runs() {
         let line = text.lines().find(|line| line.starts_with(name))?.rsplit(' ').next()?;
         line.parse::<u64>().ok()
     };
-    let count = r#"tidemill_records_in_total{job="demo",node="count",kind="operator",lane="1"}"#;
+    let count = r#"tidemill_records_in_total{tenant="default",job="demo",node="count",kind="operator",lane="1"}"#;
     let mut first = None;
     until_metrics(address, |text| {
         let now = counter(text, count).filter(|records| *records > 0);
