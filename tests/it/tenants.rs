@@ -95,6 +95,34 @@ fn what_a_job_has_no_room_for_is_refused_before_anything_happens() {
 }
 
 #[test]
+fn a_job_that_the_host_has_no_room_for_says_so() {
+    let place = acme("sandboxes = 100");
+    place.write("tenants.toml", "[host]\nsandboxes = 1\n[tenants.acme]\n");
+    let ended = place.tidemill("run a.toml --tenants tenants.toml").end().expect(75);
+    ended.has_no_panic().says(&["HOST_FULL", "nothing is lost"]);
+}
+
+#[test]
+fn inspect_says_which_tenants_could_run_a_component() {
+    let place = Place::new();
+    let operators = crate::harness::operators().display();
+    place.write("tenants.toml", "[tenants.rich]\n[tenants.poor.limits]\nmemory = \"64KiB\"\n");
+    let inspect = format!("inspect {operators}/heavy.wasm --policy tenants.toml --format json");
+    let ended = place.tidemill(&inspect).end().expect(77);
+    let report = ended.report();
+    let verdicts = report["tenants"].as_array().expect("a list");
+    assert_eq!((&verdicts[0]["tenant"], &verdicts[0]["admitted"]), (&"rich".into(), &true.into()));
+    assert_eq!(
+        (&verdicts[1]["admitted"], &verdicts[1]["code"]),
+        (&false.into(), &"DESCRIBE_FAILED".into())
+    );
+    assert!(
+        verdicts[1]["refusal"].as_str().is_some_and(|refusal| refusal.contains("MEMORY_LIMIT"))
+    );
+    ended.says(&["refused for tenant \"poor\""]);
+}
+
+#[test]
 fn limits_of_the_tenant_cap_those_of_its_jobs() {
     let place = acme("[tenants.acme.limits]\nvalue = 4");
     let ended = place.tidemill("run a.toml --tenants tenants.toml").end().expect(1);

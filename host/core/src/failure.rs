@@ -166,6 +166,9 @@ pub enum Failure {
     /// The guest trapped or broke a limit. Its sandbox must be dropped.
     #[error(transparent)]
     Guest(#[from] GuestFault),
+    /// The host has no room for another sandbox now. Never blamed on the operator.
+    #[error("HOST_FULL: {0}")]
+    HostFull(String),
     /// Our fault. Never blamed on the operator.
     #[error("host fault: {0}")]
     Host(String),

@@ -14,7 +14,7 @@ use tidemill_core::describe::{
     StateDescription, StateKind, Ttl, TtlUpdate,
 };
 use tidemill_core::failure::Failure;
-use tidemill_core::limits::Limits;
+use tidemill_core::limits::{AdmissionLimits, Limits};
 use tidemill_core::operator::{InstanceFactory, OperatorInstance};
 use tidemill_core::quota::TenantUsage;
 use wasmtime::component::{Component as WasmComponent, ComponentExportIndex, InstancePre};
@@ -99,14 +99,30 @@ pub struct Component {
 }
 
 impl Sandboxes {
-    /// Admits a file as an operator: checks it, compiles it, links it and asks what it is.
+    /// Admits a file as an operator: checks it, compiles it, links it and asks what it is; within the host's own
+    /// limits.
     ///
     /// # Errors
     /// The first rule that it breaks.
     pub fn admit(&self, bytes: &[u8]) -> Result<Component, AdmissionError> {
+        self.admit_within(bytes, &self.admission, &Arc::default())
+    }
+
+    /// As [`Sandboxes::admit`], within the limits of its owner: on what it may be made of and what compiling it may
+    /// cost, and of the sandbox that is asked what it is.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn admit_within(
+        &self,
+        bytes: &[u8],
+        admission: &AdmissionLimits,
+        limits: &Arc<Limits>,
+    ) -> Result<Component, AdmissionError> {
         admission::precheck(bytes)?;
         let began = Instant::now();
-        let (Compilation { compiled, confinement }, component, cached) = self.compiled(bytes)?;
+        let (Compilation { compiled, confinement }, component, cached) =
+            self.compiled(bytes, admission)?;
         let compile_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let Compiled { kind, imports, exports: exported, .. } = compiled;
         let wrong_type =
@@ -124,7 +140,7 @@ impl Sandboxes {
             confinement,
         });
         let mut component = Component { pre, exports, facts, description: Arc::default() };
-        let description = component.describe()?;
+        let description = component.describe(limits)?;
         description.validate()?;
         if component.has_snapshot() && !description.states.is_empty() {
             return Err(AdmissionError::StateTwice);
@@ -134,8 +150,12 @@ impl Sandboxes {
     }
 
     /// The artefact of an earlier run, or else compiles the file.
-    fn compiled(&self, bytes: &[u8]) -> Result<(Compilation, WasmComponent, bool), AdmissionError> {
-        let (engine, limits) = (&self.engine, &self.admission);
+    fn compiled(
+        &self,
+        bytes: &[u8],
+        limits: &AdmissionLimits,
+    ) -> Result<(Compilation, WasmComponent, bool), AdmissionError> {
+        let engine = &self.engine;
         let place = self.artefacts.as_deref().and_then(|store| {
             let name = artefact::name(store, engine, limits, bytes)?;
             Some((store, name))
@@ -216,8 +236,8 @@ impl Component {
         SandboxInstance::new(&self.pre, &self.exports, data)
     }
 
-    fn describe(&self) -> Result<Description, AdmissionError> {
-        let rules = rules_outside_of_jobs(Arc::default(), Arc::new(Limits::default()));
+    fn describe(&self, limits: &Arc<Limits>) -> Result<Description, AdmissionError> {
+        let rules = rules_outside_of_jobs(Arc::default(), limits.clone());
         let identity = TaskIdentity { operator: "describe".to_owned(), ..TaskIdentity::default() };
         let sandbox = self.sandbox(rules, &identity, &Surroundings::default(), Arc::default());
         let mut sandbox = sandbox.map_err(AdmissionError::Describe)?;

@@ -70,7 +70,7 @@ impl SandboxInstance {
         let instance = match pre.instantiate(&mut store) {
             Ok(instance) => instance,
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-                return Err(Failure::Host(format!("HOST_FULL: {error}")));
+                return Err(Failure::HostFull(error.to_string()));
             }
             Err(error) => return Err(classify(&error, store.data_mut())),
         };

@@ -390,6 +390,8 @@ fn may_be_halved(failure: &Failure) -> bool {
     match failure {
         Failure::Guest(fault) => fault.code.remedy() != Remedy::None,
         Failure::Fatal(_) => true,
-        Failure::Poison(_) | Failure::Lost { .. } | Failure::Host(_) => false,
+        Failure::Poison(_) | Failure::Lost { .. } | Failure::HostFull(_) | Failure::Host(_) => {
+            false
+        }
     }
 }

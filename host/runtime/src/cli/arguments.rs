@@ -338,6 +338,9 @@ pub(super) struct InspectArguments {
     /// The component, or a core module that carries its component type
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
     pub(super) file: PathBuf,
+    /// Say for each tenant of this file whether the component would be admitted
+    #[arg(long, value_name = "TENANTS.toml", value_hint = ValueHint::FilePath)]
+    pub(super) policy: Option<PathBuf>,
     /// How to write it
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
     pub(super) format: OutputFormat,

@@ -31,7 +31,7 @@ pub enum ExitCode {
     CannotCreate = 73,
     /// Reading or writing failed.
     Io = 74,
-    /// A stop came to no checkpoint in time; nothing is lost.
+    /// A stop came to no checkpoint in time, or the host has no room; nothing is lost.
     TryAgain = 75,
     /// A component was refused, or a job that its tenant may not run, or what an operator asks for of the host.
     Refused = 77,
@@ -79,7 +79,9 @@ impl ExitCode {
             Self::HostFault => "a fault of the host; no operator is to blame",
             Self::CannotCreate => "an output, directory or listening address cannot be created",
             Self::Io => "reading or writing failed",
-            Self::TryAgain => "a stop came to no checkpoint in time; nothing is lost, run it again",
+            Self::TryAgain => {
+                "a stop came to no checkpoint in time, or the host has no room; nothing is lost, run it again"
+            }
             Self::Refused => {
                 "a component was refused, or the job for its tenant's quotas or grants"
             }
@@ -136,6 +138,7 @@ impl From<&JobError> for ExitCode {
                 | Failure::Poison(_)
                 | Failure::Lost { .. }
                 | Failure::Guest(_) => Self::JobFailed,
+                Failure::HostFull(_) => Self::TryAgain,
                 Failure::Host(_) => Self::HostFault,
             },
             JobError::Migration { .. } => Self::JobFailed,
@@ -145,7 +148,7 @@ impl From<&JobError> for ExitCode {
             | JobError::Damaged(_)
             | JobError::NoRollback(_)
             | JobError::TooManyFailedCheckpoints(_) => Self::Io,
-            JobError::StopTimeout { .. } => Self::TryAgain,
+            JobError::StopTimeout { .. } | JobError::HostFull(_) => Self::TryAgain,
             JobError::HeldUp { failure, .. } => Self::from(&**failure),
             JobError::Stuck { .. } | JobError::Host(_) => Self::HostFault,
         }

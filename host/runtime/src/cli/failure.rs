@@ -46,6 +46,16 @@ pub(super) enum Failure {
         /// The rule it breaks.
         error: AdmissionError,
     },
+    /// `inspect` found a component that a tenant could not run.
+    #[error("{} is refused for tenant {tenant:?}: {error}", path.display())]
+    RefusedFor {
+        /// The file.
+        path: PathBuf,
+        /// The first such tenant.
+        tenant: String,
+        /// The rule it breaks.
+        error: AdmissionError,
+    },
     /// A file or directory cannot be made.
     #[error("cannot create {}: {problem}", path.display())]
     CannotCreate {
@@ -124,6 +134,7 @@ impl Failure {
             | JobError::StopTimeout { .. }
             | JobError::HeldUp { .. }
             | JobError::Stuck { .. }
+            | JobError::HostFull(_)
             | JobError::Host(_) => None,
         };
         // Nothing in the job file is to blame when `| head` has seen enough.
@@ -146,7 +157,7 @@ impl Failure {
             Self::NoSavepoint(_) => ExitCode::TryAgain,
             Self::Damaged(_) => ExitCode::BadData,
             Self::Refused { error, .. } if error.is_host_fault() => ExitCode::HostFault,
-            Self::Refused { .. } => ExitCode::Refused,
+            Self::Refused { .. } | Self::RefusedFor { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,
             Self::Together(_) => ExitCode::Usage,
@@ -188,7 +199,7 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
         JobError::Operator { failure, .. } => match failure {
             CallFailure::Guest(fault) => fault_help(fault.code)?,
-            CallFailure::Host(_) => HOST_FAULT_HELP,
+            CallFailure::HostFull(_) | CallFailure::Host(_) => HOST_FAULT_HELP,
             CallFailure::Poison(poison) => return Some(poison_help(poison)),
             CallFailure::Lost { fault } => fault_help(fault.code)?,
             CallFailure::Fatal(_) => return None,
@@ -207,6 +218,10 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::StopTimeout { .. } => {
             "nothing is lost: the next run goes on from the newest checkpoint; `stop-timeout` gives a \
              stop more time"
+        }
+        JobError::HostFull(_) => {
+            "nothing is lost: run fewer jobs, lanes or operators on this host, or raise its limits (threads of the user, \
+             `sandboxes` in the tenants' file), and run the job again"
         }
         JobError::HeldUp { .. } => {
             "have its output read, and run the job again: it goes on from its newest checkpoint"
@@ -283,6 +298,7 @@ impl Diagnostic for Failure {
             Self::Together(_) => "run them by a command each".to_owned(),
             Self::Unreadable { .. }
             | Self::Refused { .. }
+            | Self::RefusedFor { .. }
             | Self::NoOperator { .. }
             | Self::NoSavepoint(_)
             | Self::Damaged(_) => return None,

@@ -16,27 +16,67 @@ use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::table::{grouped, table};
 use super::view::{BOLD, DescriptionView, json, row};
+use crate::config::{TenantPlan, TenantsPlan};
 use crate::job::Engine;
 
 /// Inspects a component. One that would be refused is told so, with its own exit code.
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure> {
     let path = &arguments.file;
+    let policy = arguments.policy.as_deref().map(TenantsPlan::load).transpose()?;
     let bytes = read(path).map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
     // Compiled anew each time: the time is one of the answers.
     let engine = Engine::without_cache().map_err(|error| Failure::Host(error.to_string()))?;
-    match (engine.admit(&bytes), arguments.format) {
-        (Ok(component), OutputFormat::Text) => {
-            console::print(&text(path, &Facts::new(&component)))?
-        }
-        (Ok(component), OutputFormat::Json) => console::print(&json(&Facts::new(&component)))?,
-        (Err(error), format) => {
+    let admitted = engine.admit(&bytes, &TenantPlan::without_quotas("host"));
+    let admitted = admitted.map_err(|error| (Refusal::new(bytes.len(), &error), error));
+    let component = match (admitted, arguments.format) {
+        (Ok(component), _) => component,
+        (Err((refusal, error)), format) => {
             if format == OutputFormat::Json {
-                console::print(&json(&Refusal::new(bytes.len(), &error)))?;
+                console::print(&json(&refusal))?;
             }
             return Err(Failure::Refused { path: path.clone(), error });
         }
+    };
+    let tenants = policy.iter().flat_map(|policy| &policy.tenants);
+    let verdicts = tenants.map(|tenant| (&*tenant.name, engine.admit(&bytes, tenant).err()));
+    let verdicts: Vec<(&str, Option<AdmissionError>)> = verdicts.collect();
+    let mut facts = Facts::new(&component);
+    facts.tenants = policy.is_some().then(|| verdicts.iter().map(Verdict::new).collect());
+    console::print(&match arguments.format {
+        OutputFormat::Text => text(path, &facts),
+        OutputFormat::Json => json(&facts),
+    })?;
+    match verdicts.into_iter().find_map(|(tenant, error)| Some((tenant.to_owned(), error?))) {
+        Some((tenant, error)) => Err(Failure::RefusedFor { path: path.clone(), tenant, error }),
+        None => Ok(ExitCode::Done),
     }
-    Ok(ExitCode::Done)
+}
+
+/// Whether a tenant could run it.
+#[derive(Serialize)]
+struct Verdict {
+    tenant: String,
+    admitted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
+}
+
+impl Verdict {
+    fn new((tenant, refused): &(&str, Option<AdmissionError>)) -> Self {
+        Self {
+            tenant: (*tenant).to_owned(),
+            admitted: refused.is_none(),
+            code: refused.as_ref().map(AdmissionError::code),
+            refusal: refused.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn row(&self) -> [String; 2] {
+        let verdict = self.refusal.clone().unwrap_or_else(|| "admitted".to_owned());
+        row("tenant", format!("{}: {verdict}", self.tenant))
+    }
 }
 
 /// Reads no more than shows that the file is too large.
@@ -57,6 +97,9 @@ struct Facts {
     imports: Vec<String>,
     exports: Vec<String>,
     description: DescriptionView,
+    /// With a policy, what it means for each tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenants: Option<Vec<Verdict>>,
 }
 
 /// What kept the compiler from doing anything but compiling, and what this system does not have for it.
@@ -118,6 +161,7 @@ impl Facts {
             imports: facts.imports.clone(),
             exports: facts.exports.clone(),
             description: DescriptionView::new(component.description()),
+            tenants: None,
         }
     }
 }
@@ -131,6 +175,7 @@ fn text(path: &Path, facts: &Facts) -> String {
         row("compiled in", format!("{:.1} ms", compiled.as_secs_f64() * 1e3)),
         row("compiled", facts.confinement.text()),
     ];
+    rows.extend(facts.tenants.iter().flatten().map(Verdict::row));
     rows.extend(facts.description.rows());
     rows.extend(facts.imports.iter().map(|name| row("import", name)));
     rows.extend(facts.exports.iter().map(|name| row("export", name)));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tidemill_core::limits::{Limits, MIB};
+use tidemill_core::limits::{AdmissionLimits, Limits, MIB};
 use toml::de::DeTable;
 
 use super::error::ConfigError;
@@ -64,6 +64,8 @@ pub struct TenantPlan {
     pub log_lines_per_second: Option<u64>,
     /// Limits of each of its sandboxes, which its jobs may lower.
     pub limits: Limits,
+    /// What its components may be made of, and what compiling one may cost.
+    pub admission: AdmissionLimits,
     /// What of the host its operators may see.
     pub grants: GrantPolicy,
 }
@@ -86,6 +88,7 @@ impl TenantPlan {
             output_bytes_per_second: None,
             log_lines_per_second: Some(200),
             limits: Limits::default(),
+            admission: AdmissionLimits::default(),
             grants: GrantPolicy::none(),
         }
     }

@@ -9,6 +9,7 @@ use tidemill_storage::artefact_dir::ArtefactDir;
 
 use super::JobError;
 use crate::compiler::ChildCompiler;
+use crate::config::TenantPlan;
 
 /// Admits components and makes sandboxes.
 pub struct Engine {
@@ -42,12 +43,17 @@ impl Engine {
         Ok(Self { sandboxes: sandboxes.with_compiler(Arc::new(ChildCompiler)) })
     }
 
-    /// Admits the bytes of a file as an operator.
+    /// Admits the bytes of a file as an operator of a tenant.
     ///
     /// # Errors
     /// As [`Sandboxes::admit`].
-    pub fn admit(&self, bytes: &[u8]) -> Result<Component, tidemill_sandbox::AdmissionError> {
-        self.sandboxes.admit(bytes)
+    pub fn admit(
+        &self,
+        bytes: &[u8],
+        tenant: &TenantPlan,
+    ) -> Result<Component, tidemill_sandbox::AdmissionError> {
+        let limits = Arc::new(tenant.limits.clone());
+        self.sandboxes.admit_within(bytes, &tenant.admission, &limits)
     }
 }
 

@@ -309,7 +309,7 @@ fn start_threads(
                 // Those that run leave, and nothing has been processed for good.
                 lines.iter().for_each(|line| line.send_away());
                 threads.into_iter().for_each(LaneThread::join);
-                return Err(JobError::Host(format!("no thread for a lane: {error}")));
+                return Err(JobError::HostFull(format!("no thread for a lane: {error}")));
             }
         }
     }
@@ -344,6 +344,9 @@ impl Job {
         Some(match failed.problem {
             LaneProblem::Call(Failure::Host(message)) => {
                 JobError::Host(format!("{node} (lane {lane}): {message}"))
+            }
+            LaneProblem::Call(Failure::HostFull(message)) => {
+                JobError::HostFull(format!("{node} (lane {lane}): {message}"))
             }
             LaneProblem::Call(failure) => JobError::Operator { node, lane, failure },
             LaneProblem::Connector(error) => JobError::Connector { node, error },

@@ -15,7 +15,7 @@ use crate::connectors::Source;
 use crate::connectors::settings::{
     Compression, FieldType, Fields, FileSink, RecordFormat, SinkSettings, Style,
 };
-use crate::tenants::{JobNeeds, Tenants};
+use crate::tenants::{JobNeeds, Tenant, Tenants};
 
 /// Name of the sink of dead letters; the graph refuses a node of a job file that has it too.
 const DEAD_LETTER_SINK: &str = "dead-letters";
@@ -50,7 +50,7 @@ impl Job {
         let components: Vec<Component> = plan
             .operators
             .iter()
-            .map(|operator| admit(engine, operator))
+            .map(|operator| admit(engine, &tenant, operator))
             .collect::<Result<_, _>>()?;
         let graph = graph_spec(&plan, &components).validate()?;
         Ok(Self {
@@ -80,7 +80,7 @@ fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
     }
 }
 
-fn admit(engine: &Engine, operator: &OperatorPlan) -> Result<Component, JobError> {
+fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Component, JobError> {
     let (node, path) = (operator.name.clone(), operator.component.clone());
     let refused = |error| JobError::Component { node: node.clone(), path: path.clone(), error };
     let bytes = match tidemill_storage::read_whole(&path, COMPONENT_BYTES_MAX) {
@@ -91,7 +91,7 @@ fn admit(engine: &Engine, operator: &OperatorPlan) -> Result<Component, JobError
             return Err(JobError::ComponentFile { node, path, problem });
         }
     };
-    engine.admit(&bytes).map_err(refused)
+    engine.admit(&bytes, tenant.plan()).map_err(refused)
 }
 
 /// The graph as the plan asks for it. States without a time to live of their own get the job's.

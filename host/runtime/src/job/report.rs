@@ -141,6 +141,9 @@ pub enum JobError {
         /// For how long.
         silent: Duration,
     },
+    /// The host has no room for the job now: no thread, no sandbox.
+    #[error("HOST_FULL: {0}")]
+    HostFull(String),
     /// Our fault.
     #[error("host fault: {0}")]
     Host(String),

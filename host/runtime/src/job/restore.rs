@@ -179,7 +179,9 @@ fn side_by_side<P: Send, R: Send>(
 fn failed(operator: &str, problem: SnapshotError) -> JobError {
     match problem {
         // A host that is short of something may have it at the next start.
-        SnapshotError::Migration(error) if matches!(error.failure, Failure::Host(_)) => {
+        SnapshotError::Migration(error)
+            if matches!(error.failure, Failure::Host(_) | Failure::HostFull(_)) =>
+        {
             JobError::Host(format!("{operator}: {error}"))
         }
         SnapshotError::Migration(error) => JobError::Migration { node: operator.to_owned(), error },

@@ -287,9 +287,9 @@ impl JobError {
     /// checkpoint. What a record, a file or a setting is to blame for would fail the same way again.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Host(_) => true,
+            Self::Host(_) | Self::HostFull(_) => true,
             Self::Operator { failure, .. } => match failure {
-                Failure::Lost { .. } | Failure::Host(_) => true,
+                Failure::Lost { .. } | Failure::HostFull(_) | Failure::Host(_) => true,
                 // Another job of the tenant may give something back.
                 Failure::Guest(fault) => {
                     matches!(fault.code, FaultCode::TenantMemory | FaultCode::TenantState)

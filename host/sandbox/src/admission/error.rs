@@ -198,7 +198,7 @@ impl AdmissionError {
 
     /// Whether the host is to blame, and not the component.
     pub fn is_host_fault(&self) -> bool {
-        matches!(self, Self::Host(_) | Self::Describe(Failure::Host(_)))
+        matches!(self, Self::Host(_) | Self::Describe(Failure::Host(_) | Failure::HostFull(_)))
     }
 
     /// The same, with all words that are not the host's own cut and escaped.

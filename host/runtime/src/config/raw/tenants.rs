@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Nodes, RawLimits};
-use crate::config::scalar::{At, Ratio, Size, Whole};
+use crate::config::scalar::{At, Ratio, Size, Time, Whole};
 
 /// Tenants of a host.
 #[derive(Deserialize)]
@@ -34,6 +34,10 @@ pub(in crate::config) struct RawTenant {
     pub(in crate::config) sandboxes: Option<At<Whole>>,
     /// Different component files.
     pub(in crate::config) components: Option<At<Whole>>,
+    /// CPU time that compiling one of them may take.
+    pub(in crate::config) compile_cpu: Option<At<Time>>,
+    /// Memory that compiling one of them may take.
+    pub(in crate::config) compile_memory: Option<At<Size>>,
     /// Linear memory of its sandboxes.
     pub(in crate::config) memory: Option<At<Size>>,
     /// Keyed state.

@@ -1,6 +1,8 @@
 //! Tenants and their quotas.
 
-use super::bounds::{Quantity, within, within_or};
+use tidemill_core::limits::{AdmissionLimits, MIB};
+
+use super::bounds::{Quantity, lowered, within, within_or};
 use super::job::is_job_name;
 use super::operators::{lower, not_empty};
 use crate::config::load::Origin;
@@ -37,7 +39,18 @@ fn tenant(name: &str, raw: RawTenant, origin: &Origin) -> Result<TenantPlan, Rej
     let default = TenantPlan::with_defaults(name);
     let jobs_dir = raw.jobs_dir.as_ref().map(|at| not_empty("jobs-dir", at)).transpose()?;
     let limits = lower(&raw.limits.unwrap_or_default());
+    let host = &default.admission;
+    let (second_us, mib) = (1_000_000, MIB as u64);
+    let (cpu_us, memory) = (host.compile_cpu_s * second_us, host.compile_memory_bytes);
+    let compile_cpu_us = lowered("compile-cpu", raw.compile_cpu.as_ref(), second_us, cpu_us)?;
+    let memory = lowered("compile-memory", raw.compile_memory.as_ref(), 16 * mib, memory)?;
+    let admission = AdmissionLimits {
+        compile_cpu_s: compile_cpu_us.div_ceil(second_us),
+        compile_memory_bytes: memory,
+        ..default.admission.clone()
+    };
     Ok(TenantPlan {
+        admission,
         jobs_dir: jobs_dir.map(|at| origin.directory.join(&at.value)),
         sandboxes: some("sandboxes", raw.sandboxes.as_ref(), default.sandboxes)?,
         components: some("components", raw.components.as_ref(), default.components)?,
