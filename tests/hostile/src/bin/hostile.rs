@@ -1,0 +1,2 @@
+//! The suite by itself.
+fn main() {}
