@@ -50,7 +50,9 @@ fn state_that_is_not_written_for_its_time_goes_while_the_job_is_idle() {
     let mut running = counted(&place, "300ms");
     let address = running.address_after("Metrics are served on http://");
     until_metrics(address, |text| keys(text) == Some(0));
-    until_metrics(address, |text| text.contains("tidemill_job_records_in_total{job=\"expiry\"} 1"));
+    until_metrics(address, |text| {
+        text.contains("tidemill_job_records_in_total{tenant=\"default\",job=\"expiry\"} 1")
+    });
     // What has gone is counted from the beginning.
     running.stdin().write_all(b"ebb\n").expect("it reads");
     assert_eq!(running.lines(4)[3], "ebb\t1");

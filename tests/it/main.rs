@@ -16,6 +16,7 @@ mod misbehaving;
 mod new_operator;
 mod parallel;
 mod samples;
+mod several;
 mod stopping;
 mod streams;
 mod word_count;

@@ -124,7 +124,7 @@ pub(super) enum Command {
 }
 
 /// The job file and what is laid over it.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct JobArguments {
     /// The job file
     #[arg(value_name = "JOB.toml", value_hint = ValueHint::FilePath)]
@@ -144,16 +144,24 @@ pub(super) struct JobArguments {
      cat words.txt | tidemill run job.toml --report json\n\
      tidemill run job.toml --dry-run                  # where would it go on from, and can it?\n\
      tidemill run job.toml --dry-run --from /backup/monday --set parallelism=4 --report json\n\
-     tidemill run job.toml --metrics 127.0.0.1:9464   # then: curl http://127.0.0.1:9464/metrics"
+     tidemill run job.toml --metrics 127.0.0.1:9464   # then: curl http://127.0.0.1:9464/metrics\n\
+     tidemill run a.toml b.toml --report json         # side by side: one that fails stops no other"
 ))]
 pub(super) struct RunArguments {
-    #[command(flatten)]
-    pub(super) job: JobArguments,
+    /// The job files; several jobs run side by side in one process, each by itself
+    #[arg(value_name = "JOB.toml", required = true, value_hint = ValueHint::FilePath)]
+    pub(super) jobs: Vec<PathBuf>,
+    /// Override a setting of the job file; may be repeated, and goes for every job
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) sets: Vec<String>,
+    /// Where jobs keep their data [default: .tidemill beside each job file]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) data_dir: Option<PathBuf>,
     /// Begin anew whatever earlier runs did: their checkpoints, and the output files that they
     /// published, are removed first
     #[arg(long)]
     pub(super) fresh: bool,
-    /// Begin a new job with a savepoint; the job must not have run, or --fresh be given
+    /// Begin a new job with a savepoint; the job must not have run, or --fresh be given; for one job only
     #[arg(long, value_name = "SAVEPOINT", value_hint = ValueHint::DirPath)]
     pub(super) from: Option<PathBuf>,
     /// Give up state that the job has no place for any more

@@ -1,11 +1,11 @@
 //! The control thread: signals, and whatever else must not wait for the job.
 //!
-//! The first SIGINT or SIGTERM asks the running job to stop at a checkpoint; the second ends the
-//! process at once, and nothing is lost by it. Before the job runs the first one ends the process.
+//! The first SIGINT or SIGTERM asks the running jobs to stop, each at a checkpoint; the second ends the
+//! process at once, and nothing is lost by it. Before any job runs the first one ends the process.
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
@@ -24,8 +24,14 @@ pub(super) struct Control {
 
 #[derive(Default)]
 struct State {
-    job: OnceLock<JobHandle>,
+    jobs: Mutex<Vec<JobHandle>>,
     stopped_by: OnceLock<ExitCode>,
+}
+
+impl State {
+    fn jobs(&self) -> MutexGuard<'_, Vec<JobHandle>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Control {
@@ -48,18 +54,21 @@ impl Control {
         Ok(control)
     }
 
-    /// Lets signals stop `job`.
+    /// Lets signals stop `job`; one that comes after a signal is stopped at once.
     pub(super) fn watch_over(&self, job: JobHandle) {
-        // One process runs one job.
-        let _ = self.state.job.set(job);
+        let mut jobs = self.state.jobs();
+        if self.stopped_by().is_some() {
+            job.stop();
+        }
+        jobs.push(job);
     }
 
-    /// Runs `task` beside the job, until the process ends.
+    /// Runs `task` beside the jobs, until the process ends.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
 
-    /// How the process ends when a signal has stopped the job.
+    /// How the process ends when a signal has stopped the jobs.
     pub(super) fn stopped_by(&self) -> Option<ExitCode> {
         self.state.stopped_by.get().copied()
     }
@@ -71,22 +80,19 @@ async fn watch(mut interrupts: Stream, mut terminations: Stream, state: &State) 
             _ = interrupts.recv() => ExitCode::Interrupted,
             _ = terminations.recv() => ExitCode::Terminated,
         };
+        // Held until all are told, so that none slips through between the signal and its own start.
+        let jobs = state.jobs();
         let is_first = state.stopped_by.set(code).is_ok();
-        match state.job.get() {
-            Some(job) if is_first => {
-                tracing::info!(
-                    "Stopping at a checkpoint; the next run goes on from there. Once more stops at once."
-                );
-                job.stop();
-            }
-            running => {
-                if running.is_some() {
-                    note(
-                        "stopped without a last checkpoint; the next run goes on from the newest\n",
-                    );
-                }
-                std::process::exit(code.number().into());
-            }
+        if is_first && !jobs.is_empty() {
+            tracing::info!(
+                "Stopping at a checkpoint; the next run goes on from there. Once more stops at once."
+            );
+            jobs.iter().for_each(JobHandle::stop);
+            continue;
         }
+        if !jobs.is_empty() {
+            note("stopped without a last checkpoint; the next run goes on from the newest\n");
+        }
+        std::process::exit(code.number().into());
     }
 }

@@ -63,6 +63,9 @@ pub(super) enum Failure {
         /// What the system says.
         error: io::Error,
     },
+    /// Jobs that cannot run in one process.
+    #[error("{0}")]
+    Together(String),
     /// There is no such checkpoint.
     #[error("there is no checkpoint{}; there are: {there}", number(*.wanted))]
     NoCheckpoint {
@@ -142,6 +145,7 @@ impl Failure {
             Self::Refused { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,
+            Self::Together(_) => ExitCode::Usage,
             Self::Host(_) => ExitCode::HostFault,
         }
     }
@@ -257,6 +261,7 @@ impl Diagnostic for Failure {
                 "a job has checkpoints once it has run; --data-dir says where its data is"
                     .to_owned()
             }
+            Self::Together(_) => "run them by a command each".to_owned(),
             Self::Unreadable { .. }
             | Self::Refused { .. }
             | Self::NoOperator { .. }

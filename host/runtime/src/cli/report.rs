@@ -26,14 +26,44 @@ pub(super) fn success(report: &Report, format: OutputFormat) -> String {
 
 /// The report of a job that failed, as JSON; people get the diagnostic.
 pub(super) fn failure(job: &str, failure: &Failure, rolled_back: Option<RolledBack>) -> String {
-    json(&FailureView {
-        job,
-        outcome: "failed",
-        exit_code: failure.exit_code().number(),
-        error: failure.to_string(),
-        help: failure.help().map(|help| help.to_string()),
-        rolled_back: rolled_back.as_ref().map(RollbackView::new),
-    })
+    json(&FailureView::new((job, failure, rolled_back)))
+}
+
+/// A job that failed: its name, why, and what was given up at its start.
+pub(super) type Failed<'a> = (&'a str, &'a Failure, Option<RolledBack>);
+
+/// The report of several jobs, as JSON.
+pub(super) fn several<'a>(jobs: impl Iterator<Item = Result<&'a Report, Failed<'a>>>) -> String {
+    let view = |job: Result<&Report, Failed<'a>>| match job {
+        Ok(report) => JobView::Ended(Box::new(ReportView::new(report))),
+        Err(failed) => JobView::Failed(FailureView::new(failed)),
+    };
+    json(&JobsView { jobs: jobs.map(view).collect() })
+}
+
+#[derive(Serialize)]
+struct JobsView<'a> {
+    jobs: Vec<JobView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum JobView<'a> {
+    Ended(Box<ReportView>),
+    Failed(FailureView<'a>),
+}
+
+impl<'a> FailureView<'a> {
+    fn new((job, failure, rolled_back): Failed<'a>) -> Self {
+        Self {
+            job,
+            outcome: "failed",
+            exit_code: failure.exit_code().number(),
+            error: failure.to_string(),
+            help: failure.help().map(|help| help.to_string()),
+            rolled_back: rolled_back.as_ref().map(RollbackView::new),
+        }
+    }
 }
 
 #[derive(Serialize)]

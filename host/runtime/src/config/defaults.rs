@@ -13,6 +13,8 @@ use super::raw::{
     PoisonWord, StreamWord, WalWord,
 };
 
+/// Owner of a job that names none.
+pub(super) const TENANT: &str = "default";
 /// Lanes of a job.
 pub(super) const PARALLELISM: u64 = 1;
 /// Key groups of a job.

@@ -22,6 +22,8 @@ use crate::connectors::settings::{SinkSettings, SourceSettings};
 pub struct JobPlan {
     /// Name of the job.
     pub name: String,
+    /// Owner of the job.
+    pub tenant: String,
     /// The job file, absolute.
     pub file: PathBuf,
     /// Number of lanes.

@@ -94,6 +94,9 @@ pub enum Problem {
     /// A job name that breaks the rule.
     #[error("{0:?} cannot name a job")]
     BadJobName(String),
+    /// A tenant name that breaks the rule.
+    #[error("{0:?} cannot name a tenant")]
+    BadTenantName(String),
     /// A node name that breaks the rule.
     #[error("{0:?} cannot name a node")]
     BadNodeName(String),
@@ -185,6 +188,9 @@ impl Problem {
                  it names the job's data directory"
                     .to_owned(),
             ),
+            Self::BadTenantName(_) => {
+                Some("1 to 63 of a-z, 0-9 and '-', the first a letter or digit".to_owned())
+            }
             Self::BadNodeName(_) => {
                 Some("1 to 128 of a-z, 0-9, '-' and '_', the first a letter or digit".to_owned())
             }

@@ -25,6 +25,8 @@ pub fn job_schema() -> Value {
     remove_null(&mut schema);
     let job = &mut schema["properties"];
     job["name"]["pattern"] = json!(JOB_NAME_PATTERN);
+    job["tenant"]["pattern"] = json!(JOB_NAME_PATTERN);
+    job["tenant"]["default"] = json!(defaults::TENANT);
     for table in ["sources", "operators", "sinks"] {
         job[table]["propertyNames"] =
             json!({ "pattern": NODE_NAME_PATTERN, "maxLength": limits::NAME_BYTES_MAX });

@@ -26,9 +26,6 @@ use super::restore::{RestoredTask, Restoring};
 use super::uploads::SnapshotSeed;
 use super::{Job, JobError};
 
-/// The tenant of a host that has only one.
-const DEFAULT_TENANT: &str = "default";
-
 /// Keyed state by task.
 pub(super) type States = BTreeMap<(NodeId, LaneId), Box<TaskState>>;
 
@@ -205,7 +202,7 @@ fn operator_parts(
     let stop = line.calls.clone();
     let factory = job.components[index].factory(rules.clone(), identity, plan.config.clone(), stop);
     let context = OpenContext {
-        tenant: DEFAULT_TENANT.to_owned(),
+        tenant: job.plan.tenant.clone(),
         job: job.plan.name.clone(),
         operator_id: plan.name.clone(),
         task: lane.0 as u32,

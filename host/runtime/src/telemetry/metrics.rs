@@ -1,6 +1,7 @@
-//! A job's figures in the text format of Prometheus.
+//! The figures of all jobs of this process in the text format of Prometheus.
 //!
-//! Nothing is gathered beforehand: each scrape reads the counters of the job's tasks once.
+//! Nothing is gathered beforehand: each scrape reads the counters of the jobs' tasks once. A name is written once,
+//! with the values of all jobs under it.
 
 use std::fmt;
 
@@ -12,31 +13,43 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::durability_metrics::DurabilityCollector;
+use super::durability_metrics;
 use super::names::{self, Name};
 use super::operator_metrics;
 use crate::job::{Durability, Progress, TaskProgress};
 
-/// The figures of one job, read when asked for.
+/// What is told of one job.
+#[derive(Clone, Debug, Default)]
+pub struct JobFigures {
+    /// Owner of the job.
+    pub tenant: String,
+    /// Name of the job.
+    pub job: String,
+    /// The figures of its tasks.
+    pub progress: Progress,
+    /// Checkpoints, restarts, the input log.
+    pub durability: Durability,
+}
+
+impl JobFigures {
+    /// The labels of a figure of the whole job.
+    pub(super) fn labels(&self) -> [(&'static str, &str); 2] {
+        [("tenant", &self.tenant), ("job", &self.job)]
+    }
+}
+
+/// The figures of all jobs, read when asked for.
 pub struct JobMetrics {
     registry: Registry,
 }
 
 impl JobMetrics {
-    /// The figures of `job`, read by `progress`.
-    pub fn new(
-        job: &str,
-        progress: impl Fn() -> Progress + Send + Sync + 'static,
-        durability: impl Fn() -> Durability + Send + Sync + 'static,
-    ) -> Self {
+    /// The figures that `read` answers at each scrape.
+    pub fn new(read: impl Fn() -> Vec<JobFigures> + Send + Sync + 'static) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register(names::BUILD.name, names::BUILD.help, build);
-        let progress = Box::new(progress);
-        registry.register_collector(Box::new(JobCollector { job: job.to_owned(), progress }));
-        let durability = Box::new(durability);
-        let collector = DurabilityCollector { job: job.to_owned(), durability };
-        registry.register_collector(Box::new(collector));
+        registry.register_collector(Box::new(JobCollector { read: Box::new(read) }));
         Self { registry }
     }
 
@@ -50,95 +63,95 @@ impl JobMetrics {
 }
 
 struct JobCollector {
-    job: String,
-    progress: Box<dyn Fn() -> Progress + Send + Sync>,
+    read: Box<dyn Fn() -> Vec<JobFigures> + Send + Sync>,
 }
 
 impl fmt::Debug for JobCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobCollector").field("job", &self.job).finish_non_exhaustive()
+        f.debug_struct("JobCollector").finish_non_exhaustive()
     }
 }
 
 impl Collector for JobCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let progress = (self.progress)();
-        self.encode_job(&progress, &mut encoder)?;
-        self.counter(&mut encoder, &progress, &names::RECORDS_IN, |task| task.records_in)?;
-        self.counter(&mut encoder, &progress, &names::RECORDS_OUT, |task| task.records_out)?;
-        self.counter(&mut encoder, &progress, &names::CALLS, |task| task.calls)?;
-        self.counter(&mut encoder, &progress, &names::RETRIES, |task| task.retries)?;
-        self.counter(&mut encoder, &progress, &names::BATCH_SPLITS, |task| task.batch_splits)?;
-        self.counter(&mut encoder, &progress, &names::POISON, |task| task.poison)?;
-        self.counter(&mut encoder, &progress, &names::SANDBOXES, |task| task.instantiations)?;
-        self.counter(&mut encoder, &progress, &names::BUSY, |task| task.busy_us as f64 / 1e6)?;
-        self.gauge(&mut encoder, &progress, &names::STATE_BYTES, |task| task.state_bytes)?;
-        self.gauge(&mut encoder, &progress, &names::KEYS, |task| task.keys)?;
-        operator_metrics::encode(&self.job, &progress, &mut encoder)
+        let jobs = &(self.read)();
+        let encoder = &mut encoder;
+        encode_jobs(jobs, encoder)?;
+        counter(encoder, jobs, &names::RECORDS_IN, |task| task.records_in)?;
+        counter(encoder, jobs, &names::RECORDS_OUT, |task| task.records_out)?;
+        counter(encoder, jobs, &names::CALLS, |task| task.calls)?;
+        counter(encoder, jobs, &names::RETRIES, |task| task.retries)?;
+        counter(encoder, jobs, &names::BATCH_SPLITS, |task| task.batch_splits)?;
+        counter(encoder, jobs, &names::POISON, |task| task.poison)?;
+        counter(encoder, jobs, &names::SANDBOXES, |task| task.instantiations)?;
+        counter(encoder, jobs, &names::BUSY, |task| task.busy_us as f64 / 1e6)?;
+        gauge(encoder, jobs, &names::STATE_BYTES, |task| task.state_bytes)?;
+        gauge(encoder, jobs, &names::KEYS, |task| task.keys)?;
+        operator_metrics::encode(jobs, encoder)?;
+        durability_metrics::encode(jobs, encoder)
     }
 }
 
-impl JobCollector {
-    fn encode_job(&self, progress: &Progress, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let labels = [("job", self.job.as_str())];
-        let counters = [
-            (&names::JOB_RECORDS_IN, progress.records_in),
-            (&names::JOB_RECORDS_OUT, progress.records_out),
-            (&names::JOB_BYTES_IN, progress.bytes_in),
-        ];
-        for (Name { name, help }, value) in counters {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            put_counter(&mut metric.encode_family(&labels)?, value)?;
+fn encode_jobs(jobs: &[JobFigures], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    type Value = fn(&Progress) -> u64;
+    let counters: [(&Name, Value); 3] = [
+        (&names::JOB_RECORDS_IN, |progress| progress.records_in),
+        (&names::JOB_RECORDS_OUT, |progress| progress.records_out),
+        (&names::JOB_BYTES_IN, |progress| progress.bytes_in),
+    ];
+    for (Name { name, help }, value) in counters {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for job in jobs {
+            put_counter(&mut metric.encode_family(&job.labels())?, value(&job.progress))?;
         }
-        let Some(remaining) = progress.remaining else { return Ok(()) };
-        let Name { name, help } = names::JOB_REMAINING;
-        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        metric.encode_family(&labels)?.encode_gauge(&remaining)
     }
+    let known: Vec<_> =
+        jobs.iter().filter_map(|job| Some((job, job.progress.remaining?))).collect();
+    if known.is_empty() {
+        return Ok(());
+    }
+    let Name { name, help } = names::JOB_REMAINING;
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    known.iter().try_for_each(|(job, remaining)| {
+        metric.encode_family(&job.labels())?.encode_gauge(remaining)
+    })
+}
 
-    fn counter<V: EncodeCounterValue>(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        progress: &Progress,
-        name: &Name,
-        value: impl Fn(&TaskProgress) -> V,
-    ) -> fmt::Result {
-        let mut metric =
-            encoder.encode_descriptor(name.name, name.help, None, MetricType::Counter)?;
-        progress.tasks.iter().try_for_each(|task| {
-            self.with_labels(&mut metric, task, |mut metric| put_counter(&mut metric, value(task)))
-        })
-    }
+fn counter<V: EncodeCounterValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    jobs: &[JobFigures],
+    Name { name, help }: &Name,
+    value: impl Fn(&TaskProgress) -> V,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    each_task(&mut metric, jobs, |mut metric, task| put_counter(&mut metric, value(task)))
+}
 
-    fn gauge(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        progress: &Progress,
-        name: &Name,
-        value: impl Fn(&TaskProgress) -> u64,
-    ) -> fmt::Result {
-        let mut metric =
-            encoder.encode_descriptor(name.name, name.help, None, MetricType::Gauge)?;
-        progress.tasks.iter().try_for_each(|task| {
-            self.with_labels(&mut metric, task, |mut metric| metric.encode_gauge(&value(task)))
-        })
-    }
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    jobs: &[JobFigures],
+    Name { name, help }: &Name,
+    value: impl Fn(&TaskProgress) -> u64,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    each_task(&mut metric, jobs, |mut metric, task| metric.encode_gauge(&value(task)))
+}
 
-    fn with_labels(
-        &self,
-        metric: &mut MetricEncoder<'_>,
-        task: &TaskProgress,
-        put: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        let lane = task.lane.to_string();
-        let labels = [
-            ("job", self.job.as_str()),
-            ("node", &task.node),
-            ("kind", task.kind),
-            ("lane", &lane),
-        ];
-        put(metric.encode_family(&labels)?)
+fn each_task(
+    metric: &mut MetricEncoder<'_>,
+    jobs: &[JobFigures],
+    put: impl Fn(MetricEncoder<'_>, &TaskProgress) -> fmt::Result,
+) -> fmt::Result {
+    for job in jobs {
+        for task in &job.progress.tasks {
+            let lane = task.lane.to_string();
+            let [tenant, name] = job.labels();
+            let labels =
+                [tenant, name, ("node", &*task.node), ("kind", task.kind), ("lane", &*lane)];
+            put(metric.encode_family(&labels)?, task)?;
+        }
     }
+    Ok(())
 }
 
 fn put_counter(metric: &mut MetricEncoder<'_>, value: impl EncodeCounterValue) -> fmt::Result {
@@ -177,10 +190,23 @@ mod tests {
         }
     }
 
+    fn render(jobs: &[(&str, Progress)]) -> String {
+        let figures = jobs.iter().map(|(job, progress)| JobFigures {
+            tenant: "acme".to_owned(),
+            job: (*job).to_owned(),
+            progress: progress.clone(),
+            durability: Durability::default(),
+        });
+        let figures: Vec<JobFigures> = figures.collect();
+        JobMetrics::new(move || figures.clone()).render()
+    }
+
     #[test]
     fn every_figure_is_there_under_its_name() {
-        let text = JobMetrics::new("word-count", progress, Durability::default).render();
-        let task = "{job=\"word-count\",node=\"count\",kind=\"operator\",lane=\"1\"}";
+        let text = render(&[("word-count", progress())]);
+        let task =
+            "{tenant=\"acme\",job=\"word-count\",node=\"count\",kind=\"operator\",lane=\"1\"}";
+        let job = "{tenant=\"acme\",job=\"word-count\"}";
         for line in [
             format!("tidemill_records_in_total{task} 7"),
             format!("tidemill_records_out_total{task} 5"),
@@ -191,11 +217,11 @@ mod tests {
             format!("tidemill_busy_seconds_total{task} 1.5"),
             format!("tidemill_state_bytes{task} 64"),
             format!("tidemill_keys{task} 3"),
-            "tidemill_job_records_in_total{job=\"word-count\"} 7".to_owned(),
-            "tidemill_job_records_out_total{job=\"word-count\"} 5".to_owned(),
-            "tidemill_job_bytes_in_total{job=\"word-count\"} 70".to_owned(),
-            "tidemill_job_remaining{job=\"word-count\"} 9".to_owned(),
-            "tidemill_checkpoints_completed_total{job=\"word-count\"} 0".to_owned(),
+            format!("tidemill_job_records_in_total{job} 7"),
+            format!("tidemill_job_records_out_total{job} 5"),
+            format!("tidemill_job_bytes_in_total{job} 70"),
+            format!("tidemill_job_remaining{job} 9"),
+            format!("tidemill_checkpoints_completed_total{job} 0"),
             format!("tidemill_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -205,9 +231,18 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let progress = || Progress { remaining: None, ..progress() };
-        assert!(
-            !JobMetrics::new("a", progress, Durability::default).render().contains("remaining")
-        );
+        let progress = Progress { remaining: None, ..progress() };
+        assert!(!render(&[("a", progress)]).contains("remaining"));
+    }
+
+    #[test]
+    fn jobs_share_the_names_of_their_figures() {
+        let text = render(&[("a", progress()), ("b", progress())]);
+        for name in ["tidemill_records_in", "tidemill_job_remaining", "tidemill_newest_checkpoint"]
+        {
+            assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}\n{text}");
+            let values = text.lines().filter(|line| line.starts_with(name)).count();
+            assert_eq!(values, 2, "{name}\n{text}");
+        }
     }
 }

@@ -12,4 +12,4 @@ mod operator_metrics;
 
 pub use endpoint::MetricsEndpoint;
 pub use logs::{LogOptions, LogStyle, init_logs};
-pub use metrics::JobMetrics;
+pub use metrics::{JobFigures, JobMetrics};

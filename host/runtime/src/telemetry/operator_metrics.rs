@@ -11,8 +11,9 @@ use prometheus_client::metrics::MetricType;
 use tidemill_core::counters::{CustomValue, HISTOGRAM_BOUNDS};
 use tidemill_core::describe::{MetricDescription, MetricKind};
 
+use super::metrics::JobFigures;
 use super::names::OPERATOR_PREFIX;
-use crate::job::{Progress, TaskProgress};
+use crate::job::TaskProgress;
 
 /// Characters of a help text that are shown.
 const HELP_CHARS_MAX: usize = 200;
@@ -21,25 +22,22 @@ const HELP_CHARS_MAX: usize = 200;
 struct Family<'a> {
     kind: MetricKind,
     help: String,
-    values: Vec<(&'a TaskProgress, &'a CustomValue)>,
+    values: Vec<(&'a JobFigures, &'a TaskProgress, &'a CustomValue)>,
 }
 
 /// Encodes them all.
-pub(super) fn encode(
-    job: &str,
-    progress: &Progress,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
-    for (name, Family { kind, help, values }) in families(progress) {
+pub(super) fn encode(jobs: &[JobFigures], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    for (name, Family { kind, help, values }) in families(jobs) {
         let metric_type = match kind {
             MetricKind::Counter => MetricType::Counter,
             MetricKind::Gauge => MetricType::Gauge,
             MetricKind::Histogram => MetricType::Histogram,
         };
         let mut metric = encoder.encode_descriptor(&name, &help, None, metric_type)?;
-        for (task, value) in values {
+        for (job, task, value) in values {
             let lane = task.lane.to_string();
-            let labels = [("job", job), ("node", &task.node), ("lane", &lane)];
+            let [tenant, job] = job.labels();
+            let labels = [tenant, job, ("node", &*task.node), ("lane", &*lane)];
             encode_value(&mut metric.encode_family(&labels)?, kind, value)?;
         }
     }
@@ -71,9 +69,10 @@ fn encode_value(
     }
 }
 
-fn families(progress: &Progress) -> BTreeMap<String, Family<'_>> {
+fn families(jobs: &[JobFigures]) -> BTreeMap<String, Family<'_>> {
     let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
-    for task in &progress.tasks {
+    let tasks = jobs.iter().flat_map(|job| job.progress.tasks.iter().map(move |task| (job, task)));
+    for (job, task) in tasks {
         for (description, value) in &task.metrics {
             let mut name = format!("{OPERATOR_PREFIX}{}", plain(&description.name));
             if families.get(&name).is_some_and(|family| family.kind != description.kind) {
@@ -84,7 +83,7 @@ fn families(progress: &Progress) -> BTreeMap<String, Family<'_>> {
                 help: help(description),
                 values: Vec::new(),
             });
-            family.values.push((task, value));
+            family.values.push((job, task, value));
         }
     }
     families
@@ -117,7 +116,7 @@ fn help(description: &MetricDescription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Durability;
+    use crate::job::Progress;
     use crate::telemetry::JobMetrics;
 
     fn described(name: &str, kind: MetricKind) -> MetricDescription {
@@ -145,7 +144,8 @@ mod tests {
 
     fn render(tasks: Vec<TaskProgress>) -> String {
         let progress = Progress { tasks, ..Progress::default() };
-        JobMetrics::new("j", move || progress.clone(), Durability::default).render()
+        let job = JobFigures { job: "j".to_owned(), progress, ..JobFigures::default() };
+        JobMetrics::new(move || vec![job.clone()]).render()
     }
 
     fn value(value: f64) -> CustomValue {
@@ -161,7 +161,7 @@ mod tests {
                 (described("depth", MetricKind::Gauge), value(-1.0)),
             ],
         )]);
-        let labels = "{job=\"j\",node=\"op\",lane=\"0\"}";
+        let labels = "{tenant=\"\",job=\"j\",node=\"op\",lane=\"0\"}";
         assert!(
             text.contains(&format!("tidemill_operator_late_ones_total{labels} 2.5\n")),
             "{text}"
@@ -179,7 +179,7 @@ mod tests {
         let text = render(vec![task("op", vec![(described("t", MetricKind::Histogram), times)])]);
         let bucket = |le: &str, count: u64| {
             format!(
-                "tidemill_operator_t_bucket{{le=\"{le}\",job=\"j\",node=\"op\",lane=\"0\"}} \
+                "tidemill_operator_t_bucket{{le=\"{le}\",tenant=\"\",job=\"j\",node=\"op\",lane=\"0\"}} \
                 {count}\n"
             )
         };
@@ -187,7 +187,9 @@ mod tests {
             assert!(text.contains(&bucket(le, count)), "{le} {text}");
         }
         assert!(
-            text.contains("tidemill_operator_t_sum{job=\"j\",node=\"op\",lane=\"0\"} 12.0\n"),
+            text.contains(
+                "tidemill_operator_t_sum{tenant=\"\",job=\"j\",node=\"op\",lane=\"0\"} 12.0\n"
+            ),
             "{text}"
         );
     }

@@ -23,6 +23,8 @@ use crate::config::scalar::{At, ConfigText, Size, Time, Whole};
 pub(in crate::config) struct RawJob {
     /// Name of the job; unique within a data directory.
     pub(in crate::config) name: At<String>,
+    /// Owner of the job, whose quotas it runs under; "default" by default.
+    pub(in crate::config) tenant: Option<At<String>>,
     /// How many lanes (threads) run the job.
     pub(in crate::config) parallelism: Option<At<Whole>>,
     /// Units of routing and of state ownership; fixed for the life of the job's state.

@@ -24,6 +24,7 @@ pub(in crate::config) fn job(
     text: JobText,
 ) -> Result<JobPlan, Rejection> {
     check_job_name(&raw.name)?;
+    let tenant = tenant(raw.tenant.take())?;
     check_node_names(&raw)?;
     refuse_disk(raw.state_backend.as_ref())?;
     let (parallelism, key_groups) = lanes_and_key_groups(&raw)?;
@@ -65,6 +66,7 @@ pub(in crate::config) fn job(
     let dead_letter_dir = durability::dead_letter_dir(&raw, &origin, poison, &operators)?;
     Ok(JobPlan {
         name: raw.name.value,
+        tenant,
         file: origin.file,
         parallelism,
         key_groups,
@@ -158,6 +160,16 @@ fn check_job_name(name: &At<String>) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(Rejection::at(Problem::BadJobName(name.value.clone()), &name.span, &["name"]))
+}
+
+fn tenant(tenant: Option<At<String>>) -> Result<String, Rejection> {
+    match tenant {
+        None => Ok(defaults::TENANT.to_owned()),
+        Some(At { value, .. }) if is_job_name(&value) => Ok(value),
+        Some(At { value, span }) => {
+            Err(Rejection::at(Problem::BadTenantName(value), &span, &["tenant"]))
+        }
+    }
 }
 
 /// Whether `name` may name a job: `^[a-z0-9][a-z0-9-]{0,62}$`.

@@ -33,6 +33,7 @@ impl JobPlan {
     pub fn normalised(&self) -> String {
         let mut job = Table::new();
         job.insert("name".to_owned(), text(&self.name));
+        job.insert("tenant".to_owned(), text(&self.tenant));
         job.extend(present(self.settings()));
         job.insert(RESTART.to_owned(), table(present(restart_settings(&self.restart))));
         let sources = self.sources.iter().map(|source| {

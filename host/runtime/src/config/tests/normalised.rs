@@ -78,6 +78,7 @@ fn the_text_reads_like_a_job_file() {
          [sinks.out]\nconnector = \"stdout\"\nfrom = \"in\"\n",
     );
     let expected = r#"name = "a"
+tenant = "default"
 parallelism = 1
 key-groups = 128
 state-backend = "memory"

@@ -66,7 +66,7 @@ fn an_unknown_setting_names_the_nearest() {
     setting(
         "colour = \"blue\"",
         "job.toml:2:1: there is no setting `colour` here\nhelp: it can hold `name`, \
-         `parallelism`, `key-groups`, `state-timeout`, `state-backend`, `batch-records`, \
+         `tenant`, `parallelism`, `key-groups`, `state-timeout`, `state-backend`, `batch-records`, \
          `batch-bytes`, `linger`, `queue-bytes`, `checkpointing-mode`, `checkpoint-interval`, \
          `min-pause-between-checkpoints`, `checkpoint-timeout`, `tolerable-failed-checkpoints`, \
          `checkpoints-retained`, `checkpoint-dir`, `heartbeat-interval`, `heartbeat-timeout`, \

@@ -1,0 +1,327 @@
+//! `tidemill run`: one job, or several side by side.
+//!
+//! Owns which jobs may run together and what their end means for the process. Each of several jobs has a thread
+//! that prepares and drives it; whatever becomes of one, a panic of the host's own code included, the others go on.
+
+mod output;
+
+use std::io::{self, IsTerminal};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use indicatif::MultiProgress;
+use tidemill_core::limits::LANE_STACK_BYTES;
+
+use super::arguments::{JobArguments, RunArguments};
+use super::console::Console;
+use super::control::Control;
+use super::dry_run;
+use super::exit_code::ExitCode;
+use super::failure::Failure;
+use super::progress::Watch;
+use crate::config::{JobPlan, Locations};
+use crate::connectors::settings::{SinkSettings, SourceSettings};
+use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
+use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
+use output::{Output, name_of};
+
+/// Where a job keeps its data unless told otherwise, beside the job file.
+const DATA_DIR: &str = ".tidemill";
+
+/// Runs jobs until their input ends or a signal stops them.
+pub(super) fn run(
+    arguments: &RunArguments,
+    console: Console,
+    lines: &MultiProgress,
+) -> Result<ExitCode, Failure> {
+    let control = Control::start()?;
+    let endpoint = arguments.metrics.map(bind).transpose()?;
+    let mut planned: Vec<Planned> =
+        arguments.jobs.iter().map(|file| Planned::load(file, arguments)).collect();
+    if let [one] = &mut planned[..] {
+        // There is nobody to go on without it.
+        let (plan, options) = std::mem::replace(&mut one.plan, Err(Failure::Host(String::new())))?;
+        if arguments.dry_run {
+            return dry_run::dry_run(plan, options, &control, arguments.report);
+        }
+        one.plan = Ok((plan, options));
+    }
+    check_together(arguments, &planned)?;
+    let plans: Vec<&JobPlan> =
+        planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
+    let output = Output::choose(arguments.report, &plans, console);
+    // A line drawn over and over does not go with data on the same terminal.
+    let has_data = plans.iter().any(|plan| writes_to_stdout(plan)) && io::stdout().is_terminal();
+    let watching = Watching { can_draw: console.is_interactive() && !has_data, console, lines };
+    let running = Running { control: &control, watching, jobs: Arc::default() };
+    if let Some(endpoint) = endpoint {
+        serve(&control, endpoint, running.jobs.clone());
+    }
+    match <[Planned; 1]>::try_from(planned) {
+        Ok([one]) => run_one(one, &running, &output),
+        Err(several) => run_several(several, &running, &output),
+    }
+}
+
+/// A job file and what came of reading it.
+struct Planned {
+    file: PathBuf,
+    plan: Result<(JobPlan, RunOptions), Failure>,
+}
+
+impl Planned {
+    fn load(file: &std::path::Path, arguments: &RunArguments) -> Self {
+        let RunArguments { sets, data_dir, fresh, .. } = arguments;
+        let (sets, data_dir) = (sets.clone(), data_dir.clone());
+        let loaded = plan(&JobArguments { job: file.to_owned(), sets, data_dir }, *fresh);
+        let plan = loaded.map(|(plan, mut options)| {
+            options.allow_drop_state = arguments.allow_drop_state;
+            options.from.clone_from(&arguments.from);
+            options.accept_rollback = arguments.accept_rollback;
+            (plan, options)
+        });
+        Self { file: file.to_owned(), plan }
+    }
+}
+
+/// Refuses jobs that cannot run in one process.
+fn check_together(arguments: &RunArguments, planned: &[Planned]) -> Result<(), Failure> {
+    if planned.len() < 2 {
+        return Ok(());
+    }
+    for (is_given, option) in
+        [(arguments.from.is_some(), "--from"), (arguments.dry_run, "--dry-run")]
+    {
+        if is_given {
+            return Err(Failure::Together(format!("{option} goes with one job, not with several")));
+        }
+    }
+    type Uses = fn(&JobPlan) -> bool;
+    let once: [(&str, Uses); 2] =
+        [("write to standard output", writes_to_stdout), ("read standard input", reads_stdin)];
+    let plans: Vec<&JobPlan> =
+        planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
+    for (what, uses) in once {
+        let users: Vec<&str> =
+            plans.iter().filter(|plan| uses(plan)).map(|plan| &*plan.name).collect();
+        if let [first, second, ..] = users[..] {
+            let both = format!("the jobs {first:?} and {second:?} would both {what}");
+            return Err(Failure::Together(both));
+        }
+    }
+    for (at, plan) in plans.iter().enumerate() {
+        if let Some(other) = plans[..at].iter().find(|other| other.name == plan.name) {
+            let (one, two) = (other.file.display(), plan.file.display());
+            let name = &plan.name;
+            return Err(Failure::Together(format!("two jobs are named {name:?}: {one} and {two}")));
+        }
+    }
+    Ok(())
+}
+
+/// How jobs are watched while they run.
+struct Watching<'a> {
+    console: Console,
+    lines: &'a MultiProgress,
+    can_draw: bool,
+}
+
+/// The jobs that run, for metrics: tenant, name, handle.
+type RunningJobs = Arc<Mutex<Vec<(String, String, JobHandle)>>>;
+
+/// What running jobs share.
+struct Running<'a> {
+    control: &'a Control,
+    watching: Watching<'a>,
+    jobs: RunningJobs,
+}
+
+/// How a job ended.
+struct Ended {
+    job: String,
+    outcome: Result<Report, Failure>,
+    rolled_back: Option<RolledBack>,
+}
+
+impl Ended {
+    /// The exit code that this end alone comes to.
+    fn exit_code(&self, control: &Control) -> ExitCode {
+        match &self.outcome {
+            Ok(Report { outcome: Outcome::Finished, .. }) => ExitCode::Done,
+            Ok(Report { savepoint: Some(_), .. }) => ExitCode::HandedOver,
+            Ok(_) => control.stopped_by().unwrap_or(ExitCode::Done),
+            Err(failure) => failure.exit_code(),
+        }
+    }
+}
+
+fn run_one(job: Planned, running: &Running<'_>, output: &Output) -> Result<ExitCode, Failure> {
+    let locations = job.plan.as_ref().map(|(plan, _)| plan.locations.clone()).unwrap_or_default();
+    let engine = Engine::new().map_err(|error| Failure::job(error, &locations))?;
+    let ended = running.drive(job, &engine);
+    output.one(&ended)?;
+    let code = ended.exit_code(running.control);
+    ended.outcome.map(|_| code)
+}
+
+/// The exit code is that of the first job, in the order of the command line, that did not end well; a signal comes
+/// before a savepoint, for it stopped them all.
+fn run_several(
+    jobs: Vec<Planned>,
+    running: &Running<'_>,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let engine = Engine::new().map_err(|error| Failure::job(error, &Locations::default()))?;
+    let drive = |job: Planned| {
+        let name = name_of(&job.file);
+        let driven = catch_unwind(AssertUnwindSafe(|| running.drive(job, &engine)));
+        let ended = driven.unwrap_or_else(|_| {
+            let error = JobError::Host("the thread that drives the job panicked".to_owned());
+            let outcome = Err(Failure::job(error, &Locations::default()));
+            Ended { job: name, outcome, rolled_back: None }
+        });
+        output.ended(&ended);
+        ended
+    };
+    let ended: Vec<Ended> = thread::scope(|scope| {
+        let drive = &drive;
+        let started = jobs.into_iter().map(|job| {
+            let name = name_of(&job.file);
+            // Describing an operator runs it here.
+            let builder = thread::Builder::new().stack_size(LANE_STACK_BYTES);
+            let thread = builder.name("tidemill-job".to_owned());
+            (name, thread.spawn_scoped(scope, move || drive(job)))
+        });
+        let started: Vec<_> = started.collect();
+        let join = |(name, thread): (String, io::Result<thread::ScopedJoinHandle<'_, Ended>>)| {
+            let lost = |problem: String| {
+                let outcome = Err(Failure::job(JobError::Host(problem), &Locations::default()));
+                Ended { job: name, outcome, rolled_back: None }
+            };
+            match thread.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok(ended)) => ended,
+                // It has caught its own panics.
+                Ok(Err(_)) => lost("the thread that drives the job panicked".to_owned()),
+                Err(error) => {
+                    let ended = lost(format!("no thread for the job: {error}"));
+                    output.ended(&ended);
+                    ended
+                }
+            }
+        };
+        started.into_iter().map(join).collect()
+    });
+    output.several(&ended)?;
+    let codes = ended.iter().map(|ended| ended.exit_code(running.control));
+    let codes: Vec<ExitCode> = codes.collect();
+    let is_bad = |code: &&ExitCode| !matches!(code, ExitCode::Done | ExitCode::HandedOver);
+    let first = codes.iter().find(is_bad).or_else(|| codes.iter().find(|c| **c != ExitCode::Done));
+    Ok(first.copied().unwrap_or(ExitCode::Done))
+}
+
+impl Running<'_> {
+    /// Prepares and runs one job.
+    fn drive(&self, job: Planned, engine: &Engine) -> Ended {
+        let (plan, options) = match job.plan {
+            Ok(planned) => planned,
+            Err(failure) => {
+                let (job, outcome) = (name_of(&job.file), Err(failure));
+                return Ended { job, outcome, rolled_back: None };
+            }
+        };
+        let name = plan.name.clone();
+        let mut handle = None;
+        let outcome = execute(plan, options, engine, |tenant, job| {
+            handle = Some(job.clone());
+            self.control.watch_over(job.clone());
+            let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            jobs.push((tenant, name.clone(), job.clone()));
+            drop(jobs);
+            let Watching { console, lines, can_draw } = &self.watching;
+            match (console.is_quiet(), can_draw) {
+                (true, _) => None,
+                (false, true) => Some(Watch::draw(&name, job, lines)),
+                (false, false) => Some(Watch::log(&name, job)),
+            }
+        });
+        let rolled_back = handle.and_then(|job| job.rolled_back());
+        Ended { job: name, outcome, rolled_back }
+    }
+}
+
+/// Prepares and runs a job; what `watch` returns lives as long as the job runs.
+fn execute<W>(
+    plan: JobPlan,
+    options: RunOptions,
+    engine: &Engine,
+    watch: impl FnOnce(String, JobHandle) -> W,
+) -> Result<Report, Failure> {
+    let locations = plan.locations.clone();
+    let failed = |error: JobError| Failure::job(error, &locations);
+    let tenant = plan.tenant.clone();
+    let job = Job::prepare(plan, engine, options).map_err(failed)?;
+    job.bind().map_err(failed)?;
+    for (source, address) in job.addresses() {
+        tracing::info!(job = job.plan().name, "Source {source} listens on {address}.");
+    }
+    let watching = watch(tenant, job.handle());
+    let ended = job.run();
+    drop(watching);
+    ended.map_err(failed)
+}
+
+/// Loads components and checks the graph. The engine must outlive the job.
+pub(super) fn prepare(
+    plan: JobPlan,
+    options: RunOptions,
+    locations: &Locations,
+) -> Result<(Job, Engine), Failure> {
+    let failed = |error: JobError| Failure::job(error, locations);
+    let engine = Engine::new().map_err(failed)?;
+    let job = Job::prepare(plan, &engine, options).map_err(failed)?;
+    Ok((job, engine))
+}
+
+/// Reads the job file, and finds out where the job keeps its data.
+pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptions), Failure> {
+    let plan = JobPlan::load(&job.job, &job.sets)?;
+    plan.check_components()?;
+    let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
+    let data_dir = job.data_dir.clone().unwrap_or_else(beside);
+    let (from, allow_drop_state, accept_rollback) = (None, false, false);
+    Ok((plan, RunOptions { data_dir, fresh, from, allow_drop_state, accept_rollback }))
+}
+
+fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {
+    let failed = |error| Failure::Metrics { address, error };
+    let endpoint = MetricsEndpoint::bind(address).map_err(failed)?;
+    let bound = endpoint.address().map_err(failed)?;
+    tracing::info!("Metrics are served on http://{bound}/metrics.");
+    Ok(endpoint)
+}
+
+fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs) {
+    let figures = move || {
+        let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let figures = jobs.into_iter().map(|(tenant, job, handle)| {
+            let (progress, durability) = (handle.progress(), handle.durability());
+            JobFigures { tenant, job, progress, durability }
+        });
+        figures.collect()
+    };
+    let metrics = Arc::new(JobMetrics::new(figures));
+    control.spawn(async move {
+        let Err(error) = endpoint.serve(metrics).await;
+        tracing::error!(%error, "Metrics are no longer served; jobs go on.");
+    });
+}
+
+fn writes_to_stdout(plan: &JobPlan) -> bool {
+    plan.sinks.iter().any(|sink| matches!(sink.settings, SinkSettings::Stdout(_)))
+}
+
+fn reads_stdin(plan: &JobPlan) -> bool {
+    plan.sources.iter().any(|source| matches!(source.settings, SourceSettings::Stdin(_)))
+}

@@ -1,0 +1,81 @@
+//! What `tidemill run` says of the end of jobs, and where.
+//!
+//! A single job has one report. Of several jobs people read each end as it comes; programs get one document
+//! at the end, with the jobs in the order of the command line.
+
+use std::path::Path;
+
+use super::super::arguments::OutputFormat;
+use super::super::console::{self, Console};
+use super::super::failure::Failure;
+use super::super::report;
+use super::{Ended, writes_to_stdout};
+use crate::config::JobPlan;
+
+/// Where reports go. Standard output belongs to a sink if one writes to it.
+pub(super) struct Output {
+    format: OutputFormat,
+    to_stdout: bool,
+    console: Console,
+}
+
+impl Output {
+    pub(super) fn choose(format: OutputFormat, plans: &[&JobPlan], console: Console) -> Self {
+        let is_taken = plans.iter().any(|plan| writes_to_stdout(plan));
+        Self { format, to_stdout: format == OutputFormat::Json && !is_taken, console }
+    }
+
+    fn write(&self, report: &str) -> Result<(), Failure> {
+        if self.to_stdout {
+            return console::print(report);
+        }
+        if self.format == OutputFormat::Json || !self.console.is_quiet() {
+            console::note(report);
+        }
+        Ok(())
+    }
+
+    /// The end of the only job. Of a failure people read the diagnostic that the command ends with; programs
+    /// get it in the report as well.
+    pub(super) fn one(&self, ended: &Ended) -> Result<(), Failure> {
+        match (&ended.outcome, self.format) {
+            (Ok(report), format) => self.write(&report::success(report, format)),
+            (Err(failure), OutputFormat::Json) => {
+                let rolled_back = ended.rolled_back.clone();
+                self.write(&report::failure(&ended.job, failure, rolled_back))
+            }
+            (Err(_), OutputFormat::Text) => Ok(()),
+        }
+    }
+
+    /// The end of one of several jobs, told at once: the others may go on for a long time.
+    pub(super) fn ended(&self, ended: &Ended) {
+        match (&ended.outcome, self.format) {
+            (Ok(report), OutputFormat::Text) if !self.console.is_quiet() => {
+                console::note(&report::success(report, OutputFormat::Text));
+            }
+            (Ok(_), _) => {}
+            (Err(failure), _) => {
+                tracing::error!("Job {} has ended; the others go on.", ended.job);
+                self.console.report(failure);
+            }
+        }
+    }
+
+    /// The end of all of several jobs.
+    pub(super) fn several(&self, ended: &[Ended]) -> Result<(), Failure> {
+        if self.format == OutputFormat::Text {
+            return Ok(());
+        }
+        let jobs = ended.iter().map(|ended| {
+            let outcome = ended.outcome.as_ref();
+            outcome.map_err(|failure| (&*ended.job, failure, ended.rolled_back.clone()))
+        });
+        self.write(&report::several(jobs))
+    }
+}
+
+/// The name of a job whose file could not be read.
+pub(super) fn name_of(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}

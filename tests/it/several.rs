@@ -1,0 +1,130 @@
+//! Several jobs in one process: each by itself, whatever becomes of the others.
+
+use rustix::process::Signal;
+
+use crate::harness::Place;
+
+/// Counts words of a file; `NAME` stands for the job's name.
+const COUNT: &str = r#"
+    name = "NAME"
+    [sources.lines]
+    connector = "file"
+    path = "in.txt"
+    [operators.split]
+    component = "@operators/word_split.wasm"
+    from = "lines"
+    [operators.count]
+    component = "@operators/word_count.wasm"
+    from = "split"
+    [sinks.out]
+    connector = "file"
+    from = "count"
+    path = "out-NAME"
+    format = "text"
+    value-type = "u64"
+"#;
+
+/// Waits for lines that nobody sends.
+const WAITING: &str = r#"
+    name = "NAME"
+    [sources.lines]
+    connector = "tcp"
+    listen = "127.0.0.1:0"
+    [operators.split]
+    component = "@operators/word_split.wasm"
+    from = "lines"
+    [sinks.out]
+    connector = "discard"
+    from = "split"
+"#;
+
+fn job(place: &Place, name: &str, text: &str) {
+    let operators = crate::harness::operators().to_str().expect("the target directory is UTF-8");
+    let text = text.replace("@operators", operators).replace("NAME", name);
+    place.write(&format!("{name}.toml"), text);
+}
+
+fn counting(names: &[&str]) -> Place {
+    let place = Place::new();
+    place.write("in.txt", "the tide is in\nthe tide is out\n");
+    names.iter().for_each(|name| job(&place, name, COUNT));
+    place
+}
+
+#[test]
+fn jobs_run_side_by_side_and_each_has_its_own_output() {
+    let place = counting(&["a", "b"]);
+    let report = place.tidemill("run a.toml b.toml --report json").end().expect(0).report();
+    let jobs = report["jobs"].as_array().expect("a list of jobs");
+    assert_eq!(jobs.len(), 2);
+    for (report, name) in jobs.iter().zip(["a", "b"]) {
+        assert_eq!((&report["job"], &report["outcome"]), (&name.into(), &"finished".into()));
+        assert_eq!(report["records_out"], 8);
+        assert_eq!(place.lines(&format!("out-{name}")).len(), 8);
+    }
+}
+
+#[test]
+fn a_job_that_fails_stops_no_other_and_gives_the_exit_code() {
+    let place = counting(&["good"]);
+    job(&place, "bad", &COUNT.replace("in.txt", "nowhere.txt"));
+    job(&place, "refused", &COUNT.replace("word_split.wasm", "nowhere.wasm"));
+    place.write("broken.toml", "name = \"broken\"\nparallelsm = 1\n");
+    let run = "run broken.toml bad.toml refused.toml good.toml --report json";
+    let ended = place.tidemill(run).end().expect(78).has_no_panic();
+    let ended = ended.says(&["parallelsm", "nowhere.txt", "nowhere.wasm", "the others go on"]);
+    let report = ended.report();
+    let jobs = report["jobs"].as_array().expect("a list of jobs");
+    let codes: Vec<_> = jobs.iter().map(|job| job["exit_code"].as_u64()).collect();
+    assert_eq!(codes, [Some(78), Some(66), Some(66), None]);
+    assert_eq!(jobs[0]["job"], "broken");
+    assert_eq!(jobs[3]["outcome"], "finished");
+    assert_eq!(place.lines("out-good").len(), 8);
+}
+
+#[test]
+fn a_signal_stops_all_jobs() {
+    let place = Place::new();
+    ["a", "b"].iter().for_each(|name| job(&place, name, WAITING));
+    let running = place.tidemill("run a.toml b.toml --report json").start();
+    running.until_stderr(|text| (text.matches("listens on").count() == 2).then_some(()));
+    running.until_stderr(|text| text.contains("job=\"b\"").then_some(()));
+    running.signal(Signal::TERM);
+    let report = running.end().expect(143).has_no_panic().report();
+    for job in report["jobs"].as_array().expect("a list of jobs") {
+        assert_eq!(job["outcome"], "stopped", "{report}");
+    }
+}
+
+#[test]
+fn jobs_that_would_get_into_each_others_way_are_refused() {
+    let place = counting(&["a", "b"]);
+    let stdout = COUNT.split("connector = \"file\"\n    from").next().expect("there is a sink");
+    for name in ["c", "d"] {
+        job(&place, name, &format!("{stdout}connector = \"stdout\"\n    from = \"count\"\n"));
+    }
+    let refused = |words: &str, says: &[&str]| {
+        place.tidemill(words).end().refuses(2, says);
+        assert!(place.names("out-a").is_empty(), "{words}");
+    };
+    refused("run a.toml c.toml d.toml", &["\"c\" and \"d\" would both write to standard output"]);
+    refused("run a.toml b.toml --from x", &["--from goes with one job"]);
+    refused("run a.toml b.toml --dry-run", &["--dry-run goes with one job"]);
+    refused("run a.toml b.toml --set name=x", &["two jobs are named \"x\"", "a.toml", "b.toml"]);
+}
+
+#[test]
+fn metrics_tell_the_jobs_apart() {
+    let place = Place::new();
+    ["a", "b"].iter().for_each(|name| job(&place, name, WAITING));
+    let running = place.tidemill("run a.toml b.toml --metrics 127.0.0.1:0").start();
+    let address = running.address_after("Metrics are served on http://");
+    crate::cli::until_metrics(address, |text| {
+        let labels =
+            |job| format!("tidemill_job_records_in_total{{tenant=\"default\",job=\"{job}\"}}");
+        let is_told_once = text.matches("# TYPE tidemill_job_records_in ").count() == 1;
+        is_told_once && ["a", "b"].iter().all(|job| text.contains(&labels(job)))
+    });
+    running.signal(Signal::TERM);
+    running.end().expect(143);
+}
