@@ -1,0 +1,167 @@
+//! What an attack is: its row of the table, its operator, the job around it and what must come of it.
+
+use std::fmt::Write as _;
+
+/// How the job of an attack ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its component is refused before any record; exit code 77.
+    Refused,
+    /// It runs and fails; exit code 1.
+    Fails,
+    /// It comes to the end of its input.
+    Finishes,
+    /// It goes on until it is stopped.
+    GoesOn,
+}
+
+impl End {
+    /// The exit code of the job by itself; 143 for one that the harness must stop.
+    pub fn exit_code(self) -> u64 {
+        match self {
+            Self::Refused => 77,
+            Self::Fails => 1,
+            Self::Finishes => 0,
+            Self::GoesOn => 143,
+        }
+    }
+
+    /// For the table.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Refused => "refused (77)",
+            Self::Fails => "the job fails (1)",
+            Self::Finishes => "no harm: the job finishes (0)",
+            Self::GoesOn => "no harm: the job goes on",
+        }
+    }
+}
+
+/// The job in which an attack runs: a generator of records, the operator, a sink.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Records, and how many of them in a second; without a rate as fast as they are taken.
+    pub records: Option<u64>,
+    /// See `records`.
+    pub rate: Option<u64>,
+    /// Lines of the job.
+    pub settings: String,
+    /// Lines of the operator.
+    pub operator: String,
+    /// Whether output goes to files, to be looked at, or nowhere.
+    pub to_files: bool,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self {
+            records: Some(100),
+            rate: None,
+            settings: String::new(),
+            operator: String::new(),
+            to_files: false,
+        }
+    }
+}
+
+impl Job {
+    /// The job file.
+    pub fn toml(&self) -> String {
+        let mut text = "name = \"attack\"\ntenant = \"mallory\"\n".to_owned();
+        if !self.settings.contains("checkpoint-interval") {
+            text += "checkpoint-interval = \"200ms\"\n";
+        }
+        if !self.settings.contains("restart-strategy") {
+            text += "restart-strategy = \"none\"\n";
+        }
+        text += &self.settings;
+        text += "\n[sources.records]\nconnector = \"nexmark\"\nstream = \"uniform\"\nkeys = 100\nkey = \"key\"\n";
+        if let Some(records) = self.records {
+            writeln!(text, "events = {records}").expect("text grows");
+        }
+        if let Some(rate) = self.rate {
+            writeln!(text, "events-per-second = {rate}").expect("text grows");
+        }
+        text += "[operators.attack]\ncomponent = \"attack.wasm\"\nfrom = \"records\"\n";
+        text += &self.operator;
+        let sink = match self.to_files {
+            true => "\n[sinks.out]\nconnector = \"file\"\npath = \"out\"\nformat = \"raw\"\n",
+            false => "\n[sinks.out]\nconnector = \"discard\"\n",
+        };
+        text + sink + "from = \"attack\"\n"
+    }
+}
+
+/// What is seen of a job that has ended.
+#[derive(Debug)]
+pub struct Seen {
+    /// All that the process said on stderr.
+    pub stderr: String,
+    /// The job's part of the report.
+    pub report: serde_json::Value,
+    /// The lines of its output files.
+    pub output: Vec<u8>,
+}
+
+/// A check of what is seen; answers what is wrong.
+pub type Check = fn(&Seen) -> Result<(), String>;
+
+/// One hostile operator.
+#[derive(Debug)]
+pub struct Attack {
+    /// The rows of the table that it belongs to.
+    pub rows: &'static [u8],
+    /// Its name.
+    pub name: &'static str,
+    /// What it tries.
+    pub tries: &'static str,
+    /// The limit or rule that stops it.
+    pub stopped_by: &'static str,
+    /// The code that its owner is told; empty where there is nothing to tell.
+    pub code: &'static str,
+    /// What else stderr must hold.
+    pub says: &'static [&'static str],
+    /// How its job ends.
+    pub end: End,
+    /// The job around it.
+    pub job: Job,
+    /// Makes the component.
+    pub component: fn() -> Vec<u8>,
+    /// What else must hold.
+    pub check: Option<Check>,
+    /// Settings of the job with which it keeps on attacking for a longer time, where one end would soon be all.
+    pub storm: Option<Job>,
+}
+
+/// Defaults, for the parts of an attack that most have in common.
+pub const fn nothing() -> Vec<u8> {
+    Vec::new()
+}
+
+impl Default for Attack {
+    fn default() -> Self {
+        Self {
+            rows: &[],
+            name: "",
+            tries: "",
+            stopped_by: "",
+            code: "",
+            says: &[],
+            end: End::Fails,
+            job: Job::default(),
+            component: nothing,
+            check: None,
+            storm: None,
+        }
+    }
+}
+
+/// A job that leaves out what cannot be processed, so that an operator can fail at each record for ever.
+pub fn storm(rate: u64) -> Job {
+    Job {
+        records: None,
+        rate: Some(rate),
+        settings: "on-poison = \"skip\"\npoison-limit = 100000000\n".to_owned(),
+        ..Job::default()
+    }
+}
