@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_core::call::{CallFrame, CallRules};
 use tidemill_core::failure::{FaultCode, GuestFault};
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::component::TaskIdentity;
@@ -51,6 +51,22 @@ impl GuestData {
             log: GuestLog::new(identity, &limits),
             environment: Vec::new(),
         }
+    }
+
+    /// Hands a handle to `entry` to the guest.
+    ///
+    /// # Errors
+    /// [`FaultCode::ResourceLimit`] when it holds as many as it may.
+    pub(crate) fn hold<T: Send + 'static>(&mut self, entry: T) -> wasmtime::Result<Resource<T>> {
+        self.table.push(entry).map_err(|error| match error {
+            ResourceTableError::Full => {
+                let message = format!(
+                    "the guest holds {RESOURCES_MAX} streams and pollables; it must drop some"
+                );
+                GuestFault::new(FaultCode::ResourceLimit, message).into()
+            }
+            other => other.into(),
+        })
     }
 }
 

@@ -42,6 +42,14 @@ pub struct LineOutput {
     line: Vec<u8>,
 }
 
+impl LineOutput {
+    /// Keeps what belongs to the line at hand, up to `max` bytes: a log line has no more.
+    fn keep(&mut self, part: &[u8], max: usize) {
+        let room = max.saturating_sub(self.line.len());
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+    }
+}
+
 /// Links the empty filesystem: no directory is open, so nothing else of it can be reached.
 pub(crate) fn link_empty_filesystem(linker: &mut Linker<GuestData>) -> Result<()> {
     let mut preopens = linker.instance("wasi:filesystem/preopens@0.2.12")?;
@@ -89,18 +97,16 @@ struct NoFile;
 
 impl GuestData {
     fn write_lines(&mut self, stream: &Resource<LineOutput>, contents: &[u8]) -> Result<()> {
-        let output = self.table.get_mut(stream)?;
+        let (output, max) = (self.table.get_mut(stream)?, self.log.line_bytes());
         let is_stderr = output.is_stderr;
         let mut rest = contents;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            output.line.extend_from_slice(&rest[..end]);
+            output.keep(&rest[..end], max);
             let line = std::mem::take(&mut output.line);
             self.log.write_stream(is_stderr, &line);
             rest = &rest[end + 1..];
         }
-        if output.line.len() + rest.len() <= WRITE_BYTES_MAX as usize {
-            output.line.extend_from_slice(rest);
-        }
+        output.keep(rest, max);
         Ok(())
     }
 
@@ -166,7 +172,7 @@ impl streams::HostInputStream for GuestData {
     }
 
     fn subscribe(&mut self, _: Resource<EmptyInput>) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 
     fn drop(&mut self, stream: Resource<EmptyInput>) -> Result<()> {
@@ -200,7 +206,7 @@ impl streams::HostOutputStream for GuestData {
     }
 
     fn subscribe(&mut self, _: Resource<LineOutput>) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 
     fn write_zeroes(&mut self, stream: Resource<LineOutput>, len: u64) -> StreamResult<()> {
@@ -271,19 +277,19 @@ impl exit::Host for GuestData {
 
 impl stdin::Host for GuestData {
     fn get_stdin(&mut self) -> Result<Resource<EmptyInput>> {
-        Ok(self.table.push(EmptyInput)?)
+        self.hold(EmptyInput)
     }
 }
 
 impl stdout::Host for GuestData {
     fn get_stdout(&mut self) -> Result<Resource<LineOutput>> {
-        Ok(self.table.push(LineOutput { is_stderr: false, line: Vec::new() })?)
+        self.hold(LineOutput { is_stderr: false, line: Vec::new() })
     }
 }
 
 impl stderr::Host for GuestData {
     fn get_stderr(&mut self) -> Result<Resource<LineOutput>> {
-        Ok(self.table.push(LineOutput { is_stderr: true, line: Vec::new() })?)
+        self.hold(LineOutput { is_stderr: true, line: Vec::new() })
     }
 }
 
@@ -327,11 +333,11 @@ impl monotonic_clock::Host for GuestData {
     }
 
     fn subscribe_instant(&mut self, _: u64) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 
     fn subscribe_duration(&mut self, _: u64) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 }
 
