@@ -16,8 +16,7 @@ pub enum End {
 }
 
 impl End {
-    /// The exit code of the job by itself; 143 for one that the harness must stop.
-    pub fn exit_code(self) -> u64 {
+    fn exit_code(self) -> u64 {
         match self {
             Self::Refused => 77,
             Self::Fails => 1,
@@ -123,6 +122,8 @@ pub struct Attack {
     pub says: &'static [&'static str],
     /// How its job ends.
     pub end: End,
+    /// The exit code of the job by itself, where it is not that of `end`.
+    pub exit_code: Option<u64>,
     /// The job around it.
     pub job: Job,
     /// Makes the component.
@@ -131,6 +132,13 @@ pub struct Attack {
     pub check: Option<Check>,
     /// Settings of the job with which it keeps on attacking for a longer time, where one end would soon be all.
     pub storm: Option<Job>,
+}
+
+impl Attack {
+    /// The exit code of the job by itself; 143 for one that has to be stopped.
+    pub fn exit_code(&self) -> u64 {
+        self.exit_code.unwrap_or(self.end.exit_code())
+    }
 }
 
 /// Defaults, for the parts of an attack that most have in common.
@@ -148,6 +156,7 @@ impl Default for Attack {
             code: "",
             says: &[],
             end: End::Fails,
+            exit_code: None,
             job: Job::default(),
             component: nothing,
             check: None,

@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use wit_component::StringEncoding;
+use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
 use crate::description::Description;
@@ -172,6 +172,15 @@ impl Guest {
         wit_component::embed_component_metadata(&mut module, &resolve, world, self.encoding)
             .expect("a type can be embedded");
         module
+    }
+
+    /// The same as a component.
+    ///
+    /// # Panics
+    /// As `build`.
+    pub fn build_component(&self) -> Vec<u8> {
+        let encoder = ComponentEncoder::default().module(&self.build());
+        encoder.and_then(|mut encoder| encoder.encode()).expect("the template fits the contract")
     }
 
     fn text(&self) -> String {

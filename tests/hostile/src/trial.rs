@@ -55,9 +55,11 @@ impl Arena {
     /// When that does not go well.
     pub fn calm(&self) -> Result<Usage, String> {
         let calm = self.calm.get_or_init(|| {
+            let job = Job { to_files: true, ..Job::default() };
             let harmless = |component| Attack {
                 name: "harmless",
                 end: End::Finishes,
+                job: job.clone(),
                 component,
                 ..Attack::default()
             };
@@ -200,15 +202,13 @@ fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
         Some("stopped") => 143,
         _ => job["exit_code"].as_u64().unwrap_or(u64::MAX),
     };
-    if attack.name != "harmless" && exit_code != attack.end.exit_code() {
-        let wanted = attack.end.exit_code();
+    let wanted = attack.exit_code();
+    if exit_code != wanted {
         return Err(format!("the job ended with {exit_code} and not {wanted}:\n{stderr}"));
     }
-    let of_process = match attack.end {
-        End::Finishes | End::GoesOn => 143,
-        end => i32::try_from(end.exit_code()).unwrap_or(i32::MAX),
-    };
-    if code != Some(of_process) {
+    // The canary is stopped by a signal.
+    let of_process = if wanted == 0 { 143 } else { wanted };
+    if code.and_then(|code| u64::try_from(code).ok()) != Some(of_process) {
         return Err(format!("the process ended with {code:?} and not {of_process}:\n{stderr}"));
     }
     let mut output = Vec::new();

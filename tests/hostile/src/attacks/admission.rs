@@ -10,6 +10,18 @@ fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// An operator that brings along a module or component, and never uses it.
+fn bringing(more: &str) -> Vec<u8> {
+    let more = text(more);
+    // The version in a header tells modules and components apart; their sections have these numbers.
+    let section = if more[4..8] == [1, 0, 0, 0] { 1 } else { 4 };
+    let mut component = Guest::new().build_component();
+    component.push(section);
+    component.extend(leb(more.len()));
+    component.extend(more);
+    component
+}
+
 /// A component that imports an instance of this name.
 fn importing(name: &str) -> Vec<u8> {
     text(&format!("(component (import {name:?} (instance)))"))
@@ -65,7 +77,7 @@ fn features() -> Vec<Attack> {
             "declares a memory of 128 GiB with 64-bit addresses",
             FEATURES,
             &["memory64"],
-            || text("(component (core module (memory i64 2097152)))"),
+            || bringing("(module (memory i64 2097152))"),
         ),
         refused(
             &[20],
@@ -73,7 +85,7 @@ fn features() -> Vec<Attack> {
             "declares a shared memory, which no limiter is asked about",
             FEATURES,
             &["threads"],
-            || text("(component (core module (memory 1 65536 shared)))"),
+            || bringing("(module (memory 1 65536 shared))"),
         ),
         refused(
             &[21],
@@ -81,10 +93,10 @@ fn features() -> Vec<Attack> {
             "keeps data in objects that the host collects",
             FEATURES,
             &["refused"],
-            || text("(component (core module (type (struct (field i64)))))"),
+            || bringing("(module (type (struct (field i64))))"),
         ),
         refused(&[21], "exceptions", "keeps data in exceptions", FEATURES, &["exceptions"], || {
-            text("(component (core module (tag)))")
+            bringing("(module (tag))")
         }),
         refused(
             &[21],
@@ -92,7 +104,7 @@ fn features() -> Vec<Attack> {
             "keeps data in tables of references to the host's objects",
             FEATURES,
             &["refused"],
-            || text("(component (core module (table 1 externref)))"),
+            || bringing("(module (table 1 externref))"),
         ),
         refused(
             &[23],
@@ -100,10 +112,10 @@ fn features() -> Vec<Attack> {
             "takes streams and futures of the component model, which the host would buffer",
             FEATURES,
             &["component model async"],
-            || text("(component (type (stream u8)) (type (future u8)))"),
+            || bringing("(component (type (stream u8)) (type (future u8)))"),
         ),
         refused(&[17], "many-memories", "brings 10,000 memories", FEATURES, &["memories"], || {
-            text(&format!("(component (core module {}))", "(memory 1)".repeat(10_000)))
+            bringing(&format!("(module {})", "(memory 1)".repeat(10_000)))
         }),
     ]
 }

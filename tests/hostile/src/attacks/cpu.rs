@@ -212,10 +212,12 @@ fn patience() -> Vec<Attack> {
             tries: "never comes back from `process`, so that no barrier passes it",
             stopped_by: "the call is ended; barriers are a job's own, and others complete theirs",
             end: End::GoesOn,
+            // It never comes to the checkpoint that a stop ends with.
+            exit_code: Some(75),
             job: Job {
                 settings:
                     "on-poison = \"skip\"\npoison-limit = 1000000\ncheckpoint-interval = \"20ms\"\n\
-                           checkpoint-timeout = \"100ms\"\ntolerable-failed-checkpoints = 1000000\n"
+                           tolerable-failed-checkpoints = 1000000\n"
                         .to_owned(),
                 ..storm(1000)
             },
@@ -237,8 +239,12 @@ fn patience() -> Vec<Attack> {
             name: "trap-storm",
             tries: "traps at each record, so that a sandbox is made for each",
             stopped_by: "`poison-limit`, 100 records a minute by default; a sandbox is made in microseconds",
-            says: &["over 100 records", "poison-limit"],
-            job: Job { records: None, settings: "on-poison = \"skip\"".to_owned(), ..storm(1000) },
+            says: &["more than 100 records", "poison-limit"],
+            job: Job {
+                records: None,
+                settings: "stop-timeout = \"1s\"\non-poison = \"skip\"".to_owned(),
+                ..storm(1000)
+            },
             component: || Guest::new().process("unreachable").build(),
             storm: Some(storm(2000)),
             ..Attack::default()

@@ -15,7 +15,8 @@ pub(super) fn attacks() -> Vec<Attack> {
 /// Fields for a log line: `count` of them, each of which is one and the same `size` bytes at 65536.
 fn aliased_fields(count: u32, size: u32) -> String {
     format!(
-        "(local.set $p (i32.const 4194304))
+        "(memory.fill (i32.const 65536) (i32.const 0x78) (i32.const 1048576))
+         (local.set $p (i32.const 4194304))
          (loop $field
            (i32.store (local.get $p) (i32.const 65536))
            (i32.store offset=4 (local.get $p) (i32.const {size}))
@@ -126,7 +127,8 @@ fn answers() -> Vec<Attack> {
                 Guest::new()
                     .pages(120)
                     .process(
-                        "(local.set $p (i32.const 4194304))
+                        "(memory.fill (i32.const 65536) (i32.const 0x78) (i32.const 1048576))
+                         (local.set $p (i32.const 4194304))
                          (loop $bad
                            (i32.store (local.get $p) (i32.const 0))
                            (i32.store offset=4 (local.get $p) (i32.const 65536))
@@ -191,10 +193,10 @@ fn answers() -> Vec<Attack> {
             component: || {
                 Guest::new()
                     .pages(200)
-                    .fields(r#"(data (i32.const 65536) "\1b[2J\0a{\"level\":\"ERROR\"}")"#)
+                    .fields(r#"(data (i32.const 1048576) "\1b[2J\0a{\"level\":\"ERROR\"}")"#)
                     .process(
-                        "(memory.fill (i32.const 65600) (i32.const 0x78) (i32.const 8388608))
-                         (return (call $fatal (i32.const 65536) (i32.const 8388608)))",
+                        "(memory.fill (i32.const 1048600) (i32.const 0x78) (i32.const 8388608))
+                         (return (call $fatal (i32.const 1048576) (i32.const 8388608)))",
                     )
                     .build()
             },
@@ -210,7 +212,7 @@ fn answers() -> Vec<Attack> {
             tries: "describes itself in UTF-16 with half of a surrogate pair",
             stopped_by: "strings are decoded by the host, which takes nothing that is not Unicode",
             code: "TRAP",
-            says: &["utf-16"],
+            says: &["unpaired surrogate"],
             end: End::Refused,
             component: || {
                 Guest::new()

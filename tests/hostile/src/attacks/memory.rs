@@ -152,8 +152,9 @@ fn leaks() -> Vec<Attack> {
             rows: &[22],
             name: "handle-leak-over-calls",
             tries: "leaks a handle in each call, each with 64 KB that it wrote and never ended the line of",
-            stopped_by: "1,024 handles of a sandbox; what one stream holds back is bounded",
-            code: "RESOURCE_LIMIT",
+            stopped_by: "1,024 handles of a sandbox, each with 8 KiB of an unfinished line at most; then the call \
+                         is made again in a new sandbox",
+            end: End::Finishes,
             job: Job {
                 records: Some(3000),
                 settings: "batch-records = 1\n".to_owned(),

@@ -216,7 +216,7 @@ fn words() -> Vec<Attack> {
             rows: &[37],
             name: "stderr-flood",
             tries: "prints to standard output without line breaks, and without end",
-            stopped_by: "what is printed becomes log lines; 64 KiB of an unfinished line are kept",
+            stopped_by: "what is printed becomes log lines; 8 KiB of an unfinished line are kept",
             code: "CPU_LIMIT",
             component: || {
                 Guest::new()
@@ -249,9 +249,9 @@ fn words() -> Vec<Attack> {
             component: || {
                 Guest::new()
                     .fields(
-                        r#"(data (i32.const 65536) "\1b[2J\0aforged line\0d\0a{\22level\22:\22ERROR\22}\e2\80\ae\e2\80\a8\c2\9b")"#,
+                        r#"(data (i32.const 300) "\1b[2J\0aforged line\0d\0a{\22level\22:\22ERROR\22}\e2\80\ae\e2\80\a8\c2\9b")"#,
                     )
-                    .process("(call $say (i32.const 65536) (i32.const 46))")
+                    .process("(call $say (i32.const 300) (i32.const 46))")
                     .build()
             },
             check: Some(no_escape),
@@ -299,8 +299,12 @@ fn measures() -> Vec<Attack> {
             rows: &[39],
             name: "metric-flood",
             tries: "measures without end in one call",
-            stopped_by: "1,000,000 values in one call",
+            stopped_by: "as many values in one call as records (1,000,000; here 10,000)",
             code: "EMIT_LIMIT",
+            job: Job {
+                operator: "limits = { emit-records = 10_000 }\n".to_owned(),
+                ..Job::default()
+            },
             component: || {
                 Guest::new()
                     .described(|d| d.metrics = 1)
@@ -320,7 +324,7 @@ fn disk() -> Vec<Attack> {
             name: "dead-letter-flood",
             tries: "rejects every record, to fill the disk with dead letters",
             stopped_by: "`poison-limit`, 100 records a minute by default",
-            says: &["over 100 records", "poison-limit"],
+            says: &["more than 100 records", "poison-limit"],
             job: Job {
                 records: None,
                 rate: Some(2000),

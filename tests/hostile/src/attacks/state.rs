@@ -44,8 +44,9 @@ fn hoarding() -> Vec<Attack> {
             rows: &[33],
             name: "hoard-in-a-call",
             tries: "writes entries of 1 MiB under ever new keys in one call",
-            stopped_by: "64 MiB of state writes that one call may hold back",
+            stopped_by: "64 MiB of state writes that one call may hold back (here 8 MiB)",
             code: "OVERLAY_LIMIT",
+            job: Job { operator: "limits = { overlay = \"8MiB\" }\n".to_owned(), ..Job::default() },
             component: || {
                 let write = write_entry("(i32.const 4)", "(i32.const 1048576)");
                 with_map()
