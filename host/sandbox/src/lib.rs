@@ -13,6 +13,7 @@ mod artefact;
 mod bindings;
 mod component;
 mod engine;
+mod failpoint;
 mod guest_data;
 mod guest_log;
 mod host_operator;

@@ -13,6 +13,8 @@ pub enum End {
     Finishes,
     /// It goes on until it is stopped.
     GoesOn,
+    /// The host's own code fails in one of its calls; exit code 70.
+    HostFault,
 }
 
 impl End {
@@ -22,6 +24,7 @@ impl End {
             Self::Fails => 1,
             Self::Finishes => 0,
             Self::GoesOn => 143,
+            Self::HostFault => 70,
         }
     }
 
@@ -32,6 +35,7 @@ impl End {
             Self::Fails => "the job fails (1)",
             Self::Finishes => "no harm: the job finishes (0)",
             Self::GoesOn => "no harm: the job goes on",
+            Self::HostFault => "the job fails, and nobody is blamed (70)",
         }
     }
 }
@@ -130,6 +134,8 @@ pub struct Attack {
     pub component: fn() -> Vec<u8>,
     /// What else must hold.
     pub check: Option<Check>,
+    /// A failpoint of the host that it runs into; only in a build with debug assertions.
+    pub failpoint: Option<&'static str>,
     /// Settings of the job with which it keeps on attacking for a longer time, where one end would soon be all.
     pub storm: Option<Job>,
 }
@@ -160,7 +166,26 @@ impl Default for Attack {
             job: Job::default(),
             component: nothing,
             check: None,
+            failpoint: None,
             storm: None,
+        }
+    }
+}
+
+impl Attack {
+    /// The job with which it attacks for as long as it is let; `None` when it is refused.
+    pub fn lasting(&self) -> Option<Job> {
+        let endless = |rate| Job { records: None, rate: Some(rate), ..self.job.clone() };
+        let restarting = |mut job: Job| {
+            job.settings += "\nrestart-strategy = { type = \"fixed-delay\", attempts = 1000000, delay = \"20ms\" }\n";
+            job
+        };
+        match (self.end, &self.storm) {
+            (End::Refused | End::HostFault, _) => None,
+            (End::Fails, Some(storm)) => Some(restarting(storm.clone())),
+            (End::Fails, None) => Some(restarting(endless(500))),
+            (End::GoesOn, _) => Some(self.job.clone()),
+            (End::Finishes, _) => Some(endless(self.job.rate.unwrap_or(500))),
         }
     }
 }

@@ -72,6 +72,7 @@ impl Latencies {
 /// A canary at work.
 pub struct Canary {
     is_over: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
     sender: JoinHandle<std::io::Result<u64>>,
     reader: JoinHandle<Result<Latencies, String>>,
@@ -91,39 +92,28 @@ impl Canary {
     pub fn start(address: SocketAddr, stdout: ChildStdout) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|error| format!("canary: {error}"))?;
         stream.set_nodelay(true).map_err(|error| format!("canary: {error}"))?;
-        let (is_over, received) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (sent, received) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let is_over = Arc::<AtomicBool>::default();
         let begin = Instant::now();
-        let over = is_over.clone();
-        let sender = thread::spawn(move || send(stream, begin, &over));
-        let seen = received.clone();
-        let reader = thread::spawn(move || read(BufReader::new(stdout), begin, &seen));
-        Ok(Self { is_over, received, sender, reader })
+        let (over, count) = (is_over.clone(), sent.clone());
+        let sender = thread::spawn(move || send(stream, begin, &over, &count));
+        let count = received.clone();
+        let reader = thread::spawn(move || read(BufReader::new(stdout), begin, &count));
+        Ok(Self { is_over, sent, received, sender, reader })
     }
 
-    /// Sends no more, and waits until all that was sent has come out. Answers how many lines that were.
-    ///
-    /// # Errors
-    /// When one does not come out.
-    pub fn finish(&self) -> Result<u64, String> {
+    /// Sends no more, and waits until nothing comes out any more: what is missing then is told by `end`.
+    pub fn finish(&self) {
+        const QUIET: Duration = Duration::from_millis(100);
         self.is_over.store(true, SeqCst);
         let deadline = Instant::now() + PATIENCE;
-        while !self.sender.is_finished() {
+        let is_missing =
+            || !self.sender.is_finished() || self.received.load(SeqCst) < self.sent.load(SeqCst);
+        while is_missing() && !self.reader.is_finished() && Instant::now() < deadline {
             thread::sleep(TICK);
         }
-        let mut sent = None;
-        while Instant::now() < deadline {
-            let received = self.received.load(SeqCst);
-            // Nothing comes any more, and the reader is satisfied: what was sent is asked for at the end.
-            thread::sleep(Duration::from_millis(50));
-            if self.received.load(SeqCst) == received && sent == Some(received) {
-                return Ok(received);
-            }
-            sent = Some(received);
-            if self.reader.is_finished() {
-                break;
-            }
-        }
-        Ok(self.received.load(SeqCst))
+        // There must not be more than was sent, either.
+        thread::sleep(QUIET);
     }
 
     /// The times of all lines, when the process has ended.
@@ -147,7 +137,12 @@ fn due(begin: Instant, line: u64) -> Instant {
     begin + TICK * u32::try_from(line).unwrap_or(u32::MAX)
 }
 
-fn send(mut stream: TcpStream, begin: Instant, is_over: &AtomicBool) -> std::io::Result<u64> {
+fn send(
+    mut stream: TcpStream,
+    begin: Instant,
+    is_over: &AtomicBool,
+    sent: &AtomicU64,
+) -> std::io::Result<u64> {
     let (mut next, mut lines) = (0, String::new());
     while !is_over.load(SeqCst) {
         thread::sleep(due(begin, next).saturating_duration_since(Instant::now()));
@@ -158,6 +153,7 @@ fn send(mut stream: TcpStream, begin: Instant, is_over: &AtomicBool) -> std::io:
             next += 1;
         }
         stream.write_all(lines.as_bytes())?;
+        sent.store(next, SeqCst);
     }
     Ok(next)
 }

@@ -10,4 +10,5 @@ pub mod canary;
 pub mod description;
 pub mod guest;
 pub mod process;
+pub mod table;
 pub mod trial;

@@ -29,6 +29,20 @@ pub struct Usage {
     pub descriptors: u64,
 }
 
+impl Usage {
+    /// What the process with this number uses; `None` when there is none.
+    pub fn of(id: u32) -> Option<Self> {
+        let of = format!("/proc/{id}");
+        let status = fs::read_to_string(format!("{of}/status")).ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let descriptors = fs::read_dir(format!("{of}/fd")).ok()?.count() as u64;
+        Some(Self { resident: field("VmRSS:")? * 1024, threads: field("Threads:")?, descriptors })
+    }
+}
+
 /// A process at work. Killed when it is dropped.
 pub struct Process {
     child: Child,
@@ -132,34 +146,17 @@ impl Process {
         })
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it uses now.
     ///
     /// # Errors
     /// When it has ended.
     pub fn usage(&self) -> Result<Usage, String> {
-        let of = format!("/proc/{}", self.child.id());
-        let gone =
-            |error: std::io::Error| format!("the host is gone: {error}; it said:\n{}", self.said());
-        let status = fs::read_to_string(format!("{of}/status")).map_err(gone)?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        let missing = || format!("the host is gone; it said:\n{}", self.said());
-        let resident = field("VmRSS:").ok_or_else(missing)? * 1024;
-        let threads = field("Threads:").ok_or_else(missing)?;
-        let descriptors = fs::read_dir(format!("{of}/fd")).map_err(gone)?.count() as u64;
-        Ok(Usage { resident, threads, descriptors })
-    }
-
-    /// The names of its threads, for people.
-    pub fn threads(&self) -> String {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
-        let names = tasks.into_iter().flatten().flatten().filter_map(name);
-        let mut names: Vec<String> = names.map(|name| name.trim_end().to_owned()).collect();
-        names.sort();
-        names.join(" ")
+        Usage::of(self.id()).ok_or_else(|| format!("the host is gone; it said:\n{}", self.said()))
     }
 
     /// Asks it to stop.

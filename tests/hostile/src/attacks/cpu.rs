@@ -216,7 +216,7 @@ fn patience() -> Vec<Attack> {
             exit_code: Some(75),
             job: Job {
                 settings:
-                    "on-poison = \"skip\"\npoison-limit = 1000000\ncheckpoint-interval = \"20ms\"\n\
+                    "stop-timeout = \"1s\"\non-poison = \"skip\"\npoison-limit = 1000000\ncheckpoint-interval = \"20ms\"\n\
                            tolerable-failed-checkpoints = 1000000\n"
                         .to_owned(),
                 ..storm(1000)
@@ -242,7 +242,7 @@ fn patience() -> Vec<Attack> {
             says: &["more than 100 records", "poison-limit"],
             job: Job {
                 records: None,
-                settings: "stop-timeout = \"1s\"\non-poison = \"skip\"".to_owned(),
+                settings: "on-poison = \"skip\"".to_owned(),
                 ..storm(1000)
             },
             component: || Guest::new().process("unreachable").build(),

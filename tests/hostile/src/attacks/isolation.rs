@@ -165,6 +165,23 @@ fn surroundings() -> Vec<Attack> {
             ..Attack::default()
         },
         Attack {
+            rows: &[],
+            name: "host-panic",
+            tries: "meets a defect of the host that panics in the middle of a host call (planted, in a debug build)",
+            stopped_by: "a lane's thread catches what its own code throws; nothing of another job is on it",
+            code: "host fault",
+            says: &["please report it"],
+            end: End::HostFault,
+            failpoint: Some("host-call-panics:1"),
+            component: || {
+                Guest::new()
+                    .fields(r#"(data (i32.const 300) "a word")"#)
+                    .process("(call $say (i32.const 300) (i32.const 6))")
+                    .build()
+            },
+            ..Attack::default()
+        },
+        Attack {
             rows: &[70],
             name: "exit",
             tries: "ends the process",
