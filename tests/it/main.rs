@@ -19,4 +19,5 @@ mod samples;
 mod several;
 mod stopping;
 mod streams;
+mod tenants;
 mod word_count;

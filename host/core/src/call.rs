@@ -87,6 +87,17 @@ pub struct CallRules {
     pub random_key: [u8; 32],
 }
 
+/// What calls have cost, for the account of whose they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCost {
+    /// Host calls made.
+    pub host_calls: u64,
+    /// Bytes copied into and out of the sandbox.
+    pub copied_bytes: u64,
+    /// Linear memory of the sandbox, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// The host's side of one call.
 pub struct CallFrame {
     rules: Arc<CallRules>,
@@ -103,6 +114,8 @@ pub struct CallFrame {
     /// Where the records of the call begin in the batch that the call was made for first.
     first_record: u32,
     random_at: u64,
+    /// Of all calls since it was taken last, failed ones too.
+    cost: CallCost,
 }
 
 type Checked<T> = Result<T, GuestFault>;
@@ -128,7 +141,25 @@ impl CallFrame {
             call: 0,
             first_record: 0,
             random_at: 0,
+            cost: CallCost::default(),
         }
+    }
+
+    /// The guest has made a host call that copied so many bytes.
+    pub fn host_called(&mut self, copied_bytes: usize) {
+        self.cost.host_calls += 1;
+        self.cost.copied_bytes += copied_bytes as u64;
+    }
+
+    /// The sandbox has left a call that it was given so many bytes for, with as much memory.
+    pub fn left(&mut self, given_bytes: usize, memory_bytes: u64) {
+        self.cost.copied_bytes += given_bytes as u64;
+        self.cost.memory_bytes = self.cost.memory_bytes.max(memory_bytes);
+    }
+
+    /// Takes what calls have cost since the last time.
+    pub fn take_cost(&mut self) -> CallCost {
+        std::mem::take(&mut self.cost)
     }
 
     /// Begins a call: what the frame held of an older one is gone. `call` numbers the calls of the task.

@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::call::CallCost;
 use crate::describe::{MetricDescription, MetricKind};
 
 /// Upper bounds of the buckets of an operator's histogram: 1, 2 and 5 times the powers of ten.
@@ -33,8 +34,18 @@ pub struct TaskCounters {
     pub poison: AtomicU64,
     /// Sandboxes made, the first one included.
     pub instantiations: AtomicU64,
+    /// Batches that failed at least once.
+    pub failed_batches: AtomicU64,
     /// Microseconds in steps of this task.
     pub busy_us: AtomicU64,
+    /// Microseconds of CPU time in steps of this task.
+    pub cpu_us: AtomicU64,
+    /// The most linear memory that a sandbox of this task has had, in bytes.
+    pub memory_bytes: AtomicU64,
+    /// Host calls that its sandboxes have made.
+    pub host_calls: AtomicU64,
+    /// Bytes copied into and out of its sandboxes.
+    pub copied_bytes: AtomicU64,
     /// Keys with state.
     pub keys: AtomicU64,
     /// Bytes of state.
@@ -59,6 +70,13 @@ impl TaskCounters {
     /// Adds to a figure that only this task's lane writes.
     pub fn add(counter: &AtomicU64, amount: u64) {
         counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+    }
+
+    /// Adds what calls have cost.
+    pub fn add_cost(&self, cost: CallCost) {
+        Self::add(&self.host_calls, cost.host_calls);
+        Self::add(&self.copied_bytes, cost.copied_bytes);
+        self.memory_bytes.fetch_max(cost.memory_bytes, Relaxed);
     }
 
     /// Sets what is left to read.

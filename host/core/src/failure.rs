@@ -33,8 +33,12 @@ pub enum FaultCode {
     HostCallLimit,
     /// The task's state would pass its quota.
     StateQuota,
+    /// The state of all jobs of the tenant would pass its quota.
+    TenantState,
     /// The guest's memory would pass its limit.
     MemoryLimit,
+    /// The memory of all sandboxes of the tenant would pass its quota.
+    TenantMemory,
     /// The call used up its own CPU time.
     CpuLimit,
     /// The guest's stack is used up.
@@ -68,7 +72,9 @@ impl FaultCode {
             Self::OverlayLimit => "OVERLAY_LIMIT",
             Self::HostCallLimit => "HOST_CALL_LIMIT",
             Self::StateQuota => "STATE_QUOTA",
+            Self::TenantState => "TENANT_STATE",
             Self::MemoryLimit => "MEMORY_LIMIT",
+            Self::TenantMemory => "TENANT_MEMORY",
             Self::CpuLimit => "CPU_LIMIT",
             Self::StackLimit => "STACK_LIMIT",
             Self::ResourceLimit => "RESOURCE_LIMIT",
@@ -100,8 +106,12 @@ impl FaultCode {
             | Self::CpuLimit
             | Self::StackLimit
             | Self::ResourceLimit => Remedy::Halve,
-            // The quota is the task's, and what was saved is no record's doing.
-            Self::StateQuota | Self::SaveLimit | Self::Stopped => Remedy::None,
+            // Quotas are the task's or the tenant's, and what was saved is no record's doing.
+            Self::StateQuota
+            | Self::TenantState
+            | Self::TenantMemory
+            | Self::SaveLimit
+            | Self::Stopped => Remedy::None,
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod limits;
 pub mod operator;
 pub mod planted;
 pub mod poison;
+pub mod quota;
 pub mod restart;
 pub mod snapshot;
 pub mod state;

@@ -60,6 +60,29 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// For each limit the lower of the two.
+    pub fn lower_of(&self, other: &Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            table_elements: self.table_elements.min(other.table_elements),
+            key_bytes: self.key_bytes.min(other.key_bytes),
+            value_bytes: self.value_bytes.min(other.value_bytes),
+            emit_bytes: self.emit_bytes.min(other.emit_bytes),
+            emit_records: self.emit_records.min(other.emit_records),
+            overlay_bytes: self.overlay_bytes.min(other.overlay_bytes),
+            host_call_bytes: self.host_call_bytes.min(other.host_call_bytes),
+            state_bytes: self.state_bytes.min(other.state_bytes),
+            log_lines_per_second: self.log_lines_per_second.min(other.log_lines_per_second),
+            log_line_bytes: self.log_line_bytes.min(other.log_line_bytes),
+            process_cpu_us: self.process_cpu_us.min(other.process_cpu_us),
+            process_cpu_us_per_record: self
+                .process_cpu_us_per_record
+                .min(other.process_cpu_us_per_record),
+            process_cpu_us_max: self.process_cpu_us_max.min(other.process_cpu_us_max),
+            hook_cpu_us: self.hook_cpu_us.min(other.hook_cpu_us),
+        }
+    }
+
     /// Own CPU time that a `process` call on `records` records may use, in microseconds.
     pub fn process_cpu_us_for(&self, records: usize) -> u64 {
         let share = self.process_cpu_us_per_record.saturating_mul(records as u64);

@@ -7,4 +7,6 @@ pub mod cli;
 pub mod config;
 pub mod connectors;
 pub mod job;
+mod machine;
 pub mod telemetry;
+pub mod tenants;

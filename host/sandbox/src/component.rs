@@ -16,6 +16,7 @@ use tidemill_core::describe::{
 use tidemill_core::failure::Failure;
 use tidemill_core::limits::Limits;
 use tidemill_core::operator::{InstanceFactory, OperatorInstance};
+use tidemill_core::quota::TenantUsage;
 use wasmtime::component::{Component as WasmComponent, ComponentExportIndex, InstancePre};
 
 use crate::admission::{
@@ -26,6 +27,7 @@ use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
 use crate::engine::Sandboxes;
 use crate::guest_data::GuestData;
+use crate::guest_log::LogRate;
 use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
 use crate::signal::CallSignal;
@@ -33,14 +35,26 @@ use factory::SandboxFactory;
 pub use migrate::Migrator;
 
 /// Whose task a sandbox runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct TaskIdentity {
+    /// What the owner of the job uses.
+    pub tenant: Arc<TenantUsage>,
     /// Name of the job.
     pub job: String,
     /// Name of the node.
     pub operator: String,
     /// Lane of the task.
     pub task: u32,
+    /// What all sandboxes of the task have written to the log.
+    pub(crate) log_rate: Arc<LogRate>,
+}
+
+impl TaskIdentity {
+    /// The task of an operator on a lane.
+    pub fn new(tenant: Arc<TenantUsage>, job: &str, operator: &str, task: u32) -> Self {
+        let (job, operator) = (job.to_owned(), operator.to_owned());
+        Self { tenant, job, operator, task, log_rate: Arc::default() }
+    }
 }
 
 /// What admission found out about a component.

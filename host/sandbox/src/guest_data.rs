@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_core::call::{CallFrame, CallRules};
 use tidemill_core::failure::{FaultCode, GuestFault};
+use tidemill_core::quota::Holding;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
@@ -44,6 +45,7 @@ impl GuestData {
             memory: MemoryLimiter {
                 memory_left: usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX),
                 memory_limit: limits.memory_bytes,
+                of_tenant: Holding::of(&identity.tenant.memory_bytes),
                 table_left: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
                 refused: false,
             },
@@ -74,6 +76,8 @@ impl GuestData {
 pub(crate) struct MemoryLimiter {
     memory_left: usize,
     memory_limit: u64,
+    /// What the store's memories come to, given back when it is dropped.
+    of_tenant: Holding,
     table_left: usize,
     refused: bool,
 }
@@ -82,6 +86,11 @@ impl MemoryLimiter {
     /// Forgets that an earlier call was refused memory: the guest has coped with it.
     pub(crate) fn begin_call(&mut self) {
         self.refused = false;
+    }
+
+    /// Bytes of all memories of the store.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.of_tenant.amount()
     }
 
     /// The limit, if a memory has been refused to grow: most guests trap shortly after.
@@ -100,8 +109,19 @@ impl ResourceLimiter for MemoryLimiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let fits = take(&mut self.memory_left, desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let fits = take(&mut self.memory_left, more);
         self.refused |= !fits;
+        if fits && !self.of_tenant.grow(more as u64) {
+            // Other sandboxes have a part in it, so the guest must not see it and act upon it.
+            let quota = self.of_tenant.allowance();
+            let (used, limit) = (quota.used(), quota.limit());
+            let message = format!(
+                "{more} more bytes of memory were asked for; the tenant's sandboxes hold {used}, and at most {limit} \
+                 are allowed"
+            );
+            return Err(GuestFault::new(FaultCode::TenantMemory, message).into());
+        }
         Ok(fits)
     }
 

@@ -1,11 +1,15 @@
 //! Log lines of a guest: limited in rate and size, escaped, with the operator's name on them.
 //!
-//! A line over the rate is dropped and counted; the next line that gets through says how many were.
-//! Never blocks.
+//! A line over the rate of the task or of its tenant is dropped and counted; the next line that gets through says
+//! how many were. The rate is the task's, not the sandbox's: one that takes the place of another begins with what
+//! that has left. Never blocks.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::time::{ClockId, clock_gettime};
 use tidemill_core::limits::{Limits, MESSAGE_BYTES_MAX};
+use tidemill_core::quota::{TenantUsage, TokenBucket};
 
 use crate::component::TaskIdentity;
 
@@ -19,15 +23,43 @@ pub(crate) enum Level {
     Error,
 }
 
+/// The log lines of a task, counted over all its sandboxes.
+#[derive(Debug, Default)]
+pub(crate) struct LogRate {
+    bucket: Mutex<Option<TokenBucket>>,
+    dropped: AtomicU64,
+}
+
+impl LogRate {
+    /// Whether a line may be written now.
+    fn admit(&self, lines_per_second: u32, tenant: &TenantUsage, now_us: u64) -> bool {
+        let lines = u64::from(lines_per_second);
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = bucket.get_or_insert_with(|| TokenBucket::new(lines, lines, now_us));
+        let is_admitted = bucket.has(1, now_us) && tenant.log_lines.take(1, now_us);
+        if is_admitted {
+            bucket.charge(1, now_us);
+        } else {
+            self.dropped.fetch_add(1, Relaxed);
+            tenant.dropped_log_lines.fetch_add(1, Relaxed);
+        }
+        is_admitted
+    }
+}
+
+fn monotonic_us() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+}
+
 pub(crate) struct GuestLog {
     job: String,
     operator: String,
     task: u32,
     line_bytes: usize,
     lines_per_second: u32,
-    window_start: Option<Instant>,
-    lines_in_window: u32,
-    dropped: u64,
+    rate: Arc<LogRate>,
+    tenant: Arc<TenantUsage>,
     /// The newest line written to stderr: a panic's message, when a trap follows.
     last_stderr: String,
 }
@@ -40,9 +72,8 @@ impl GuestLog {
             task: identity.task,
             line_bytes: limits.log_line_bytes,
             lines_per_second: limits.log_lines_per_second,
-            window_start: None,
-            lines_in_window: 0,
-            dropped: 0,
+            rate: identity.log_rate.clone(),
+            tenant: identity.tenant.clone(),
             last_stderr: String::new(),
         }
     }
@@ -95,8 +126,7 @@ impl GuestLog {
 
     /// Writes a line.
     pub(crate) fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
-        if !self.admit(Instant::now()) {
-            self.dropped += 1;
+        if !self.rate.admit(self.lines_per_second, &self.tenant, monotonic_us()) {
             return;
         }
         let message = escape(message, self.line_bytes);
@@ -110,7 +140,7 @@ impl GuestLog {
             rest -= field.len();
             shown.push_str(&field);
         }
-        let dropped = std::mem::take(&mut self.dropped);
+        let dropped = self.rate.dropped.swap(0, Relaxed);
         let (job, operator, task) = (&*self.job, &*self.operator, self.task);
         macro_rules! line {
             ($level:ident) => {
@@ -124,18 +154,6 @@ impl GuestLog {
             Level::Warn => line!(warn),
             Level::Error => line!(error),
         }
-    }
-
-    fn admit(&mut self, now: Instant) -> bool {
-        let in_window = self
-            .window_start
-            .is_some_and(|start| now.duration_since(start) < Duration::from_secs(1));
-        if !in_window {
-            self.window_start = Some(now);
-            self.lines_in_window = 0;
-        }
-        self.lines_in_window += 1;
-        self.lines_in_window <= self.lines_per_second
     }
 }
 
@@ -164,6 +182,8 @@ fn is_layout(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tidemill_core::quota::RateLimit;
+
     use super::*;
 
     fn log(lines_per_second: u32) -> GuestLog {
@@ -175,11 +195,14 @@ mod tests {
 
     #[test]
     fn lines_over_the_rate_are_dropped_until_the_next_second() {
-        let mut log = log(2);
-        let start = Instant::now();
-        let admitted: Vec<bool> = (0..4).map(|_| log.admit(start)).collect();
+        let (rate, tenant) = (LogRate::default(), TenantUsage::default());
+        let admitted: Vec<bool> = (0..4).map(|_| rate.admit(2, &tenant, 7)).collect();
         assert_eq!(admitted, [true, true, false, false]);
-        assert!(log.admit(start + Duration::from_secs(1)));
+        assert_eq!(rate.dropped.load(Relaxed), 2);
+        assert!(rate.admit(2, &tenant, 1_000_007));
+        let silent = TenantUsage { log_lines: RateLimit::new(1, 1), ..TenantUsage::default() };
+        let admitted: Vec<bool> = (8..10).map(|now_us| rate.admit(9, &silent, now_us)).collect();
+        assert_eq!(admitted, [true, false]);
     }
 
     #[test]

@@ -34,7 +34,9 @@ impl types::Host for GuestData {}
 
 impl state::Host for GuestData {
     fn value_read(&mut self, state: u32) -> Result<types::OptionalColumn> {
-        Ok(to_guest_optional(self.frame.state()?.value_read(state)?))
+        let read = self.frame.state()?.value_read(state)?;
+        self.frame.host_called(read.bytes());
+        Ok(to_guest_optional(read))
     }
 
     fn value_write(
@@ -43,7 +45,9 @@ impl state::Host for GuestData {
         slots: Vec<u32>,
         values: types::OptionalColumn,
     ) -> Result<()> {
-        Ok(self.frame.state()?.value_write(state, slots, to_core_optional(values))?)
+        let values = to_core_optional(values);
+        self.frame.host_called(values.bytes() + size_of_val(&*slots));
+        Ok(self.frame.state()?.value_write(state, slots, values)?)
     }
 
     fn list_append(
@@ -52,15 +56,21 @@ impl state::Host for GuestData {
         slots: Vec<u32>,
         items: types::BytesColumn,
     ) -> Result<()> {
-        Ok(self.frame.state()?.list_append(state, &slots, &to_core(items))?)
+        let items = to_core(items);
+        self.frame.host_called(items.bytes() + size_of_val(&*slots));
+        Ok(self.frame.state()?.list_append(state, &slots, &items)?)
     }
 
     fn list_read(&mut self, state: u32, slot: u32, start: u64) -> Result<types::BytesColumn> {
-        Ok(to_guest(self.frame.state()?.list_read(state, slot, start)?))
+        let items = self.frame.state()?.list_read(state, slot, start)?;
+        self.frame.host_called(items.bytes());
+        Ok(to_guest(items))
     }
 
     fn list_replace(&mut self, state: u32, slot: u32, items: types::BytesColumn) -> Result<()> {
-        Ok(self.frame.state()?.list_replace(state, slot, to_core(items))?)
+        let items = to_core(items);
+        self.frame.host_called(items.bytes());
+        Ok(self.frame.state()?.list_replace(state, slot, items)?)
     }
 
     fn map_read(
@@ -69,7 +79,10 @@ impl state::Host for GuestData {
         slots: Vec<u32>,
         keys: types::BytesColumn,
     ) -> Result<types::OptionalColumn> {
-        Ok(to_guest_optional(self.frame.state()?.map_read(state, &slots, &to_core(keys))?))
+        let keys = to_core(keys);
+        let read = self.frame.state()?.map_read(state, &slots, &keys)?;
+        self.frame.host_called(keys.bytes() + size_of_val(&*slots) + read.bytes());
+        Ok(to_guest_optional(read))
     }
 
     fn map_write(
@@ -80,6 +93,7 @@ impl state::Host for GuestData {
         values: types::OptionalColumn,
     ) -> Result<()> {
         let (keys, values) = (to_core(keys), to_core_optional(values));
+        self.frame.host_called(keys.bytes() + size_of_val(&*slots) + values.bytes());
         Ok(self.frame.state()?.map_write(state, &slots, &keys, &values)?)
     }
 
@@ -93,11 +107,13 @@ impl state::Host for GuestData {
     ) -> Result<state::MapPage> {
         let keyed = self.frame.state()?;
         let page = keyed.map_scan(state, slot, start.as_deref(), end.as_deref(), limit)?;
+        self.frame.host_called(page.keys.bytes() + page.values.bytes());
         let (keys, values) = (to_guest(page.keys), to_guest(page.values));
         Ok(state::MapPage { keys, values, more: page.more })
     }
 
     fn map_clear(&mut self, state: u32, slot: u32) -> Result<()> {
+        self.frame.host_called(0);
         Ok(self.frame.state()?.map_clear(state, slot)?)
     }
 }
@@ -110,7 +126,13 @@ impl output::Host for GuestData {
             types::KeySource::InputKeys => CoreKeySource::InputKeys,
             types::KeySource::NewKeys(keys) => CoreKeySource::NewKeys(to_core(keys)),
         };
+        let key_bytes = match &keys {
+            CoreKeySource::NewKeys(keys) => keys.bytes(),
+            CoreKeySource::None | CoreKeySource::InputKeys => 0,
+        };
+        let bytes = key_bytes + size_of_val(&*key_of) + size_of_val(&*timestamps);
         let batch = CoreOutputBatch { keys, key_of, values: to_core(values), timestamps };
+        self.frame.host_called(bytes + batch.values.bytes());
         Ok(self.frame.emit(output, batch)?)
     }
 }
@@ -124,6 +146,7 @@ impl log::Host for GuestData {
     ) -> Result<()> {
         failpoint("host-call-panics");
         self.frame.check_described("the log")?;
+        self.frame.host_called(message.len());
         let level = match level {
             log::Level::Trace => Level::Trace,
             log::Level::Debug => Level::Debug,
@@ -138,18 +161,21 @@ impl log::Host for GuestData {
 
 impl metrics::Host for GuestData {
     fn put(&mut self, metric: u32, value: f64) -> Result<()> {
+        self.frame.host_called(0);
         Ok(self.frame.put_metric(metric, value)?)
     }
 }
 
 impl clock::Host for GuestData {
     fn now(&mut self) -> Result<i64> {
+        self.frame.host_called(0);
         Ok(self.frame.clock()?)
     }
 }
 
 impl random::Host for GuestData {
     fn bytes(&mut self, len: u32) -> Result<Vec<u8>> {
+        self.frame.host_called(len as usize);
         Ok(self.frame.random(len)?)
     }
 }

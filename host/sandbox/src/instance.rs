@@ -210,6 +210,8 @@ impl OperatorInstance for SandboxInstance {
                 process.typed::<(u32, InputRef<'_>), Answered<Vec<types::BadRecord>>>(&*store)?;
             process.call(store, (input, batch))
         });
+        let given = dictionary.keys.bytes() + values.bytes() + size_of_val(&*key_of);
+        frame.left(given + size_of_val(&*timestamps), self.store.data().memory.bytes());
         frame.input = CallInput { dictionary, key_of, values, timestamps };
         let bad = answer?.0.map_err(gave_up)?;
         let bad = bad.into_iter();

@@ -12,7 +12,9 @@ use tidemill_core::describe::{StateDescription, StateKind};
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::{CheckpointId, Incarnation, KeyGroup};
 use tidemill_core::key_group::Assignment;
-use tidemill_core::snapshot::{Restore, SnapshotHeader, SnapshotReader, SnapshotWriter};
+use tidemill_core::snapshot::{
+    Restore, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, merge,
+};
 use tidemill_core::state::memory::MemoryBackend;
 use tidemill_core::state::{EncodeBudget, NEVER, Resolved, SlotRef, StateBackend};
 use tidemill_storage::RealDisk;
@@ -184,7 +186,7 @@ fn routing(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn header() -> SnapshotHeader {
+fn header(is_base: bool) -> SnapshotHeader {
     SnapshotHeader {
         identity: "bench".to_owned(),
         operator: "bench".to_owned(),
@@ -194,7 +196,7 @@ fn header() -> SnapshotHeader {
         key_groups: GROUPS,
         hash_seed: SEED,
         states: states(),
-        is_base: true,
+        is_base,
     }
 }
 
@@ -210,18 +212,43 @@ fn snapshots(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(backend.usage().keys));
     group.bench_function("encode", |bencher| bencher.iter(|| encode(&mut backend, |_| {})));
     let mut written = 0;
+    let mut bytes_per_entry = 0.0;
     group.bench_function("encode_sort_compress_write", |bencher| {
         bencher.iter(|| {
             written += 1;
-            let file = disk.create(&format!("s{written}")).expect("a file");
-            let mut writer = SnapshotWriter::new(file, "s", &header()).expect("a file");
-            encode(&mut backend, |segment| writer.add(segment).expect("it is sound"));
-            writer.finish().expect("it is written")
+            let file = write_file(&mut backend, &disk, &format!("s{written}"), true);
+            bytes_per_entry = file.bytes as f64 / file.entries as f64;
         });
     });
-    group.bench_function("restore", |bencher| restore(bencher, &disk, &format!("s{written}")));
+    if bytes_per_entry > 0.0 {
+        println!("snapshot: {bytes_per_entry:.2} bytes per entry");
+    }
+    write_file(&mut backend, &disk, "base", true);
+    write_file(&mut backend, &disk, "delta", false);
+    let mut merged = 0;
+    group.bench_function("merge_base_and_delta", |bencher| {
+        bencher.iter(|| {
+            merged += 1;
+            let chain = ["base", "delta"].map(|name| open(&disk, name)).into();
+            let file = disk.create(&format!("m{merged}")).expect("a file");
+            merge(chain, 0, file, "m").expect("it is written")
+        });
+    });
+    group.bench_function("restore", |bencher| restore(bencher, &disk, "base"));
     group.finish();
     std::fs::remove_dir_all(&folder).expect("it was there");
+}
+
+fn write_file(backend: &mut MemoryBackend, disk: &RealDisk, name: &str, is_base: bool) -> Written {
+    let file = disk.create(name).expect("a file");
+    let mut writer = SnapshotWriter::new(file, name, &header(is_base)).expect("a file");
+    encode(backend, |segment| writer.add(segment).expect("it is sound"));
+    writer.finish().expect("it is written").0
+}
+
+fn open(disk: &RealDisk, name: &str) -> SnapshotReader {
+    let file = disk.open(name).expect("it was written");
+    SnapshotReader::open(file, name, None).expect("it is sound")
 }
 
 fn encode(backend: &mut MemoryBackend, mut each: impl FnMut(tidemill_core::snapshot::Segment)) {
@@ -238,8 +265,7 @@ fn encode(backend: &mut MemoryBackend, mut each: impl FnMut(tidemill_core::snaps
 fn restore(bencher: &mut criterion::Bencher<'_, WallTime>, disk: &RealDisk, name: &str) {
     let groups: Vec<KeyGroup> = (0..GROUPS as u16).map(KeyGroup).collect();
     bencher.iter(|| {
-        let file = disk.open(name).expect("it was written");
-        let reader = SnapshotReader::open(file, name, None).expect("it is sound");
+        let reader = open(disk, name);
         let ids = (0..states().len()).map(Some).collect();
         let mut restore = Restore::new(vec![reader], &groups, ids).expect("it is sound");
         let mut backend = empty();

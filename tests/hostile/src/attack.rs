@@ -18,13 +18,15 @@ pub enum End {
 }
 
 impl End {
-    fn exit_code(self) -> u64 {
+    /// The exit codes that the job by itself may come to. One that has to be stopped may be too busy to come to a
+    /// checkpoint in time (75).
+    pub fn exit_codes(self) -> &'static [u64] {
         match self {
-            Self::Refused => 77,
-            Self::Fails => 1,
-            Self::Finishes => 0,
-            Self::GoesOn => 143,
-            Self::HostFault => 70,
+            Self::Refused => &[77],
+            Self::Fails => &[1],
+            Self::Finishes => &[0],
+            Self::GoesOn => &[143, 75],
+            Self::HostFault => &[70],
         }
     }
 
@@ -126,8 +128,6 @@ pub struct Attack {
     pub says: &'static [&'static str],
     /// How its job ends.
     pub end: End,
-    /// The exit code of the job by itself, where it is not that of `end`.
-    pub exit_code: Option<u64>,
     /// The job around it.
     pub job: Job,
     /// Makes the component.
@@ -138,13 +138,6 @@ pub struct Attack {
     pub failpoint: Option<&'static str>,
     /// Settings of the job with which it keeps on attacking for a longer time, where one end would soon be all.
     pub storm: Option<Job>,
-}
-
-impl Attack {
-    /// The exit code of the job by itself; 143 for one that has to be stopped.
-    pub fn exit_code(&self) -> u64 {
-        self.exit_code.unwrap_or(self.end.exit_code())
-    }
 }
 
 /// Defaults, for the parts of an attack that most have in common.
@@ -162,7 +155,6 @@ impl Default for Attack {
             code: "",
             says: &[],
             end: End::Fails,
-            exit_code: None,
             job: Job::default(),
             component: nothing,
             check: None,

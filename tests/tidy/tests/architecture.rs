@@ -75,8 +75,9 @@ fn the_core_has_no_io_no_clock_no_threads_and_no_chance() {
 
 #[test]
 fn only_storage_opens_files() {
-    // The command line reads the files that its user names, and writes new projects.
-    let except = ["host/runtime/src/cli", "host/runtime/src/config"];
+    // The command line reads the files that its user names, and writes new projects; what the system says of itself
+    // has the shape of files.
+    let except = ["host/runtime/src/cli", "host/runtime/src/config", "host/runtime/src/machine.rs"];
     ban("host/runtime/src", &["std::fs", "File::open", "File::create"], &except);
     ban("host/sandbox/src", &["std::fs", "File::open", "File::create"], &[]);
 }

@@ -89,7 +89,10 @@ impl Merged {
         match self.current {
             Current::None => None,
             Current::Cursor(cursor) => self.cursors.get(cursor)?.entry(),
-            Current::Mark(section) => Some((section, RawEntry::decode(&self.marked.entry)?)),
+            Current::Mark(section) => {
+                let Marked { entry, hash, .. } = &self.marked;
+                Some((section, RawEntry::decode(entry, |_| *hash)?))
+            }
         }
     }
 
@@ -191,7 +194,7 @@ impl Merged {
             Item::MapCleared => Item::MapCleared,
             _ => Item::ListHead { cleared: is_cleared, first: mark.first },
         };
-        put_entry(&mut mark.entry, mark.hash, &mark.key, item);
+        put_entry(&mut mark.entry, &mark.key, item);
         self.marked = mark;
         if self.is_base { Current::None } else { Current::Mark(section) }
     }

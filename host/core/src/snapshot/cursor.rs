@@ -1,15 +1,19 @@
 //! Going through the entries of one snapshot file in order.
 //!
 //! Owns the position in the file and one block of it. Checks, entry by entry, what merging relies on: the
-//! order, that a key's hash lies in the key group it is filed under, and that states exist.
+//! order, that a key's hash lies in the key group it is filed under, and that states exist. The hash is not in the
+//! file; it is worked out here, once for each entry.
+
+use std::cmp::Ordering;
 
 use super::Section;
 use super::block::{SECTION_BYTES, section};
 use super::entry::{EntryParts, RawEntry};
 use super::error::SnapshotError;
+use super::header::SnapshotHeader;
 use super::reader::{SnapshotReader, damaged};
 use crate::ids::KeyGroup;
-use crate::key_group::key_group;
+use crate::key_group::{hash_key, key_group};
 
 /// A position in a file: before the first entry, at one, or behind the last.
 pub(super) struct Cursor {
@@ -28,8 +32,9 @@ pub(super) struct Cursor {
     section: Section,
     /// The entry at hand: where in `raw` it begins, and its parts.
     entry: Option<(usize, EntryParts)>,
-    /// The newest entry of the section, when it lies in an earlier block.
+    /// The newest entry of the section, when it lies in an earlier block, and its parts.
     carried: Vec<u8>,
+    carried_parts: Option<EntryParts>,
     /// Entries left to come when everything is read.
     expected: Option<u64>,
 }
@@ -55,6 +60,7 @@ impl Cursor {
             section: Section { group: 0, state: 0 },
             entry: None,
             carried: Vec::new(),
+            carried_parts: None,
             expected,
         }
     }
@@ -112,8 +118,9 @@ impl Cursor {
                 self.next += SECTION_BYTES;
                 continue;
             }
-            match RawEntry::decode(&self.raw[self.next..]) {
-                Some(entry) => self.next += entry.bytes.len(),
+            // Entries that nobody wants need no hash.
+            match EntryParts::find(&self.raw[self.next..], |_| 0) {
+                Some(parts) => self.next += parts.end,
                 None => break,
             }
         }
@@ -124,6 +131,7 @@ impl Cursor {
         if let Some((start, parts)) = self.entry.take() {
             self.carried.clear();
             self.carried.extend_from_slice(&self.raw[start..start + parts.end]);
+            self.carried_parts = Some(parts);
         }
         self.block = Some(offset);
         self.next_block = self.reader.read_block(offset, &mut self.stored, &mut self.raw)?;
@@ -144,7 +152,7 @@ impl Cursor {
             return Err(self.damaged("sections are out of order"));
         }
         if !goes_on {
-            self.carried.clear();
+            self.carried_parts = None;
             self.entry = None;
         }
         self.section = section;
@@ -155,24 +163,19 @@ impl Cursor {
     fn is_before_first(&self) -> bool {
         self.section == Section { group: 0, state: 0 }
             && self.entry.is_none()
-            && self.carried.is_empty()
+            && self.carried_parts.is_none()
     }
 
     fn take_entry(&mut self) -> Result<(), SnapshotError> {
         let bytes = &self.raw[self.next..];
-        let found = EntryParts::find(bytes).and_then(|parts| Some((parts, parts.of(bytes)?)));
-        let Some((parts, entry)) = found else {
+        let SnapshotHeader { hash_seed, key_groups, .. } = *self.reader.header();
+        let Some(parts) = EntryParts::find(bytes, |key| hash_key(hash_seed, key)) else {
             return Err(self.damaged("an entry makes no sense"));
         };
-        let previous = match &self.entry {
-            Some((start, parts)) => parts.of(&self.raw[*start..]),
-            None => RawEntry::decode(&self.carried),
-        };
-        if previous.is_some_and(|previous| previous.compare(&entry).is_ge()) {
+        if !self.follows(&parts) {
             return Err(self.damaged("entries are out of order"));
         }
-        let groups = self.reader.header().key_groups;
-        if key_group(entry.hash, groups).0 != self.section.group {
+        if key_group(parts.hash, key_groups).0 != self.section.group {
             return Err(self.damaged("a key lies in another key group than its hash"));
         }
         self.entry = Some((self.next, parts));
@@ -181,6 +184,20 @@ impl Cursor {
             *expected = expected.wrapping_sub(1);
         }
         Ok(())
+    }
+
+    /// Whether the entry at `next` stands behind the newest of its section.
+    fn follows(&self, parts: &EntryParts) -> bool {
+        let (bytes, previous) = match &self.entry {
+            Some((start, previous)) => (&self.raw[*start..], previous),
+            None => match &self.carried_parts {
+                Some(previous) => (&self.carried[..], previous),
+                None => return true,
+            },
+        };
+        let whole = || Some(previous.of(bytes)?.compare(&parts.of(&self.raw[self.next..])?));
+        previous.hash < parts.hash
+            || previous.hash == parts.hash && whole().is_some_and(Ordering::is_lt)
     }
 
     fn check_count(&self) -> Result<(), SnapshotError> {

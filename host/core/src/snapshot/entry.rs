@@ -4,10 +4,12 @@
 //! is. Knows nothing of files, groups or states. An entry is
 //!
 //! ```text
-//! tag u8 | hash u64 | [expires_at i64] | key length | [sub length] | [value length] | key | sub | value
+//! tag u8 | [expires_at i64] | key length | [sub length] | [value length] | key | sub | value
 //! ```
 //!
-//! little-endian, lengths as LEB128. `sub` tells the items of one key apart: a map's key, or the number of
+//! little-endian, lengths as LEB128. The hash of the key, by which entries are ordered, is not among it: eight
+//! bytes that nothing compresses, of some eleven that an entry takes otherwise, and known to whoever has the
+//! key. So whoever decodes an entry says the hash, and works it out once. `sub` tells the items of one key apart: a map's key, or the number of
 //! a list chunk (big-endian, so that its bytes sort as it does). Entries of one key are ordered with those
 //! that concern the whole key first, then by `sub`.
 //!
@@ -86,6 +88,7 @@ pub struct ChunkBytes<'a>(&'a [u8]);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawEntry<'a> {
     tag: u8,
+    /// Of the key, as whoever decoded the entry said.
     pub(super) hash: u64,
     pub(super) expires_at: ExpiresAt,
     pub(super) key: &'a [u8],
@@ -99,7 +102,7 @@ pub(super) struct RawEntry<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryParts {
     tag: u8,
-    hash: u64,
+    pub(super) hash: u64,
     expires_at: ExpiresAt,
     /// Where the key begins; then follow sub and value.
     key: usize,
@@ -157,37 +160,29 @@ impl<'a> Front<'a> {
 
 /// Appends the entry of `item` to `out`.
 #[inline]
-pub fn put_entry(out: &mut Vec<u8>, hash: u64, key: &[u8], item: Item<'_>) {
+pub fn put_entry(out: &mut Vec<u8>, key: &[u8], item: Item<'_>) {
     match item {
-        Item::Value { bytes, expires_at } => put(out, VALUE, hash, expires_at, key, &[], bytes),
-        Item::ValueGone => put(out, VALUE_GONE, hash, NEVER, key, &[], &[]),
-        Item::MapCleared => put(out, MAP_CLEARED, hash, NEVER, key, &[], &[]),
+        Item::Value { bytes, expires_at } => put(out, VALUE, expires_at, key, &[], bytes),
+        Item::ValueGone => put(out, VALUE_GONE, NEVER, key, &[], &[]),
+        Item::MapCleared => put(out, MAP_CLEARED, NEVER, key, &[], &[]),
         Item::MapEntry { key: sub, bytes, expires_at } => {
-            put(out, MAP_ENTRY, hash, expires_at, key, sub, bytes);
+            put(out, MAP_ENTRY, expires_at, key, sub, bytes);
         }
-        Item::MapEntryGone { key: sub } => put(out, MAP_ENTRY_GONE, hash, NEVER, key, sub, &[]),
+        Item::MapEntryGone { key: sub } => put(out, MAP_ENTRY_GONE, NEVER, key, sub, &[]),
         Item::ListHead { cleared, first } => {
             let mut value = [u8::from(cleared); 9];
             value[1..].copy_from_slice(&first.to_le_bytes());
-            put(out, LIST_HEAD, hash, NEVER, key, &[], &value);
+            put(out, LIST_HEAD, NEVER, key, &[], &value);
         }
         Item::ListChunk { number, chunk } => {
-            put(out, LIST_CHUNK, hash, NEVER, key, &number.to_be_bytes(), chunk.0);
+            put(out, LIST_CHUNK, NEVER, key, &number.to_be_bytes(), chunk.0);
         }
     }
 }
 
 #[inline]
-fn put(
-    out: &mut Vec<u8>,
-    kind: u8,
-    hash: u64,
-    expires_at: ExpiresAt,
-    key: &[u8],
-    sub: &[u8],
-    value: &[u8],
-) {
-    put_head(out, kind, hash, expires_at, key, sub, value.len());
+fn put(out: &mut Vec<u8>, kind: u8, expires_at: ExpiresAt, key: &[u8], sub: &[u8], value: &[u8]) {
+    put_head(out, kind, expires_at, key, sub, value.len());
     out.extend_from_slice(value);
 }
 
@@ -196,7 +191,6 @@ fn put(
 fn put_head(
     out: &mut Vec<u8>,
     kind: u8,
-    hash: u64,
     expires_at: ExpiresAt,
     key: &[u8],
     sub: &[u8],
@@ -204,7 +198,6 @@ fn put_head(
 ) {
     let expires = expires_at != NEVER;
     out.push(if expires { kind | EXPIRES } else { kind });
-    out.extend_from_slice(&hash.to_le_bytes());
     if expires {
         out.extend_from_slice(&expires_at.to_le_bytes());
     }
@@ -233,7 +226,6 @@ const fn length_bytes(length: usize) -> usize {
 /// expiry for each item, or is empty.
 pub fn put_chunk(
     out: &mut Vec<u8>,
-    hash: u64,
     key: &[u8],
     number: u64,
     items: &BytesColumn,
@@ -242,7 +234,7 @@ pub fn put_chunk(
     let lengths: usize = items.iter().map(|item| length_bytes(item.len())).sum();
     let value_bytes =
         1 + length_bytes(items.len()) + lengths + size_of_val(expires) + items.data.len();
-    put_head(out, LIST_CHUNK, hash, NEVER, key, &number.to_be_bytes(), value_bytes);
+    put_head(out, LIST_CHUNK, NEVER, key, &number.to_be_bytes(), value_bytes);
     out.push(u8::from(!expires.is_empty()));
     put_length(out, items.len());
     items.iter().for_each(|item| put_length(out, item.len()));
@@ -251,13 +243,13 @@ pub fn put_chunk(
 }
 
 impl EntryParts {
-    /// Where the parts of the entry at the front of `bytes` lie; `None` when there is none.
+    /// Where the parts of the entry at the front of `bytes` lie; `None` when there is none. `hash` says that
+    /// of its key.
     #[inline]
-    pub(super) fn find(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn find(bytes: &[u8], hash: impl FnOnce(&[u8]) -> u64) -> Option<Self> {
         let mut front = Front(bytes);
         let [tag] = front.array()?;
         let kind = tag & !EXPIRES;
-        let hash = u64::from_le_bytes(front.array()?);
         let expires_at = match tag & EXPIRES {
             0 => NEVER,
             _ => i64::from_le_bytes(front.array()?),
@@ -268,8 +260,10 @@ impl EntryParts {
         let key = bytes.len() - front.0.len();
         let sub = key + key_length;
         let value = sub + sub_length;
-        let parts = Self { tag, hash, expires_at, key, sub, value, end: value + value_length };
-        parts.of(bytes)?.is_sound().then_some(parts)
+        let end = value + value_length;
+        let parts = Self { tag, hash: 0, expires_at, key, sub, value, end };
+        let entry = parts.of(bytes)?;
+        entry.is_sound().then(|| Self { hash: hash(entry.key), ..parts })
     }
 
     /// The entry, given the bytes that it was found in.
@@ -289,10 +283,10 @@ impl EntryParts {
 }
 
 impl<'a> RawEntry<'a> {
-    /// The entry at the front of `bytes`; `None` when there is none.
+    /// The entry at the front of `bytes`; `None` when there is none. `hash` says that of its key.
     #[inline]
-    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        EntryParts::find(bytes)?.of(bytes)
+    pub(super) fn decode(bytes: &'a [u8], hash: impl FnOnce(&[u8]) -> u64) -> Option<Self> {
+        EntryParts::find(bytes, hash)?.of(bytes)
     }
 
     /// Whether the parts fit together, so that [`RawEntry::item`] has an answer.

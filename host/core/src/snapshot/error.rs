@@ -30,6 +30,19 @@ pub enum SnapshotError {
         /// Its minor version.
         minor: u16,
     },
+    /// An earlier Tidemill wrote it, in a format that is not read any more.
+    #[error(
+        "{name} has format {major}.{minor}; this Tidemill reads {}.x: use the version that wrote it",
+        FORMAT.0
+    )]
+    Older {
+        /// The file.
+        name: String,
+        /// Its major version.
+        major: u16,
+        /// Its minor version.
+        minor: u16,
+    },
     /// It was changed or cut after it was written.
     #[error("{name} is damaged at byte {offset}: {what}")]
     Damaged {

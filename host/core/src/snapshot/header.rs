@@ -14,9 +14,9 @@ use crate::ids::{CheckpointId, Incarnation};
 
 /// First bytes of every snapshot file.
 pub const MAGIC: [u8; 8] = *b"TIDESNAP";
-/// Version of the format that this code writes. A reader refuses a newer major and ignores fields of a
-/// newer minor that it does not know.
-pub const FORMAT: (u16, u16) = (1, 0);
+/// Version of the format that this code writes. A reader refuses another major and ignores fields of a
+/// newer minor that it does not know. In format 1 each entry held the hash of its key.
+pub const FORMAT: (u16, u16) = (2, 0);
 
 /// Bytes before the body: magic, version, length.
 pub(super) const PREFIX_BYTES: usize = 8 + 2 + 2 + 4;
@@ -82,9 +82,15 @@ impl SnapshotHeader {
         let (Some(major), Some(minor), Some(length)) = (major, minor, length) else {
             return Err(damaged("it is cut short"));
         };
-        // A newer format may go on otherwise, so its number is believed without the CRC.
-        if major > FORMAT.0 {
-            return Err(SnapshotError::Newer { name: name.to_owned(), major, minor });
+        // Another format may go on otherwise, so its number is believed without the CRC.
+        match major.cmp(&FORMAT.0) {
+            Ordering::Greater => {
+                return Err(SnapshotError::Newer { name: name.to_owned(), major, minor });
+            }
+            Ordering::Less => {
+                return Err(SnapshotError::Older { name: name.to_owned(), major, minor });
+            }
+            Ordering::Equal => {}
         }
         if length as usize > BODY_BYTES_MAX {
             return Err(damaged("its header is too long"));

@@ -362,8 +362,8 @@ impl Pending {
         let number = chunk.map_or(0, |(number, _)| number).max(*next);
         *next = number.saturating_add(1);
         let mut encoded = Vec::new();
-        put_chunk(&mut encoded, hash, key, number, &items, &expires);
-        let entry = RawEntry::decode(&encoded).ok_or(RestoreError::Kind)?;
+        put_chunk(&mut encoded, key, number, &items, &expires);
+        let entry = RawEntry::decode(&encoded, |_| hash).ok_or(RestoreError::Kind)?;
         backend.restore(self.id, hash, key, entry.item())?;
         Ok(count)
     }

@@ -16,7 +16,8 @@
 //! that its first entries belong to. Content is sorted by key group, state, hash, key, then map key or list
 //! chunk: a key group is one range, so that a task that takes over some key groups reads those only, and
 //! equal state makes equal bytes. Sorting by hash costs a restore nothing: tables are per key group and
-//! small enough to be filled in any order.
+//! small enough to be filled in any order. The hash itself is in no file: who writes or reads an entry works it
+//! out from the key and the seed in the header.
 //!
 //! A chain is a base and the deltas that follow it; newer entries win. Tombstones, and marks that all older
 //! entries of a map or list are gone, live in deltas only.

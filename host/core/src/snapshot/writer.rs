@@ -3,7 +3,10 @@
 //! Owns sorting, packing, and the order of writes: header, blocks, index, footer, each byte once, at rising
 //! offsets, in writes of 256 KiB or more but the last. A finished file is durable, and may be named in a
 //! manifest, only after [`make_durable`]: content synced -> directory synced. A file that is cut anywhere has no
-//! footer and is refused.
+//! footer and is refused. The hash of a key, by which entries are sorted, is worked out here, so that no file is
+//! written whose entries its own header would call out of order.
+
+use std::cmp::Ordering;
 
 use blake3::Hasher;
 
@@ -13,6 +16,7 @@ use super::error::SnapshotError;
 use super::header::SnapshotHeader;
 use super::{Section, Segment};
 use crate::disk::{Disk, DiskError, DiskFile};
+use crate::key_group::{hash_key, key_group};
 use crate::limits::KIB;
 use crate::planted::{self, Bug};
 
@@ -24,6 +28,8 @@ pub struct SnapshotWriter {
     file: Box<dyn DiskFile>,
     name: String,
     states: usize,
+    key_groups: u32,
+    hash_seed: u64,
     /// Not yet written.
     buffer: Vec<u8>,
     written_bytes: u64,
@@ -65,11 +71,39 @@ pub fn make_durable(disk: &dyn Disk, file: &mut dyn DiskFile) -> Result<(), Disk
 }
 
 /// Where an entry lies in the parts of its section.
+#[derive(Clone, Copy)]
 struct Place {
     hash: u64,
     part: u32,
     start: u32,
     bytes: u32,
+}
+
+/// Sorts places by hash, then as `compare` says. Hashes of a key group are spread evenly over their top bits, so
+/// that dealing by those leaves next to nothing to compare; if they are not, it is a sort like any other.
+fn sorted(places: Vec<Place>, compare: impl Fn(&Place, &Place) -> Ordering) -> Vec<Place> {
+    /// The bits of a hash that have no part in its key group.
+    const TOP_BITS: u32 = 16;
+    let bits = places.len().checked_ilog2().unwrap_or(0).clamp(1, TOP_BITS);
+    let bucket = |place: &Place| (place.hash >> (u64::BITS - bits)) as usize;
+    let mut starts = vec![0u32; 1 << bits];
+    places.iter().for_each(|place| starts[bucket(place)] += 1);
+    let mut next = 0;
+    for start in &mut starts {
+        next += std::mem::replace(start, next);
+    }
+    let mut dealt = places.clone();
+    for place in places {
+        let start = &mut starts[bucket(&place)];
+        dealt[*start as usize] = place;
+        *start += 1;
+    }
+    for bucket in dealt.chunk_by_mut(|a, b| bucket(a) == bucket(b)) {
+        if bucket.len() > 1 {
+            bucket.sort_unstable_by(&compare);
+        }
+    }
+    dealt
 }
 
 impl SnapshotWriter {
@@ -86,6 +120,8 @@ impl SnapshotWriter {
             file,
             name: name.to_owned(),
             states: header.states.len(),
+            key_groups: header.key_groups,
+            hash_seed: header.hash_seed,
             buffer: header.encode(name)?,
             written_bytes: 0,
             hasher: Hasher::new(),
@@ -170,11 +206,12 @@ impl SnapshotWriter {
             &parts[place.part as usize].bytes[start..start + place.bytes as usize]
         };
         let compare = |a: &Place, b: &Place| {
-            let whole = || Some(RawEntry::decode(slice(a))?.compare(&RawEntry::decode(slice(b))?));
+            let decode = |place| RawEntry::decode(slice(place), |_| place.hash);
+            let whole = || Some(decode(a)?.compare(&decode(b)?));
             // Entries were decoded when they were placed, so there is an order.
-            a.hash.cmp(&b.hash).then_with(|| whole().unwrap_or(std::cmp::Ordering::Equal))
+            a.hash.cmp(&b.hash).then_with(|| whole().unwrap_or(Ordering::Equal))
         };
-        places.sort_unstable_by(compare);
+        let places = sorted(places, compare);
         if places.windows(2).any(|pair| compare(&pair[0], &pair[1]).is_eq()) {
             return Err(self.bad("two entries say the same thing"));
         }
@@ -190,12 +227,17 @@ impl SnapshotWriter {
         let mut rest = &part.bytes[..];
         while !rest.is_empty() {
             let start = u32::try_from(part.bytes.len() - rest.len());
-            let (Some(entry), Ok(start)) = (RawEntry::decode(rest), start) else {
+            let (Some(entry), Ok(start)) =
+                (RawEntry::decode(rest, |key| hash_key(self.hash_seed, key)), start)
+            else {
                 return Err(self.bad("a segment does not hold entries"));
             };
             let bytes = entry.bytes.len();
             if bytes > ENTRY_BYTES_MAX {
                 return Err(self.bad("an entry is larger than any may be"));
+            }
+            if key_group(entry.hash, self.key_groups).0 != part.group {
+                return Err(self.bad("a key lies in another key group than its hash"));
             }
             places.push(Place { hash: entry.hash, part: number, start, bytes: bytes as u32 });
             rest = &rest[bytes..];
@@ -240,5 +282,29 @@ impl SnapshotWriter {
             self.buffer.clear();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_sorted_whatever_their_hashes() {
+        const fn spread(n: u32) -> u64 {
+            (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        }
+        let hashes: [fn(u32) -> u64; 4] =
+            [spread, |n| spread(n) >> 17, |n| u64::from(n % 7) << 62, |_| u64::MAX];
+        for hash in hashes {
+            for count in [0, 1, 2, 3, 1000, 70_000] {
+                let place = |n| Place { hash: hash(n), part: 0, start: spread(n) as u32, bytes: 0 };
+                let mut places: Vec<Place> = (0..count).map(place).collect();
+                let key = |place: &Place| (place.hash, place.start);
+                let found = sorted(places.clone(), |a, b| key(a).cmp(&key(b)));
+                places.sort_by_key(key);
+                assert!(found.iter().map(key).eq(places.iter().map(key)), "{count} places");
+            }
+        }
     }
 }

@@ -13,12 +13,16 @@ use crate::batch::Dictionary;
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::describe::{StateDescription, StateKind, TtlUpdate};
 use crate::failure::{Failure, FaultCode, GuestFault};
-use crate::limits::{BATCH_BYTES_MAX, Limits};
+use crate::limits::{BATCH_BYTES_MAX, KIB, Limits};
+use crate::quota::{Holding, TenantUsage};
 
 /// Entries of one page at most, whatever the guest asks for.
 pub(super) const PAGE_ENTRIES_MAX: usize = 65_536;
 /// What one entry of the overlay costs beside its bytes.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// What a task may hold of its tenant's quota over or under what it uses.
+const HELD_SLACK_BYTES: u64 = 64 * KIB as u64;
 
 /// Keyed state of one task, seen through the call at hand.
 pub struct TaskState {
@@ -30,6 +34,9 @@ pub struct TaskState {
     pub(super) slots: Vec<SlotRef>,
     pub(super) now_ms: i64,
     usage: StateUsage,
+    /// What the task holds of its tenant's quota: all that it held after the last call, and what the call at hand
+    /// may add.
+    held: Holding,
     pub(super) limits: Arc<Limits>,
     /// What is encoded of a snapshot at a time.
     pub(super) slice: EncodeBudget,
@@ -58,9 +65,16 @@ impl TaskState {
             slots: Vec::new(),
             now_ms: 0,
             usage,
+            held: Holding::default(),
             limits,
             slice: EncodeBudget::default(),
         }
+    }
+
+    /// Counts the state against the quota of a tenant from here on. What is there already is counted, quota or not.
+    pub fn share(&mut self, tenant: &TenantUsage) {
+        self.held = Holding::of(&tenant.state_bytes);
+        self.held.settle(self.usage.bytes);
     }
 
     /// Begins a call on records with these keys: makes the keys distinct and finds their slots.
@@ -107,6 +121,11 @@ impl TaskState {
         self.overlay_bytes = 0;
         self.backend.settle();
         self.slots.clear();
+        // Shared with other lanes, so it is not touched for every few bytes.
+        let bytes = self.backend.usage().bytes;
+        if bytes.abs_diff(self.held.amount()) > HELD_SLACK_BYTES {
+            self.held.settle(bytes);
+        }
     }
 
     /// Removes expired items between calls; as [`StateBackend::expire`].
@@ -233,7 +252,26 @@ impl TaskState {
             );
             return fault(FaultCode::StateQuota, message);
         }
-        Ok(())
+        self.charge_tenant()
+    }
+
+    /// Takes what the call adds from the tenant's quota. As with the task's own, one batch over it is let through.
+    fn charge_tenant(&mut self) -> Checked<()> {
+        let wanted = self.usage.bytes + self.overlay_bytes as u64;
+        let Some(more) = wanted.checked_sub(self.held.amount()).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        if self.held.grow(more + HELD_SLACK_BYTES) || self.held.grow(more) {
+            return Ok(());
+        }
+        let allowance = self.held.allowance();
+        let (used, limit) = (allowance.used(), allowance.limit());
+        if used.saturating_add(more) <= limit.saturating_add(BATCH_BYTES_MAX as u64) {
+            return Ok(());
+        }
+        let message =
+            format!("the tenant's jobs hold {used} bytes of state; at most {limit} are allowed");
+        fault(FaultCode::TenantState, message)
     }
 
     pub(super) fn renews_on_read(&self, state: usize) -> bool {

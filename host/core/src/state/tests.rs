@@ -11,10 +11,11 @@ use super::memory::MemoryBackend;
 use crate::batch::Dictionary;
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::describe::{StateDescription, StateKind, Ttl, TtlUpdate};
-use crate::failure::{Failure, FaultCode};
+use crate::failure::{Failure, FaultCode, Remedy};
 use crate::ids::{KeyGroup, LaneId};
 use crate::key_group::Assignment;
-use crate::limits::Limits;
+use crate::limits::{Limits, MIB};
+use crate::quota::{Allowance, TenantUsage};
 
 const GROUPS: u32 = 4;
 const LIFE_MS: u64 = 50;
@@ -328,6 +329,36 @@ fn what_a_guest_may_not_ask_for_is_refused_by_code() {
     let items = column(&vec![vec![0; 90]; 20]);
     assert_eq!(code(state.list_append(LIST, &[0; 20], &items)), FaultCode::OverlayLimit);
     assert_eq!(code(state.map_clear(MAP, 7)), FaultCode::BadSlot);
+}
+
+#[test]
+fn tasks_of_one_tenant_share_its_quota() {
+    let tenant =
+        TenantUsage { state_bytes: Arc::new(Allowance::new(MIB as u64)), ..Default::default() };
+    let fill = |state: &mut TaskState| {
+        for key in 0..100u8 {
+            state.begin(&dictionary(&[key]), &[], 0).unwrap();
+            let item = optional(Layout::Variable, Some(&[1; 100_000]));
+            let written = state.value_write(VALUE, vec![0], item);
+            if let Err(fault) = written {
+                state.abort();
+                return Some((key, fault.code));
+            }
+            state.commit();
+        }
+        None
+    };
+    let (mut one, mut other) = (task_state(Limits::default()), task_state(Limits::default()));
+    one.share(&tenant);
+    other.share(&tenant);
+    let (written, code) = fill(&mut one).unwrap();
+    assert!((10..25).contains(&written), "{written}");
+    assert_eq!((code, code.remedy()), (FaultCode::TenantState, Remedy::None));
+    assert_eq!(fill(&mut other).unwrap().0, 0);
+    drop(one);
+    assert!(fill(&mut other).unwrap().0 >= 10);
+    drop(other);
+    assert_eq!(tenant.state_bytes.used(), 0);
 }
 
 #[test]

@@ -145,7 +145,8 @@ pub(super) struct JobArguments {
      tidemill run job.toml --dry-run                  # where would it go on from, and can it?\n\
      tidemill run job.toml --dry-run --from /backup/monday --set parallelism=4 --report json\n\
      tidemill run job.toml --metrics 127.0.0.1:9464   # then: curl http://127.0.0.1:9464/metrics\n\
-     tidemill run a.toml b.toml --report json         # side by side: one that fails stops no other"
+     tidemill run a.toml b.toml --report json         # side by side: one that fails stops no other\n\
+     tidemill run */jobs/*.toml --tenants tenants.toml"
 ))]
 pub(super) struct RunArguments {
     /// The job files; several jobs run side by side in one process, each by itself
@@ -157,6 +158,9 @@ pub(super) struct RunArguments {
     /// Where jobs keep their data [default: .tidemill beside each job file]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) data_dir: Option<PathBuf>,
+    /// Who may run jobs here, and how much each may use [default: anybody, without quotas]
+    #[arg(long, value_name = "TENANTS.toml", value_hint = ValueHint::FilePath)]
+    pub(super) tenants: Option<PathBuf>,
     /// Begin anew whatever earlier runs did: their checkpoints, and the output files that they
     /// published, are removed first
     #[arg(long)]

@@ -14,16 +14,18 @@ use super::table::{grouped, short_bytes, table};
 use super::view::{BOLD, json};
 use crate::config::JobPlan;
 use crate::job::{DryOperator, DryRun, DryStart, Migrated, RunOptions, StateFate};
+use crate::tenants::Tenants;
 
 /// Finds out what a run would do. Nothing else writes to stdout, so that is where the answer goes.
 pub(super) fn dry_run(
     plan: JobPlan,
     options: RunOptions,
+    tenants: &Tenants,
     control: &Control,
     format: OutputFormat,
 ) -> Result<ExitCode, Failure> {
     let (name, locations) = (plan.name.clone(), plan.locations.clone());
-    let prepared = prepare(plan, options, &locations);
+    let prepared = prepare(plan, options, tenants, &locations);
     let found = prepared.and_then(|(job, engine)| {
         control.watch_over(job.handle());
         let found = job.dry_run().map_err(|error| Failure::job(error, &locations));

@@ -2,7 +2,8 @@
 //!
 //! The ratios are shares of the time of the run: `p` input log, `s` snapshot files, `s_checkpoint` the lanes' own
 //! time for snapshots, `f` failure detection, `r` recovery. The threads that they are spent on run beside
-//! each other, so they need not add up to less than 1.
+//! each other, so they need not add up to less than 1. A pause is told twice: `pause_*` by the clock on the wall,
+//! `pause_cpu_*` in the lane thread's own CPU time, which leaves out what the machine gave to others.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,9 @@ pub(super) struct DurabilityView {
     pause_p50_us: u64,
     pause_p99_us: u64,
     pause_max_us: u64,
+    pause_cpu_p50_us: u64,
+    pause_cpu_p99_us: u64,
+    pause_cpu_max_us: u64,
     restarts: BTreeMap<String, u64>,
     last_recovery_ms: u64,
     records_replayed: u64,
@@ -72,6 +76,9 @@ impl DurabilityView {
             pause_p50_us: figures.pauses.percentile_us(0.5),
             pause_p99_us: figures.pauses.percentile_us(0.99),
             pause_max_us: figures.pauses.max_us,
+            pause_cpu_p50_us: figures.cpu_pauses.percentile_us(0.5),
+            pause_cpu_p99_us: figures.cpu_pauses.percentile_us(0.99),
+            pause_cpu_max_us: figures.cpu_pauses.max_us,
             restarts: figures.restarts.iter().cloned().collect(),
             last_recovery_ms: figures.last_recovery_ms,
             records_replayed: log.replayed_records,

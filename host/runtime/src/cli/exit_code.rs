@@ -34,7 +34,7 @@ pub enum ExitCode {
     Io = 74,
     /// A stop came to no checkpoint in time; nothing is lost.
     TryAgain = 75,
-    /// A component was refused.
+    /// A component was refused, or a job that its tenant may not run.
     Refused = 77,
     /// The job file or its graph is wrong.
     BadJob = 78,
@@ -81,7 +81,7 @@ impl ExitCode {
             Self::CannotCreate => "an output, directory or listening address cannot be created",
             Self::Io => "reading or writing failed",
             Self::TryAgain => "a stop came to no checkpoint in time; nothing is lost, run it again",
-            Self::Refused => "a component was refused",
+            Self::Refused => "a component was refused, or the job for its tenant's quotas",
             Self::BadJob => "the job file is wrong, or does not go with the checkpoint",
             Self::Interrupted => "stopped by SIGINT, at a checkpoint",
             Self::Terminated => "stopped by SIGTERM, at a checkpoint",
@@ -105,7 +105,9 @@ impl From<ExitCode> for std::process::ExitCode {
 impl From<&ConfigError> for ExitCode {
     fn from(error: &ConfigError) -> Self {
         match error.problem() {
-            Problem::Unreadable { .. } | Problem::MissingComponent { .. } => Self::MissingInput,
+            Problem::Unreadable { .. }
+            | Problem::UnreadableTenants { .. }
+            | Problem::MissingComponent { .. } => Self::MissingInput,
             _ => Self::BadJob,
         }
     }
@@ -119,7 +121,7 @@ impl From<&JobError> for ExitCode {
             JobError::Component { error: AdmissionError::Describe(Failure::Host(_)), .. } => {
                 Self::HostFault
             }
-            JobError::Component { .. } => Self::Refused,
+            JobError::Component { .. } | JobError::Tenant(_) => Self::Refused,
             JobError::Connector { error, .. } => match error.fault {
                 ConnectorFault::BadData => Self::BadData,
                 ConnectorFault::MissingInput => Self::MissingInput,

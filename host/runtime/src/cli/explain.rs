@@ -14,12 +14,13 @@ use super::view::{BOLD, DescriptionView, Settings, json, row};
 use crate::config::{JobPlan, Shown, lowered_limits};
 use crate::connectors::Sink;
 use crate::connectors::settings::SourceSettings;
+use crate::tenants::Tenants;
 
 /// Explains a job.
 pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let (plan, options) = run::plan(&arguments.job, false)?;
     let locations = plan.locations.clone();
-    let (mut job, _engine) = run::prepare(plan.clone(), options, &locations)?;
+    let (mut job, _engine) = run::prepare(plan.clone(), options, &Tenants::default(), &locations)?;
     job.list_sources().map_err(|error| Failure::job(error, &locations))?;
     let explanation = Explanation::new(&plan, job.graph(), &job.partitions());
     console::print(&match arguments.format {

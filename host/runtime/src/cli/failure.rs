@@ -14,6 +14,7 @@ use super::exit_code::ExitCode;
 use crate::config::{ConfigError, Locations, Part, Place};
 use crate::connectors::BROKEN_PIPE;
 use crate::job::JobError;
+use crate::tenants::TenantRefusal;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,8 @@ impl Failure {
                 locations.place(node, Part::Name)
             }
             JobError::Migration { node, .. } => locations.place(node, Part::Component),
-            JobError::DataDir { .. }
+            JobError::Tenant(_)
+            | JobError::DataDir { .. }
             | JobError::Incompatible { .. }
             | JobError::Checkpoint(_)
             | JobError::Damaged(_)
@@ -169,6 +171,18 @@ fn job_help(error: &JobError) -> Option<String> {
             "nothing has changed: mend `migrate` (`run --dry-run` tries it), or run the job with the component \
              that wrote the checkpoint"
         }
+        JobError::Tenant(refusal) => match refusal {
+            TenantRefusal::Unknown { .. } => {
+                "name a tenant of the file with `tenant = ...` in the job file, or add [tenants.NAME] to it"
+            }
+            TenantRefusal::Directory { .. } => {
+                "put the job file into the `jobs-dir` of its tenant, or name the tenant whose it is"
+            }
+            TenantRefusal::Quota { .. } => {
+                "stop another job of the tenant, ask for less (`parallelism`, `wal-quota`), or raise the quota \
+                 in the tenants' file"
+            }
+        },
         JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
         JobError::Operator { failure, .. } => match failure {
             CallFailure::Guest(fault) => fault_help(fault.code)?,
@@ -231,6 +245,9 @@ fn fault_help(code: FaultCode) -> Option<&'static str> {
         FaultCode::MemoryLimit => {
             "smaller batches need less memory (`batch-records`); keep data in state, not in the \
             guest"
+        }
+        FaultCode::TenantMemory | FaultCode::TenantState => {
+            "it is the tenant's quota: stop another of its jobs, or raise it in the tenants' file"
         }
         FaultCode::StateQuota => {
             "let state expire (`state-timeout`), or spread it over more lanes (`parallelism`)"

@@ -16,7 +16,6 @@ mod explain;
 mod failure;
 mod inspect;
 mod new;
-mod process_usage;
 mod progress;
 mod report;
 mod rollback;
@@ -24,6 +23,7 @@ mod run;
 mod savepoint;
 mod state;
 mod table;
+mod tenant_view;
 mod view;
 mod wal;
 

@@ -9,15 +9,16 @@ use serde::Serialize;
 use super::arguments::OutputFormat;
 use super::durability_view::DurabilityView;
 use super::failure::Failure;
-use super::process_usage;
 use super::rollback::RollbackView;
 use super::table::{grouped, short, short_bytes, table};
+use super::tenant_view::TenantView;
 use super::view::{BOLD, json};
 use crate::job::{Outcome, Progress, Report, RolledBack, SinkReport, SourceReport, TaskProgress};
+use crate::machine;
 
 /// The report of a job that ended well.
-pub(super) fn success(report: &Report, format: OutputFormat) -> String {
-    let view = ReportView::new(report);
+pub(super) fn success(report: &Report, tenant: Option<TenantView>, format: OutputFormat) -> String {
+    let view = ReportView { usage: tenant, ..ReportView::new(report) };
     match format {
         OutputFormat::Text => view.text(),
         OutputFormat::Json => json(&view),
@@ -32,18 +33,22 @@ pub(super) fn failure(job: &str, failure: &Failure, rolled_back: Option<RolledBa
 /// A job that failed: its name, why, and what was given up at its start.
 pub(super) type Failed<'a> = (&'a str, &'a Failure, Option<RolledBack>);
 
-/// The report of several jobs, as JSON.
-pub(super) fn several<'a>(jobs: impl Iterator<Item = Result<&'a Report, Failed<'a>>>) -> String {
+/// The report of several jobs and of their tenants, as JSON.
+pub(super) fn several<'a>(
+    jobs: impl Iterator<Item = Result<&'a Report, Failed<'a>>>,
+    tenants: Vec<TenantView>,
+) -> String {
     let view = |job: Result<&Report, Failed<'a>>| match job {
         Ok(report) => JobView::Ended(Box::new(ReportView::new(report))),
         Err(failed) => JobView::Failed(FailureView::new(failed)),
     };
-    json(&JobsView { jobs: jobs.map(view).collect() })
+    json(&JobsView { jobs: jobs.map(view).collect(), tenants })
 }
 
 #[derive(Serialize)]
 struct JobsView<'a> {
     jobs: Vec<JobView<'a>>,
+    tenants: Vec<TenantView>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +85,7 @@ struct FailureView<'a> {
 #[derive(Serialize)]
 struct ReportView {
     job: String,
+    tenant: String,
     outcome: &'static str,
     elapsed_s: f64,
     /// Of the whole process.
@@ -101,6 +107,9 @@ struct ReportView {
     savepoint: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rolled_back: Option<RollbackView>,
+    /// Of the job's tenant, unless it is told for all jobs together.
+    #[serde(rename = "tenant_usage", skip_serializing_if = "Option::is_none")]
+    usage: Option<TenantView>,
 }
 
 #[derive(Serialize)]
@@ -120,7 +129,14 @@ struct OperatorView {
     retries: u64,
     batch_splits: u64,
     poison: u64,
+    /// Sandboxes that took the place of another.
+    restarts: u64,
     busy_us: u64,
+    cpu_us: u64,
+    /// The most that one sandbox has had.
+    memory_bytes: u64,
+    host_calls: u64,
+    copied_bytes: u64,
     state_bytes: u64,
     keys: u64,
     tasks: Vec<TaskView>,
@@ -157,13 +173,14 @@ impl ReportView {
         let seconds = elapsed.as_secs_f64();
         Self {
             job: job.clone(),
+            tenant: report.tenant.clone(),
             outcome: match outcome {
                 Outcome::Finished => "finished",
                 Outcome::Stopped => "stopped",
             },
             elapsed_s: seconds,
-            cpu_s: process_usage::cpu_s(),
-            peak_memory_bytes: process_usage::peak_memory_bytes(),
+            cpu_s: machine::process_cpu_us() as f64 / 1e6,
+            peak_memory_bytes: machine::peak_memory_bytes(),
             records_in: progress.records_in,
             records_out: progress.records_out,
             bytes_in: progress.bytes_in,
@@ -176,6 +193,7 @@ impl ReportView {
             durability: DurabilityView::new(durability, seconds),
             savepoint: report.savepoint.as_ref().map(|savepoint| savepoint.directory.clone()),
             rolled_back: report.rolled_back.as_ref().map(RollbackView::new),
+            usage: None,
         }
     }
 
@@ -214,6 +232,7 @@ impl ReportView {
             text += &format!("  savepoint {}\n", savepoint.display());
         }
         text += &self.rolled_back.as_ref().map(RollbackView::text).unwrap_or_default();
+        text += &self.usage.as_ref().map(TenantView::text).unwrap_or_default();
         text
     }
 }
@@ -283,7 +302,12 @@ impl OperatorView {
         self.retries += task.retries;
         self.batch_splits += task.batch_splits;
         self.poison += task.poison;
+        self.restarts += task.instantiations.saturating_sub(1);
         self.busy_us += task.busy_us;
+        self.cpu_us += task.cpu_us;
+        self.memory_bytes = self.memory_bytes.max(task.memory_bytes);
+        self.host_calls += task.host_calls;
+        self.copied_bytes += task.copied_bytes;
         self.state_bytes += task.state_bytes;
         self.keys += task.keys;
         self.tasks.push(TaskView {
@@ -323,7 +347,7 @@ mod tests {
             busy_us: 250_000,
             state_bytes: 1024,
             keys: 10,
-            metrics: Vec::new(),
+            ..TaskProgress::default()
         }
     }
 
@@ -340,6 +364,7 @@ mod tests {
             SinkSummary { records: 1200, checksum: Some(u64::MAX), ..SinkSummary::default() };
         Report {
             job: "word-count".into(),
+            tenant: "default".into(),
             outcome: Outcome::Finished,
             elapsed: Duration::from_millis(1500),
             progress: Progress {
@@ -365,7 +390,7 @@ mod tests {
     #[test]
     fn text_adds_up_the_tasks_of_an_operator() {
         let text =
-            anstream::adapter::strip_str(&success(&report(), OutputFormat::Text)).to_string();
+            anstream::adapter::strip_str(&success(&report(), None, OutputFormat::Text)).to_string();
         let expected = "\
 word-count finished after 1.50 s, 800 records/s
   source    lines  out  1,200  1 partition
@@ -379,7 +404,7 @@ word-count finished after 1.50 s, 800 records/s
 
     #[test]
     fn json_keeps_sums_exact() {
-        let text = success(&report(), OutputFormat::Json);
+        let text = success(&report(), None, OutputFormat::Json);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["outcome"], "finished");
         assert_eq!(value["records_in_per_second"], 800.0);

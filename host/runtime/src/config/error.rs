@@ -43,6 +43,12 @@ impl ConfigError {
         Self { problem: Box::new(problem), keys: Vec::new(), places: None }
     }
 
+    pub(super) fn unreadable_tenants(path: &Path, error: &std::io::Error) -> Self {
+        let (path, error) = (path.to_owned(), error.to_string());
+        let problem = Box::new(Problem::UnreadableTenants { path, error });
+        Self { problem, keys: Vec::new(), places: None }
+    }
+
     /// What is wrong.
     pub fn problem(&self) -> &Problem {
         &self.problem

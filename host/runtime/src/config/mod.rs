@@ -1,4 +1,4 @@
-//! Job files: from TOML text to a [`JobPlan`].
+//! Job files: from TOML text to a [`JobPlan`]; tenants' files, read the same way, to a [`TenantsPlan`].
 //!
 //! Owns the public format of job files, their defaults and bounds, and the words in which a job
 //! file is refused. It must not know lanes, sandboxes or how a connector works: it hands over plain
@@ -21,6 +21,7 @@ mod resolve;
 mod scalar;
 mod schema;
 mod show;
+mod tenants;
 mod text;
 
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use plan::{
 pub use problem::Problem;
 pub use schema::job_schema;
 pub use show::{Shown, lowered_limits};
+pub use tenants::{TenantPlan, TenantsPlan};
 pub use text::{JobText, Place, Span};

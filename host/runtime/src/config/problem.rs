@@ -20,6 +20,14 @@ pub enum Problem {
         /// What the system says.
         error: String,
     },
+    /// The tenants' file cannot be read.
+    #[error("cannot read the tenants' file {}: {error}", path.display())]
+    UnreadableTenants {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: String,
+    },
     /// A component file does not exist or cannot be opened.
     #[error("cannot read the component {}: {error}", path.display())]
     MissingComponent {
@@ -166,6 +174,9 @@ impl Problem {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => Some("give the path of a job file (TOML)".to_owned()),
+            Self::UnreadableTenants { .. } => {
+                Some("give the path of a tenants' file (TOML)".to_owned())
+            }
             Self::MissingComponent { .. } => Some(
                 "build it first (Rust: cargo build --release --target wasm32-wasip2); \
                  the path counts from the job file's directory"

@@ -117,6 +117,7 @@ fn restore_lane(restoring: &Restoring<'_>, lane: LaneId) -> Result<Option<States
         // Any operator with a keyed input has keyed state, if only to resolve keys.
         let states_of = description.states.clone().into();
         let mut state = Box::new(TaskState::new(Box::new(backend), states_of, limits.clone()));
+        state.share(job.tenant.usage());
         state.track(from.is_some_and(|from| from.continues && !from.chains.is_empty()));
         states.insert((NodeId(index), lane), state);
     }
@@ -194,11 +195,8 @@ fn operator_parts(
         description,
         limits: Arc::new(plan.limits.clone()),
     });
-    let identity = TaskIdentity {
-        job: job.plan.name.clone(),
-        operator: plan.name.clone(),
-        task: lane.0 as u32,
-    };
+    let (tenant, task) = (job.tenant.usage().clone(), lane.0 as u32);
+    let identity = TaskIdentity::new(tenant, &job.plan.name, &plan.name, task);
     let stop = line.calls.clone();
     let factory = job.components[index].factory(rules.clone(), identity, plan.config.clone(), stop);
     let context = OpenContext {

@@ -14,16 +14,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine. Compiled artefacts are kept in `$XDG_CACHE_HOME/tidemill` (or
+    /// Starts the engine, with room for so many sandboxes. Compiled artefacts are kept in `$XDG_CACHE_HOME/tidemill` (or
     /// `~/.cache/tidemill`), where that is a private directory.
     ///
     /// # Errors
     /// [`JobError::Host`] when the engine cannot be started.
-    pub fn new() -> Result<Self, JobError> {
+    pub fn new(sandboxes: u32) -> Result<Self, JobError> {
         let store = cache_dir().and_then(|path| ArtefactDir::open(&path.join("artefacts")));
         let store = store.map(|dir| Arc::new(Artefacts(dir)) as Arc<dyn ArtefactStore>);
-        let sandboxes = Sandboxes::new(&EngineSettings::default(), store)
-            .map_err(|error| JobError::Host(error.to_string()))?;
+        let settings = EngineSettings { sandboxes, ..EngineSettings::default() };
+        let sandboxes =
+            Sandboxes::new(&settings, store).map_err(|error| JobError::Host(error.to_string()))?;
         Ok(Self { sandboxes })
     }
 

@@ -16,6 +16,7 @@ use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::Wake;
 use tidemill_core::events::JobEventKind;
 use tidemill_core::failure::Failure;
+use tidemill_core::graph::NodeKind;
 use tidemill_core::ids::{CheckpointId, LaneId};
 use tidemill_core::lane::{Lane, LaneProblem, build_lanes};
 
@@ -23,7 +24,8 @@ use super::assemble;
 use super::basis::{self, Basis};
 use super::failpoint::failpoint;
 use super::keeper::{Keeper, Places};
-use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport};
+use super::lane_pace::LanePace;
+use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport, LaneThread};
 use super::migrate::Progress;
 use super::report::TaskInfo;
 use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
@@ -219,10 +221,10 @@ fn run_lanes(
     let ended = supervisor.run(&reports);
     // The thread of a lane that is stuck cannot be joined; the job fails for good in this process.
     let is_stuck = matches!(ended, Err(JobError::Stuck { .. }));
-    for thread in threads.into_iter().filter(|thread| !is_stuck || thread.is_finished()) {
-        // A panic was caught inside and reported.
-        thread.join().ok();
-    }
+    threads
+        .into_iter()
+        .filter(|thread| !is_stuck || thread.is_finished())
+        .for_each(LaneThread::join);
     // Here and on every earlier way out, dropping both waits for their threads.
     drop((uploads, keeper));
     ended
@@ -294,16 +296,19 @@ fn start_threads(
     lanes: Vec<Lane>,
     lines: &[Arc<LaneLine>],
     events: &Sender<Event>,
-) -> Result<Vec<std::thread::JoinHandle<()>>, JobError> {
+) -> Result<Vec<LaneThread>, JobError> {
     let mut threads = Vec::new();
     for (lane, line) in lanes.into_iter().zip(lines) {
         let report = Reporter { lane: lane.id().0, events: events.clone() };
-        match lane_thread::start(&job.plan.name, lane, line.clone(), report) {
+        let nodes = job.graph.nodes.iter().map(|node| matches!(node.kind, NodeKind::Sink));
+        let tasks = lane.counters().cloned().zip(nodes).collect();
+        let pace = LanePace::new(job.tenant.clone(), tasks);
+        match lane_thread::start(&job.plan.name, lane, line.clone(), pace, report) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 // Those that run leave, and nothing has been processed for good.
                 lines.iter().for_each(|line| line.send_away());
-                threads.into_iter().for_each(|thread| drop(thread.join()));
+                threads.into_iter().for_each(LaneThread::join);
                 return Err(JobError::Host(format!("no thread for a lane: {error}")));
             }
         }
@@ -312,7 +317,6 @@ fn start_threads(
 }
 
 fn task_infos(job: &Job, lane: &Lane) -> Vec<TaskInfo> {
-    use tidemill_core::graph::NodeKind;
     let nodes = job.graph.nodes.iter().zip(lane.counters());
     let info = |(node, counters): (&tidemill_core::graph::Node, _)| {
         let (kind, metrics) = match &node.kind {

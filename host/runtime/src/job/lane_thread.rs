@@ -1,36 +1,47 @@
 //! The thread that drives a lane: reads the clocks, steps, passes on what the coordinator says, parks
-//! when idle.
+//! when idle, waits when its tenant has had too much.
 //!
-//! Makes no decision of its own. A lane is parked without periodic wake-ups; it is woken by a batch,
+//! Makes no decision of its own. The lane of a tenant over its share gives way; since a low priority cannot be taken
+//! back without privileges, another thread goes on with the lane when it is back in its share. A lane is parked without periodic wake-ups; it is woken by a batch,
 //! freed room, a connector, the coordinator, a request to stop, or the next expiry of state.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidemill_core::checkpoint::Barrier;
 use tidemill_core::connector::Wake;
-use tidemill_core::counters::TaskCounters;
 use tidemill_core::ids::{CheckpointId, Now};
 use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_sandbox::CallSignal;
 
-use super::pauses::{LanePauses, PauseMeter};
+use super::lane_pace::LanePace;
+use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
+use super::spawner;
+
+/// How much a lane of a tenant over its share gives way to others.
+const NICENESS: i32 = 10;
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
 pub(super) struct LaneWaker {
-    thread: OnceLock<Thread>,
+    thread: Mutex<Option<Thread>>,
+}
+
+impl LaneWaker {
+    fn set(&self, thread: Thread) {
+        *lock(&self.thread) = Some(thread);
+    }
 }
 
 impl Wake for LaneWaker {
     fn wake(&self) {
-        // Before the thread has set itself, it has not looked for a step either: nothing is missed.
-        if let Some(thread) = self.thread.get() {
+        // Before a thread has set itself, it has not looked for a step either: nothing is missed.
+        if let Some(thread) = &*lock(&self.thread) {
             thread.unpark();
         }
     }
@@ -130,77 +141,205 @@ pub(super) trait LaneReport: Send + 'static {
     fn gone(&self, end: LaneEnd);
 }
 
+/// What drives a lane, whatever thread it is on.
+struct Driver<R> {
+    name: String,
+    lane: Lane,
+    line: Arc<LaneLine>,
+    report: R,
+    pace: LanePace,
+    threads: Arc<Mutex<Option<JoinHandle<()>>>>,
+    has_ended: bool,
+    steps: u64,
+}
+
+/// The thread of a lane, or the one that took its place.
+pub(super) struct LaneThread {
+    newest: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl LaneThread {
+    /// Whether the lane has no thread any more.
+    pub(super) fn is_finished(&self) -> bool {
+        lock(&self.newest).as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until the lane has no thread any more.
+    pub(super) fn join(self) {
+        loop {
+            let Some(thread) = lock(&self.newest).take() else { return };
+            // A panic was caught inside and reported.
+            thread.join().ok();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Starts a lane.
 pub(super) fn start(
     job: &str,
     lane: Lane,
     line: Arc<LaneLine>,
+    pace: LanePace,
     report: impl LaneReport,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<LaneThread> {
     let name: String = format!("{}/{job}", lane.id()).chars().take(15).collect();
-    let body = move || {
-        line.waker.thread.get_or_init(thread::current);
-        let end = match catch_unwind(AssertUnwindSafe(|| drive(lane, &line, &report))) {
-            Ok(end) => end,
-            Err(panic) => LaneEnd::Panicked(panic_message(&*panic)),
-        };
-        line.beat(LanePhase::Gone, 0);
-        report.gone(end);
-    };
-    thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES).spawn(body)
+    let newest = Arc::new(Mutex::new(None));
+    let threads = newest.clone();
+    let driver = Driver { name, lane, line, report, pace, threads, has_ended: false, steps: 0 };
+    spawn(driver).map_err(|(error, _)| error)?;
+    Ok(LaneThread { newest })
 }
 
-fn drive(mut lane: Lane, line: &LaneLine, report: &impl LaneReport) -> LaneEnd {
-    let start = Instant::now();
-    let counters: Vec<Arc<TaskCounters>> = lane.counters().cloned().collect();
-    let (mut has_ended, mut steps) = (false, 0);
-    let mut now = read_clocks(start);
-    let mut pause = PauseMeter::new(&line.pauses);
-    loop {
-        if line.calls.is_stopped() {
-            return LaneEnd::Left;
+/// There is no thread for a lane; here it is back.
+type NoThread<R> = (std::io::Error, Option<Box<Driver<R>>>);
+
+/// Goes on with a lane in a thread of its own; hands it back when there is none.
+fn spawn<R: LaneReport>(driver: Driver<R>) -> Result<(), NoThread<R>> {
+    let (name, newest) = (driver.name.clone(), driver.threads.clone());
+    let is_first = driver.steps == 0;
+    // Whoever gets no thread must get the lane back.
+    let handed = Arc::new(Mutex::new(Some(Box::new(driver))));
+    let taken = handed.clone();
+    let body = move || {
+        // Released before the lane begins, which takes its time.
+        let driver = lock(&taken).take();
+        if let Some(driver) = driver {
+            driver.run();
         }
-        steps += 1;
-        line.beat(LanePhase::Running, steps);
-        if line.has_commands() {
-            let before = now.monotonic_us;
-            let followed = follow_commands(&mut lane, line, now);
-            now = read_clocks(start);
-            pause.held_back(now.monotonic_us - before);
-            match followed {
-                Ok(Followed { has_settled: true }) => pause.settled(),
-                Ok(Followed { has_settled: false }) => {}
-                Err(failure) => return LaneEnd::Failed(failure),
-            }
+    };
+    let builder = thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES);
+    // Held so that the new thread is known before it can be replaced in turn.
+    let mut newest = lock(&newest);
+    let started =
+        if is_first { builder.spawn(body) } else { spawner::spawn(builder, Box::new(body)) };
+    match started {
+        Ok(thread) => {
+            *newest = Some(thread);
+            Ok(())
         }
-        let outcome = lane.step(now);
-        let before = std::mem::replace(&mut now, read_clocks(start));
-        let took_us = now.monotonic_us - before.monotonic_us;
-        match outcome {
-            Err(failure) => return LaneEnd::Failed(failure),
-            Ok(StepOutcome::Progress(node)) => {
-                TaskCounters::add(&counters[node.0].busy_us, took_us);
-                pause.processed();
+        Err(error) => Err((error, lock(&handed).take())),
+    }
+}
+
+/// Why a thread stops driving a lane.
+enum Stop {
+    End(LaneEnd),
+    /// Its low priority cannot be taken back: another thread goes on.
+    NewThread,
+}
+
+impl<R: LaneReport> Driver<R> {
+    fn run(mut self) {
+        self.line.waker.set(thread::current());
+        let mut may_renew = true;
+        loop {
+            let end = match catch_unwind(AssertUnwindSafe(|| self.drive(may_renew))) {
+                Ok(Stop::End(end)) => end,
+                Ok(Stop::NewThread) => match spawn(self) {
+                    Ok(()) | Err((_, None)) => return,
+                    Err((error, Some(driver))) => {
+                        tracing::debug!("A lane stays at its low priority: {error}.");
+                        (self, may_renew) = (*driver, false);
+                        continue;
+                    }
+                },
+                Err(panic) => LaneEnd::Panicked(panic_message(&*panic)),
+            };
+            self.line.beat(LanePhase::Gone, 0);
+            self.report.gone(end);
+            return;
+        }
+    }
+
+    fn drive(&mut self, may_renew: bool) -> Stop {
+        let Self { lane, line, report, pace, has_ended, steps, .. } = self;
+        let start = began();
+        let mut now = read_clocks(start);
+        let (mut pause, mut cpu) = (PauseMeter::new(&line.pauses), CpuClock::of_this_thread());
+        let mut gives_way = !may_renew;
+        loop {
+            if line.calls.is_stopped() {
+                return Stop::End(LaneEnd::Left);
             }
-            Ok(StepOutcome::Snapshot(_)) => pause.held_back(took_us),
-            Ok(StepOutcome::SpareSnapshot(_)) => pause.spared(took_us),
-            Ok(StepOutcome::Idle { until_ms }) => {
-                line.beat(LanePhase::Idle, steps);
-                park(until_ms, now);
+            *steps += 1;
+            line.beat(LanePhase::Running, *steps);
+            if line.has_commands() {
+                let before = now.monotonic_us;
+                let followed = follow_commands(lane, line, now);
                 now = read_clocks(start);
-                pause.waited();
-            }
-            Ok(StepOutcome::Finished) => {
-                if !std::mem::replace(&mut has_ended, true) {
-                    report.ended();
+                let wall_us = now.monotonic_us - before;
+                let took = Spent { wall_us, cpu_us: cpu.lap_us() };
+                pace.worked(took.cpu_us, now.monotonic_us);
+                pause.held_back(took);
+                match followed {
+                    Ok(Followed { has_settled: true }) => pause.settled(),
+                    Ok(Followed { has_settled: false }) => {}
+                    Err(failure) => return Stop::End(LaneEnd::Failed(failure)),
                 }
-                line.beat(LanePhase::Idle, steps);
-                thread::park();
+            }
+            if pace.gives_way() != gives_way && may_renew {
+                if gives_way {
+                    return Stop::NewThread;
+                }
+                gives_way = give_way();
+            }
+            let held_us = pace.held_us(now.monotonic_us);
+            if held_us > 0 {
+                line.beat(LanePhase::Idle, *steps);
+                thread::park_timeout(Duration::from_micros(held_us));
                 now = read_clocks(start);
                 pause.waited();
+                continue;
+            }
+            let outcome = lane.step(now);
+            let before = std::mem::replace(&mut now, read_clocks(start));
+            let wall_us = now.monotonic_us - before.monotonic_us;
+            let took = Spent { wall_us, cpu_us: cpu.lap_us() };
+            match outcome {
+                Err(failure) => return Stop::End(LaneEnd::Failed(failure)),
+                Ok(StepOutcome::Progress(node)) => {
+                    pace.stepped(node.0, took, now.monotonic_us);
+                    pause.processed();
+                }
+                Ok(StepOutcome::Snapshot(_)) => {
+                    pace.worked(took.cpu_us, now.monotonic_us);
+                    pause.held_back(took);
+                }
+                Ok(StepOutcome::SpareSnapshot(_)) => {
+                    pace.worked(took.cpu_us, now.monotonic_us);
+                    pause.spared(took);
+                }
+                Ok(StepOutcome::Idle { until_ms }) => {
+                    line.beat(LanePhase::Idle, *steps);
+                    park(until_ms, now);
+                    now = read_clocks(start);
+                    pause.waited();
+                }
+                Ok(StepOutcome::Finished) => {
+                    if !std::mem::replace(has_ended, true) {
+                        report.ended();
+                    }
+                    line.beat(LanePhase::Idle, *steps);
+                    thread::park();
+                    now = read_clocks(start);
+                    pause.waited();
+                }
             }
         }
     }
+}
+
+/// Lets threads of other tenants go first; answers whether the system has agreed.
+fn give_way() -> bool {
+    if !spawner::is_ready() {
+        return false;
+    }
+    let this = rustix::thread::gettid();
+    rustix::process::setpriority_process(Some(this), NICENESS).is_ok()
 }
 
 /// What following the coordinator's commands came to.
@@ -227,6 +366,12 @@ fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<Followe
         }
     }
     Ok(Followed { has_settled })
+}
+
+/// When this process looked at the clock first: all lanes count from there, because tenants' rates do.
+fn began() -> Instant {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    *BEGAN.get_or_init(Instant::now)
 }
 
 fn park(until_ms: Option<i64>, now: Now) {

@@ -18,6 +18,7 @@ use tidemill_sandbox::{Component, Migrator, TaskIdentity};
 
 use super::failpoint::failpoint;
 use super::lock;
+use crate::tenants::Tenant;
 
 /// Between two lines on a migration that takes its time.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -95,13 +96,13 @@ impl<'a> TaskMigrator<'a> {
     pub(super) fn new(
         component: &Component,
         limits: &Arc<Limits>,
+        tenant: &Tenant,
         (job, operator, lane): (&str, &str, LaneId),
         then: &'a [StateDescription],
         progress: &'a Progress,
     ) -> Self {
         let operator = operator.to_owned();
-        let (job, task) = (job.to_owned(), lane.0 as u32);
-        let identity = TaskIdentity { job, operator: operator.clone(), task };
+        let identity = TaskIdentity::new(tenant.usage().clone(), job, &operator, lane.0 as u32);
         let migrator = component.migrator(limits.clone(), identity);
         Self { migrator, then, operator, progress }
     }

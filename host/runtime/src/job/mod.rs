@@ -15,6 +15,8 @@
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
+//! | `lane_pace` | what a lane's thread owes its tenant: holding it back, giving way |
+//! | `spawner` | threads for lanes whose thread has given way |
 //! | `rollback` | going back behind damaged checkpoints |
 //! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
 //! | `input_log` | the log of input that cannot be read again |
@@ -32,6 +34,7 @@ mod heartbeat;
 mod incarnation;
 mod input_log;
 mod keeper;
+mod lane_pace;
 mod lane_thread;
 mod migrate;
 mod open;
@@ -42,6 +45,7 @@ mod restore;
 mod rollback;
 mod run;
 mod savepoint;
+mod spawner;
 mod statistics;
 mod supervisor;
 mod uploads;
@@ -74,6 +78,7 @@ pub use statistics::{Durability, Pauses};
 
 use crate::config::JobPlan;
 use crate::connectors::{Sink, Source};
+use crate::tenants::{Reserved, Tenant};
 use hand_over::HandOver;
 use input_log::{InputLog, InputLogStatistics};
 use report::TaskInfo;
@@ -107,6 +112,9 @@ pub struct Job {
     /// The sinks of the incarnation that runs.
     sinks: Vec<Sink>,
     input_log: InputLog,
+    tenant: Arc<Tenant>,
+    /// What the job has taken of its tenant's quotas.
+    _reserved: Reserved,
     shared: Arc<Shared>,
 }
 

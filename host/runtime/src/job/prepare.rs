@@ -1,6 +1,7 @@
 //! From a plan to a job that is ready to run: components admitted, graph validated. Inputs are listed when it
 //! is known that the job is created: one that goes on has its own list.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidemill_core::describe::{Description, Ttl, TtlUpdate};
@@ -14,6 +15,7 @@ use crate::connectors::Source;
 use crate::connectors::settings::{
     Compression, FieldType, Fields, FileSink, RecordFormat, SinkSettings, Style,
 };
+use crate::tenants::{JobNeeds, Tenants};
 
 /// Name of the sink of dead letters; the graph refuses a node of a job file that has it too.
 const DEAD_LETTER_SINK: &str = "dead-letters";
@@ -27,23 +29,52 @@ impl Job {
     pub fn prepare(
         mut plan: JobPlan,
         engine: &Engine,
+        tenants: &Tenants,
         options: RunOptions,
     ) -> Result<Self, JobError> {
+        let tenant = tenants.owner(&plan.tenant, &plan.file)?;
+        for operator in &mut plan.operators {
+            operator.limits = tenant.cap(&operator.limits);
+        }
         plan.sinks.extend(dead_letter_sink(&plan));
+        let shared = Arc::new(Shared::default());
+        let unlisted = |source: &crate::config::SourcePlan| {
+            Source::unlisted(&source.name, &source.settings)
+                .map_err(|error| JobError::Connector { node: source.name.clone(), error })
+        };
+        let sources = plan.sources.iter().map(unlisted).collect::<Result<Vec<_>, _>>()?;
+        let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
+        // Before anything is compiled: what there is no room for costs nothing.
+        let reserved = tenant.reserve(needs(&plan, &input_log))?;
         let components: Vec<Component> = plan
             .operators
             .iter()
             .map(|operator| admit(engine, operator))
             .collect::<Result<_, _>>()?;
         let graph = graph_spec(&plan, &components).validate()?;
-        let unlisted = |source: &crate::config::SourcePlan| {
-            Source::unlisted(&source.name, &source.settings)
-                .map_err(|error| JobError::Connector { node: source.name.clone(), error })
-        };
-        let sources = plan.sources.iter().map(unlisted).collect::<Result<Vec<_>, _>>()?;
-        let (sinks, shared) = (Vec::new(), Arc::new(Shared::default()));
-        let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
-        Ok(Self { plan, options, graph, components, sources, sinks, input_log, shared })
+        Ok(Self {
+            plan,
+            options,
+            graph,
+            components,
+            sources,
+            sinks: Vec::new(),
+            input_log,
+            tenant,
+            _reserved: reserved,
+            shared,
+        })
+    }
+}
+
+/// What the job will use of its tenant's quotas for as long as it is there.
+fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
+    let files: BTreeSet<_> = plan.operators.iter().map(|operator| &operator.component).collect();
+    let is_logged = (0..plan.sources.len()).any(|source| input_log.is_logged(source));
+    JobNeeds {
+        sandboxes: (plan.operators.len() * plan.parallelism) as u64,
+        components: files.len() as u64,
+        input_log_bytes: if is_logged { plan.wal.quota_bytes } else { 0 },
     }
 }
 

@@ -18,6 +18,7 @@ use super::hand_over::Savepoint;
 use super::rollback::RolledBack;
 use super::statistics::Durability;
 use crate::connectors::SinkSummary;
+use crate::tenants::TenantRefusal;
 
 /// Why a job could not be prepared, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum JobError {
     /// The graph breaks a rule.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// Its tenant may not run it.
+    #[error(transparent)]
+    Tenant(#[from] TenantRefusal),
     /// A component cannot be read.
     #[error("{node}: cannot read the component {path}: {problem}")]
     ComponentFile {
@@ -161,7 +165,7 @@ pub struct Progress {
 }
 
 /// Figures of one task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TaskProgress {
     /// The node.
     pub node: String,
@@ -185,6 +189,14 @@ pub struct TaskProgress {
     pub instantiations: u64,
     /// Microseconds at work.
     pub busy_us: u64,
+    /// Microseconds of CPU time at work.
+    pub cpu_us: u64,
+    /// The most linear memory that a sandbox has had, in bytes.
+    pub memory_bytes: u64,
+    /// Host calls made by sandboxes.
+    pub host_calls: u64,
+    /// Bytes copied into and out of sandboxes.
+    pub copied_bytes: u64,
     /// Bytes of keyed state.
     pub state_bytes: u64,
     /// Keys with state.
@@ -198,6 +210,8 @@ pub struct TaskProgress {
 pub struct Report {
     /// Name of the job.
     pub job: String,
+    /// Its owner.
+    pub tenant: String,
     /// How it ended.
     pub outcome: Outcome,
     /// From the start of the run to its end.
@@ -285,6 +299,10 @@ impl TaskInfo {
             poison: self.counters.poison.load(Relaxed),
             instantiations: self.counters.instantiations.load(Relaxed),
             busy_us: busy_us.load(Relaxed),
+            cpu_us: self.counters.cpu_us.load(Relaxed),
+            memory_bytes: self.counters.memory_bytes.load(Relaxed),
+            host_calls: self.counters.host_calls.load(Relaxed),
+            copied_bytes: self.counters.copied_bytes.load(Relaxed),
             state_bytes: state_bytes.load(Relaxed),
             keys: keys.load(Relaxed),
             metrics: self.metrics.iter().cloned().zip(self.counters.custom()).collect(),

@@ -114,9 +114,10 @@ impl Restoring<'_> {
         let Restored { task, from, mapping } = restored;
         let failed = |problem: SnapshotError| failed(task.operator, problem);
         let now = &task.description.states;
-        let name = (&*self.job.plan.name, task.operator, task.lane);
+        let (tenant, name) = (&*self.job.tenant, (&*self.job.plan.name, task.operator, task.lane));
         let (then, progress) = (&from.states, self.progress);
-        let mut migrator = TaskMigrator::new(task.component, task.limits, name, then, progress);
+        let mut migrator =
+            TaskMigrator::new(task.component, task.limits, tenant, name, then, progress);
         migrator.begin(mapping, now);
         let mut backend = self.backend(task, groups);
         for chain in &from.chains {

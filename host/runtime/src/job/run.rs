@@ -15,7 +15,7 @@ use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery::{self, RecoveryError, Restored, Start};
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::events::JobEventKind;
-use tidemill_core::failure::Failure;
+use tidemill_core::failure::{Failure, FaultCode};
 use tidemill_core::ids::Incarnation;
 use tidemill_core::restart::{RestartDecision, RestartPolicy, start_delay};
 
@@ -269,6 +269,7 @@ impl Job {
         });
         Report {
             job: self.plan.name.clone(),
+            tenant: self.plan.tenant.clone(),
             outcome,
             elapsed,
             sources: sources.collect(),
@@ -287,9 +288,14 @@ impl JobError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Host(_) => true,
-            Self::Operator { failure, .. } => {
-                matches!(failure, Failure::Lost { .. } | Failure::Host(_))
-            }
+            Self::Operator { failure, .. } => match failure {
+                Failure::Lost { .. } | Failure::Host(_) => true,
+                // Another job of the tenant may give something back.
+                Failure::Guest(fault) => {
+                    matches!(fault.code, FaultCode::TenantMemory | FaultCode::TenantState)
+                }
+                Failure::Fatal(_) | Failure::Poison(_) => false,
+            },
             Self::TooManyFailedCheckpoints(_) => true,
             _ => false,
         }

@@ -40,6 +40,8 @@ pub struct Durability {
     /// For each barrier and lane the longest time in which ready input was not processed because of the
     /// checkpoint.
     pub pauses: Pauses,
+    /// The same in the lane thread's own CPU time.
+    pub cpu_pauses: Pauses,
     /// Time that lanes have spent on checkpoints: barriers, slices and settling.
     pub checkpoint_work_us: u64,
     /// Restarts, by cause.
@@ -149,7 +151,10 @@ impl Statistics {
         figures.last_alignment_us = completion.alignment_us;
         figures.checkpoint_work_us +=
             lanes.iter().map(|lane| lane.pauses.take_work_us()).sum::<u64>();
-        lanes.iter().flat_map(|lane| lane.pauses.take()).for_each(|us| figures.pauses.add(us));
+        for pause in lanes.iter().flat_map(|lane| lane.pauses.take()) {
+            figures.pauses.add(pause.wall_us);
+            figures.cpu_pauses.add(pause.cpu_us);
+        }
     }
 
     pub(super) fn aborted(&self) {

@@ -4,11 +4,12 @@
 //! only hands segments over. Order for each file: created under its own name, which must be free -> written
 //! -> synced -> directory synced -> the task's ack. An upload that is dropped leaves a file that no manifest
 //! names; it is collected later. A merge goes on in a thread of its own, file by file in the same order.
+//! Invariant: what a lane calls here never waits for a thread that writes, nor for another lane.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -83,7 +84,8 @@ pub(super) struct Uploads {
 }
 
 struct Shared {
-    orders: Mutex<Option<Sender<Order>>>,
+    /// Lanes only read it, so that none waits for another; it is taken when all of them are gone.
+    orders: RwLock<Option<Sender<Order>>>,
     events: Sender<Event>,
     waiting_bytes: Arc<AtomicUsize>,
     next: AtomicUsize,
@@ -91,7 +93,7 @@ struct Shared {
 
 impl Shared {
     fn order(&self, order: Order) {
-        if let Some(orders) = &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(orders) = &*self.orders.read().unwrap_or_else(PoisonError::into_inner) {
             // After a panic of the thread nothing is acknowledged any more, and checkpoints time out.
             orders.send(order).ok();
         }
@@ -124,7 +126,7 @@ impl Uploads {
             work.run(&received);
         };
         let thread = thread::Builder::new().name("tidemill-snap".to_owned()).spawn(body)?;
-        let orders = Mutex::new(Some(orders));
+        let orders = RwLock::new(Some(orders));
         let shared = Arc::new(Shared { orders, events, waiting_bytes, next: AtomicUsize::new(0) });
         Ok(Self { shared, threads: Mutex::new(vec![thread]), disk, incarnation })
     }
@@ -159,7 +161,7 @@ impl Uploads {
 impl Drop for Uploads {
     /// Drops what is under way, and waits for the threads.
     fn drop(&mut self) {
-        *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.orders.write().unwrap_or_else(PoisonError::into_inner) = None;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.drain(..).for_each(|thread| drop(thread.join()));
     }

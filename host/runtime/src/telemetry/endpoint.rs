@@ -130,7 +130,7 @@ mod tests {
     fn figures_are_served_and_nothing_else() {
         let endpoint = MetricsEndpoint::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = endpoint.address().unwrap();
-        let metrics = Arc::new(JobMetrics::new(|| vec![JobFigures::default()]));
+        let metrics = Arc::new(JobMetrics::new(|| vec![JobFigures::default()], Arc::default()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let serving = runtime.spawn(endpoint.serve(metrics));
         let asking = std::thread::spawn(move || {

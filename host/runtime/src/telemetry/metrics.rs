@@ -4,6 +4,7 @@
 //! with the values of all jobs under it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -16,7 +17,9 @@ use prometheus_client::registry::Registry;
 use super::durability_metrics;
 use super::names::{self, Name};
 use super::operator_metrics;
+use super::tenant_metrics;
 use crate::job::{Durability, Progress, TaskProgress};
+use crate::tenants::Tenants;
 
 /// What is told of one job.
 #[derive(Clone, Debug, Default)]
@@ -44,12 +47,15 @@ pub struct JobMetrics {
 }
 
 impl JobMetrics {
-    /// The figures that `read` answers at each scrape.
-    pub fn new(read: impl Fn() -> Vec<JobFigures> + Send + Sync + 'static) -> Self {
+    /// The figures that `read` answers at each scrape, and those of `tenants`.
+    pub fn new(
+        read: impl Fn() -> Vec<JobFigures> + Send + Sync + 'static,
+        tenants: Arc<Tenants>,
+    ) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register(names::BUILD.name, names::BUILD.help, build);
-        registry.register_collector(Box::new(JobCollector { read: Box::new(read) }));
+        registry.register_collector(Box::new(JobCollector { read: Box::new(read), tenants }));
         Self { registry }
     }
 
@@ -64,6 +70,7 @@ impl JobMetrics {
 
 struct JobCollector {
     read: Box<dyn Fn() -> Vec<JobFigures> + Send + Sync>,
+    tenants: Arc<Tenants>,
 }
 
 impl fmt::Debug for JobCollector {
@@ -85,10 +92,15 @@ impl Collector for JobCollector {
         counter(encoder, jobs, &names::POISON, |task| task.poison)?;
         counter(encoder, jobs, &names::SANDBOXES, |task| task.instantiations)?;
         counter(encoder, jobs, &names::BUSY, |task| task.busy_us as f64 / 1e6)?;
+        counter(encoder, jobs, &names::CPU, |task| task.cpu_us as f64 / 1e6)?;
+        counter(encoder, jobs, &names::HOST_CALLS, |task| task.host_calls)?;
+        counter(encoder, jobs, &names::COPIED_BYTES, |task| task.copied_bytes)?;
+        gauge(encoder, jobs, &names::MEMORY_BYTES, |task| task.memory_bytes)?;
         gauge(encoder, jobs, &names::STATE_BYTES, |task| task.state_bytes)?;
         gauge(encoder, jobs, &names::KEYS, |task| task.keys)?;
         operator_metrics::encode(jobs, encoder)?;
-        durability_metrics::encode(jobs, encoder)
+        durability_metrics::encode(jobs, encoder)?;
+        tenant_metrics::encode(&self.tenants.live(), encoder)
     }
 }
 
@@ -175,6 +187,10 @@ mod tests {
             poison: 2,
             instantiations: 2,
             busy_us: 1_500_000,
+            cpu_us: 500_000,
+            memory_bytes: 65_536,
+            host_calls: 11,
+            copied_bytes: 99,
             state_bytes: 64,
             keys: 3,
             metrics: Vec::new(),
@@ -198,7 +214,7 @@ mod tests {
             durability: Durability::default(),
         });
         let figures: Vec<JobFigures> = figures.collect();
-        JobMetrics::new(move || figures.clone()).render()
+        JobMetrics::new(move || figures.clone(), Arc::default()).render()
     }
 
     #[test]
@@ -215,6 +231,10 @@ mod tests {
             format!("tidemill_poison_records_total{task} 2"),
             format!("tidemill_sandboxes_total{task} 2"),
             format!("tidemill_busy_seconds_total{task} 1.5"),
+            format!("tidemill_cpu_seconds_total{task} 0.5"),
+            format!("tidemill_host_calls_total{task} 11"),
+            format!("tidemill_copied_bytes_total{task} 99"),
+            format!("tidemill_sandbox_memory_bytes{task} 65536"),
             format!("tidemill_state_bytes{task} 64"),
             format!("tidemill_keys{task} 3"),
             format!("tidemill_job_records_in_total{job} 7"),

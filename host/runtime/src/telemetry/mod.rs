@@ -9,6 +9,7 @@ mod logs;
 mod metrics;
 mod names;
 mod operator_metrics;
+mod tenant_metrics;
 
 pub use endpoint::MetricsEndpoint;
 pub use logs::{LogOptions, LogStyle, init_logs};

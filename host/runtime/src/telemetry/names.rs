@@ -34,6 +34,32 @@ pub(super) const SANDBOXES: Name =
     Name { name: "tidemill_sandboxes", help: "Sandboxes made, the first one included" };
 pub(super) const BUSY: Name =
     Name { name: "tidemill_busy_seconds", help: "Time that a lane has spent in a task" };
+pub(super) const CPU: Name =
+    Name { name: "tidemill_cpu_seconds", help: "CPU time that a lane has spent in a task" };
+pub(super) const HOST_CALLS: Name =
+    Name { name: "tidemill_host_calls", help: "Host calls made by the sandboxes of a task" };
+pub(super) const COPIED_BYTES: Name = Name {
+    name: "tidemill_copied_bytes",
+    help: "Bytes copied into and out of the sandboxes of a task",
+};
+pub(super) const MEMORY_BYTES: Name = Name {
+    name: "tidemill_sandbox_memory_bytes",
+    help: "The most linear memory that a sandbox of a task has had",
+};
+pub(super) const TENANT_CPU: Name =
+    Name { name: "tidemill_tenant_cpu_seconds", help: "CPU time of the lanes of a tenant's jobs" };
+pub(super) const TENANT_HELD: Name = Name {
+    name: "tidemill_tenant_held_seconds",
+    help: "Time for which lanes of a tenant's jobs were held back by its rates",
+};
+pub(super) const TENANT_LOG_DROPPED: Name = Name {
+    name: "tidemill_tenant_log_lines_dropped",
+    help: "Log lines of a tenant's operators dropped because of a rate",
+};
+pub(super) const TENANT_USED: Name =
+    Name { name: "tidemill_tenant_used", help: "What of a quota a tenant's jobs use" };
+pub(super) const TENANT_QUOTA: Name =
+    Name { name: "tidemill_tenant_quota", help: "A tenant's quota, where it has one" };
 pub(super) const STATE_BYTES: Name =
     Name { name: "tidemill_state_bytes", help: "Bytes of keyed state of a task" };
 pub(super) const KEYS: Name = Name { name: "tidemill_keys", help: "Keys with state of a task" };

@@ -115,6 +115,8 @@ fn help(description: &MetricDescription) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::job::Progress;
     use crate::telemetry::JobMetrics;
@@ -128,24 +130,16 @@ mod tests {
             node: node.to_owned(),
             kind: "operator",
             lane: 0,
-            records_in: 0,
-            records_out: 0,
-            calls: 0,
-            retries: 0,
-            batch_splits: 0,
-            poison: 0,
             instantiations: 1,
-            busy_us: 0,
-            state_bytes: 0,
-            keys: 0,
             metrics,
+            ..TaskProgress::default()
         }
     }
 
     fn render(tasks: Vec<TaskProgress>) -> String {
         let progress = Progress { tasks, ..Progress::default() };
         let job = JobFigures { job: "j".to_owned(), progress, ..JobFigures::default() };
-        JobMetrics::new(move || vec![job.clone()]).render()
+        JobMetrics::new(move || vec![job.clone()], Arc::default()).render()
     }
 
     fn value(value: f64) -> CustomValue {

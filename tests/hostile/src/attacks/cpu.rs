@@ -212,8 +212,6 @@ fn patience() -> Vec<Attack> {
             tries: "never comes back from `process`, so that no barrier passes it",
             stopped_by: "the call is ended; barriers are a job's own, and others complete theirs",
             end: End::GoesOn,
-            // It never comes to the checkpoint that a stop ends with.
-            exit_code: Some(75),
             job: Job {
                 settings:
                     "stop-timeout = \"1s\"\non-poison = \"skip\"\npoison-limit = 1000000\ncheckpoint-interval = \"20ms\"\n\
@@ -230,7 +228,11 @@ fn patience() -> Vec<Attack> {
             tries: "is stopped in the middle of calls, over and over, so that something half done stays behind",
             stopped_by: "a call that is interrupted costs its sandbox, which is dropped and never used again",
             end: End::GoesOn,
-            job: Job { operator: SOON.to_owned(), ..storm(10_000) },
+            job: Job {
+                operator: SOON.to_owned(),
+                settings: "stop-timeout = \"1s\"\non-poison = \"skip\"\npoison-limit = 1000000\n".to_owned(),
+                ..storm(10_000)
+            },
             component: || Guest::new().process(FOR_EVER).build(),
             ..Attack::default()
         },

@@ -44,8 +44,13 @@ impl OperatorTask {
             self.ensure_open(origin.clock_ms, counters)?;
             let was_used = std::mem::replace(&mut self.is_used, true);
             self.begin_process(input, origin, batch, &mut left)?;
-            let Err(failure) = self.call(input, now, counters, emit) else { break };
+            let called = self.call(input, now, counters, emit);
+            counters.add_cost(self.frame.take_cost());
+            let Err(failure) = called else { break };
             self.abort();
+            if !origin.is_part && !repeated {
+                TaskCounters::add(&counters.failed_batches, 1);
+            }
             let fault = self.give_up_instance(failure)?;
             batch = take_input(&mut self.frame);
             let records = batch.len();

@@ -8,14 +8,15 @@ fn sample() -> MemoryFile {
     let mut items = BytesColumn::default();
     items.push(b"one");
     items.push(b"");
+    let [a, b, c] = [(0, "a"), (2, "b"), (3, "c")].map(|(group, name)| key_in(group, name));
     let mut all = segments(&[
-        (0, hash(0, 1), b"a", value(b"1")),
-        (0, hash(2, 2), b"b", Item::Value { bytes: b"22", expires_at: 99 }),
-        (2, hash(2, 2), b"b", Item::MapEntry { key: b"x", bytes: b"y", expires_at: 98 }),
-        (2, hash(2, 2), b"b", Item::MapEntry { key: b"z", bytes: b"", expires_at: 97 }),
+        (0, &a, value(b"1")),
+        (0, &b, Item::Value { bytes: b"22", expires_at: 99 }),
+        (2, &b, Item::MapEntry { key: b"x", bytes: b"y", expires_at: 98 }),
+        (2, &b, Item::MapEntry { key: b"z", bytes: b"", expires_at: 97 }),
     ]);
     let mut list = Segment { group: 3, state: 1, entries: 1, bytes: Vec::new() };
-    put_chunk(&mut list.bytes, hash(3, 3), b"c", 4, &items, &[7, 8]);
+    put_chunk(&mut list.bytes, &c, 4, &items, &[7, 8]);
     all.push(list);
     write(&header(&three_states(), true), all).0
 }
@@ -62,10 +63,13 @@ fn errors_name_the_file_and_the_place() {
         if name == "f" && *offset <= block as u64 && *offset > 0),
         "{error}"
     );
-    let mut newer = bytes;
-    newer[8] = 9;
-    let error = dump(&[&MemoryFile::holding(&newer)]).unwrap_err();
-    assert!(error.to_string().contains("format 9.0"), "{error}");
+    for format in [9, 1] {
+        let mut other = bytes.clone();
+        other[8] = format;
+        let error = dump(&[&MemoryFile::holding(&other)]).unwrap_err();
+        assert!(error.to_string().contains(&format!("format {format}.0")), "{error}");
+        assert!(!error.is_damage());
+    }
     let foreign = dump(&[&MemoryFile::holding(b"something else altogether")]).unwrap_err();
     assert!(matches!(foreign, SnapshotError::Foreign { .. }));
 }
@@ -95,30 +99,36 @@ fn forged(section: &[u8], entries: &[u8]) -> MemoryFile {
 fn content_that_makes_no_sense_under_good_checksums_is_refused() {
     let section = [block::SECTION, 0, 0, 0, 0];
     let mut good = Vec::new();
-    put_entry(&mut good, hash(0, 1), b"a", value(b"1"));
+    put_entry(&mut good, &key_in(0, "a"), value(b"1"));
     assert_eq!(dump(&[&forged(&section, &good)]).unwrap().len(), 1);
     let mut other_group = Vec::new();
-    put_entry(&mut other_group, hash(1, 1), b"a", value(b"1"));
+    put_entry(&mut other_group, &key_in(1, "a"), value(b"1"));
     let twice = [&good[..], &good].concat();
-    let cases: [(&[u8], &[u8]); 7] = [
-        (&section, &other_group),
-        (&section, &twice),
-        (&section, &good[..good.len() - 1]),
-        (&section, &[]),
-        (&[block::SECTION, 0, 0, 3, 0], &good),
-        (&[block::SECTION, 1, 0, 0, 0], &good),
-        (&[], &good),
+    let mut keys = ["a", "b"].map(|name| key_in(0, name));
+    keys.sort_unstable_by_key(|key| std::cmp::Reverse(hash_key(HASH_SEED, key)));
+    let mut falling = Vec::new();
+    keys.iter().for_each(|key| put_entry(&mut falling, key, value(b"1")));
+    let cases: [(&[u8], &[u8], &str); 8] = [
+        (&section, &other_group, "another key group than its hash"),
+        (&section, &twice, "entries are out of order"),
+        (&section, &falling, "entries are out of order"),
+        (&section, &good[..good.len() - 1], "an entry makes no sense"),
+        (&section, &[], "another number of entries"),
+        (&[block::SECTION, 0, 0, 3, 0], &good, "sections are out of order"),
+        (&[block::SECTION, 1, 0, 0, 0], &good, "not where the index says"),
+        (&[], &good, "a section is missing"),
     ];
-    for (case, (section, entries)) in cases.into_iter().enumerate() {
-        assert!(dump(&[&forged(section, entries)]).is_err(), "case {case}");
+    for (section, entries, what) in cases {
+        let error = dump(&[&forged(section, entries)]).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}; expected: {what}");
     }
 }
 
 #[test]
 fn what_a_backend_hands_over_wrongly_is_not_written() {
     let header = header(&three_states(), true);
-    let [first, second] = [(0, hash(0, 1)), (0, hash(1, 1))]
-        .map(|(state, hash)| segments(&[(state, hash, b"a", value(b"1"))]).remove(0));
+    let [first, second] =
+        [0, 1].map(|group| segments(&[(0, &key_in(group, "a"), value(b"1"))]).remove(0));
     let refused = |all: Vec<Segment>| {
         let file = Box::new(MemoryFile::default());
         let mut writer = SnapshotWriter::new(file, "f", &header).unwrap();
@@ -131,6 +141,7 @@ fn what_a_backend_hands_over_wrongly_is_not_written() {
     assert!(!refused(vec![first.clone(), second.clone()]));
     assert!(refused(vec![second, first.clone()]), "out of order");
     assert!(refused(vec![first.clone(), first.clone()]), "twice");
+    assert!(refused(vec![Segment { group: 2, ..first.clone() }]), "another key group");
     assert!(refused(vec![Segment { state: 3, ..first.clone() }]), "an unknown state");
     assert!(refused(vec![Segment { bytes: vec![1, 2], ..first }]), "no entry");
 }

@@ -3,15 +3,18 @@
 use super::*;
 use crate::state::NEVER;
 
-const KEY: &[u8] = b"k";
+/// The key of all entries.
+fn key() -> Vec<u8> {
+    key_in(1, "k")
+}
 
 fn map_entry<'a>(key: &'a [u8], bytes: &'a [u8]) -> Item<'a> {
     Item::MapEntry { key, bytes, expires_at: NEVER }
 }
 
 fn file(is_base: bool, items: &[(u16, Item<'_>)]) -> MemoryFile {
-    let entries: Vec<_> =
-        items.iter().map(|(state, item)| (*state, hash(1, 9), KEY, *item)).collect();
+    let key = key();
+    let entries: Vec<_> = items.iter().map(|(state, item)| (*state, &key[..], *item)).collect();
     let mut all = segments(&entries);
     all.sort_by_key(|segment| segment.state);
     write(&header(&three_states(), is_base), all).0
@@ -21,12 +24,12 @@ fn file(is_base: bool, items: &[(u16, Item<'_>)]) -> MemoryFile {
 fn list_file(is_base: bool, head: Option<(bool, u64)>, chunks: &[(u64, &str)]) -> MemoryFile {
     let mut segment = Segment { group: 1, state: 1, entries: 0, bytes: Vec::new() };
     if let Some((cleared, first)) = head {
-        put_entry(&mut segment.bytes, hash(1, 9), KEY, Item::ListHead { cleared, first });
+        put_entry(&mut segment.bytes, &key(), Item::ListHead { cleared, first });
     }
     for (number, item) in chunks {
         let mut items = crate::column::BytesColumn::default();
         items.push(item.as_bytes());
-        put_chunk(&mut segment.bytes, hash(1, 9), KEY, *number, &items, &[]);
+        put_chunk(&mut segment.bytes, &key(), *number, &items, &[]);
     }
     segment.entries = chunks.len() as u32 + u32::from(head.is_some());
     write(&header(&three_states(), is_base), vec![segment]).0

@@ -10,9 +10,10 @@ use super::*;
 use crate::describe::{StateDescription, StateKind};
 use crate::disk::{DiskError, DiskFile};
 use crate::ids::{CheckpointId, Incarnation};
-use crate::key_group::key_group;
+use crate::key_group::{hash_key, key_group};
 
 pub(crate) const GROUPS: u32 = 4;
+const HASH_SEED: u64 = 5;
 
 /// A file in memory; clones are the same file.
 #[derive(Clone, Default)]
@@ -61,7 +62,7 @@ pub(crate) fn header(states: &[StateDescription], is_base: bool) -> SnapshotHead
         checkpoint: CheckpointId(7),
         incarnation: Incarnation(2),
         key_groups: GROUPS,
-        hash_seed: 5,
+        hash_seed: HASH_SEED,
         states: states.to_vec(),
         is_base,
     }
@@ -91,25 +92,29 @@ fn three_states() -> Vec<StateDescription> {
     vec![state("v", StateKind::Value), state("l", StateKind::List), state("m", StateKind::Map)]
 }
 
-/// A segment per section of these entries: (state, hash, key, item).
-fn segments(entries: &[(u16, u64, &[u8], Item<'_>)]) -> Vec<Segment> {
-    let place =
-        |(state, hash, ..): &(u16, u64, &[u8], Item<'_>)| (key_group(*hash, GROUPS).0, *state);
+/// A segment per entry, in the order of their sections: (state, key, item).
+fn segments(entries: &[(u16, &[u8], Item<'_>)]) -> Vec<Segment> {
+    let place = |(state, key, _): &(u16, &[u8], Item<'_>)| (group_of(key), *state);
     let mut sorted: Vec<_> = entries.iter().collect();
     sorted.sort_by_key(|entry| place(entry));
     let mut segments = Vec::new();
     for entry in sorted {
         let (group, state) = place(entry);
         let mut segment = Segment { group, state, entries: 1, bytes: Vec::new() };
-        put_entry(&mut segment.bytes, entry.1, entry.2, entry.3);
+        put_entry(&mut segment.bytes, entry.1, entry.2);
         segments.push(segment);
     }
     segments
 }
 
-/// A hash in a key group of [`GROUPS`].
-fn hash(group: u64, rest: u64) -> u64 {
-    (group << 46) + rest
+fn group_of(key: &[u8]) -> u16 {
+    key_group(hash_key(HASH_SEED, key), GROUPS).0
+}
+
+/// A key in a key group of [`GROUPS`]: the first that a counter comes to behind `name`.
+fn key_in(group: u16, name: &str) -> Vec<u8> {
+    let mut keys = (0..).map(|n| format!("{name}{n}").into_bytes());
+    keys.find(|key| group_of(key) == group).unwrap()
 }
 
 fn value(bytes: &[u8]) -> Item<'_> {
@@ -125,10 +130,7 @@ fn dump(chain: &[&MemoryFile]) -> Result<Vec<DumpedItem>, SnapshotError> {
 #[test]
 fn parts_are_sorted_as_one_and_equal_state_makes_equal_bytes() {
     let keys: Vec<Vec<u8>> = (0..5000u32).map(|key| key.to_le_bytes().to_vec()).collect();
-    let entries: Vec<_> = (0u64..)
-        .zip(&keys)
-        .map(|(n, key)| (0, hash(n % 4, n.wrapping_mul(0x9e37) & 0xffff), &key[..], value(key)))
-        .collect();
+    let entries: Vec<_> = keys.iter().map(|key| (0, &key[..], value(key))).collect();
     let mut reversed = entries.clone();
     reversed.reverse();
     let header = header(&three_states(), true);
@@ -140,14 +142,16 @@ fn parts_are_sorted_as_one_and_equal_state_makes_equal_bytes() {
     verify(&file, "f", written.bytes, &written.digest).unwrap();
     let items = dump(&[&file]).unwrap();
     assert_eq!(items.len(), 5000);
-    assert!(items.windows(2).all(|pair| pair[0].group <= pair[1].group));
+    let place = |item: &DumpedItem| (item.group, hash_key(HASH_SEED, &item.key));
+    assert!(items.windows(2).all(|pair| place(&pair[0]) < place(&pair[1])));
 }
 
 #[test]
 fn only_the_wanted_key_groups_are_read() {
     let long = vec![1; 30_000];
+    let keys: Vec<Vec<u8>> = (0..40).map(|n| key_in(n % 4, &format!("{n}-"))).collect();
     let entries: Vec<_> =
-        (0..40).map(|n| (0, hash(n % 4, n), &b"k"[..], value(&long[n as usize..]))).collect();
+        (0..).zip(&keys).map(|(n, key)| (0, &key[..], value(&long[n..]))).collect();
     let (file, _) = write(&header(&three_states(), true), segments(&entries));
     for wanted in [&[0u16][..], &[3], &[1, 3], &[0, 1, 2, 3], &[]] {
         let wanted: Vec<_> = wanted.iter().map(|group| crate::ids::KeyGroup(*group)).collect();
@@ -161,11 +165,10 @@ fn only_the_wanted_key_groups_are_read() {
 #[test]
 fn an_item_larger_than_a_block_has_one_of_its_own() {
     let large: Vec<u8> = (0..3_000_000u32).map(|n| (n >> 3) as u8).collect();
-    let entries = [
-        (0, hash(1, 1), &b"a"[..], value(b"1")),
-        (0, hash(1, 2), b"b", value(&large)),
-        (0, hash(1, 3), b"c", value(b"3")),
-    ];
+    let mut keys = ["a", "b", "c"].map(|name| key_in(1, name));
+    keys.sort_unstable_by_key(|key| hash_key(HASH_SEED, key));
+    let [a, b, c] = &keys;
+    let entries = [(0, &a[..], value(b"1")), (0, b, value(&large)), (0, c, value(b"3"))];
     let (file, _) = write(&header(&three_states(), true), segments(&entries));
     let items = dump(&[&file]).unwrap();
     let values: Vec<&[u8]> = items.iter().map(|item| &item.value[..]).collect();
@@ -180,7 +183,7 @@ fn a_file_that_is_not_what_the_manifest_says_is_refused_by_what_differs() {
         identity: "tide-1",
         operator: "count",
         key_groups: GROUPS,
-        hash_seed: 5,
+        hash_seed: HASH_SEED,
         is_base: true,
     };
     let refused = |expected: Expectations<'_>| match SnapshotReader::open(

@@ -286,9 +286,9 @@ impl StateColumn {
         let Some(bytes) = self.value(slot, i64::MIN) else {
             return self.put_gone(slot, context, out);
         };
-        let (hash, key) = context.keys.key(slot);
+        let key = context.keys.key(slot);
         let expires_at = if self.has_ttl { self.expiry(slot) } else { NEVER };
-        put_entry(out.next(), hash, key, Item::Value { bytes, expires_at });
+        put_entry(out.next(), key, Item::Value { bytes, expires_at });
     }
 
     /// Appends the entry that says that the slot holds nothing; a full snapshot needs none.
@@ -301,12 +301,12 @@ impl StateColumn {
         if context.tracker.full || planted::is(Bug::TombstonesDropped) {
             return;
         }
-        let (hash, key) = context.keys.key(slot);
+        let key = context.keys.key(slot);
         let gone = match &self.items {
             Items::FixedValues { .. } | Items::Values(_) => Item::ValueGone,
             Items::Lists(_) => Item::ListHead { cleared: true, first: 0 },
             Items::Maps(_) => Item::MapCleared,
         };
-        put_entry(out.next(), hash, key, gone);
+        put_entry(out.next(), key, gone);
     }
 }

@@ -126,7 +126,7 @@ impl StateColumn {
         let container_is_done = match &mut self.items {
             Items::FixedValues { .. } | Items::Values(_) => {
                 self.put_value(slot, context, out);
-                budget.spend(key.1.len() + self.value_bytes(slot));
+                budget.spend(key.len() + self.value_bytes(slot));
                 return true;
             }
             Items::Lists(lists) => lists
@@ -140,7 +140,7 @@ impl StateColumn {
         };
         container_is_done.unwrap_or_else(|| {
             self.put_gone(slot, context, out);
-            budget.spend(key.1.len());
+            budget.spend(key.len());
             true
         })
     }

@@ -222,11 +222,10 @@ impl KeyTable {
         self.indexed = entries.len();
     }
 
-    /// The key of a slot in use, and its hash.
+    /// The key of a slot in use.
     #[inline]
-    pub(super) fn key(&self, slot: usize) -> (u64, &[u8]) {
-        let entry = &self.entries[slot];
-        (entry.hash, entry.key.bytes())
+    pub(super) fn key(&self, slot: usize) -> &[u8] {
+        self.entries[slot].key.bytes()
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {

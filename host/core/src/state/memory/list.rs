@@ -316,18 +316,13 @@ impl List {
     }
 
     /// Encodes frozen chunks as far as the budget goes; answers whether that is all of them.
-    pub(super) fn encode(
-        &mut self,
-        (hash, key): (u64, &[u8]),
-        budget: &mut Budget,
-        out: &mut Parts,
-    ) -> bool {
+    pub(super) fn encode(&mut self, key: &[u8], budget: &mut Budget, out: &mut Parts) -> bool {
         let Some(tracking) = &mut self.tracking else {
             return true;
         };
         let walk = &mut tracking.walk;
         if let Some((cleared, first)) = walk.head.take() {
-            put_entry(out.next(), hash, key, Item::ListHead { cleared, first });
+            put_entry(out.next(), key, Item::ListHead { cleared, first });
         }
         let start = self.chunks.partition_point(|chunk| chunk.number < walk.next);
         for chunk in self.chunks.range(start..) {
@@ -337,7 +332,7 @@ impl List {
             if budget.is_spent() {
                 return false;
             }
-            put_chunk(out.next(), hash, key, chunk.number, &chunk.items, &chunk.expires);
+            put_chunk(out.next(), key, chunk.number, &chunk.items, &chunk.expires);
             budget.spend(chunk.items.bytes());
             walk.next = chunk.number + 1;
         }
@@ -347,7 +342,7 @@ impl List {
     /// As [`List::encode`], for a list that stands in its slot.
     pub(super) fn encode_in_place(
         &mut self,
-        key: (u64, &[u8]),
+        key: &[u8],
         tracker: &Tracker,
         budget: &mut Budget,
         out: &mut Parts,

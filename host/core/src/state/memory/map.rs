@@ -81,12 +81,12 @@ fn entry_bytes(key: &[u8], value: &[u8]) -> u64 {
 }
 
 /// Encodes what the map has for `sub`, or that it has nothing.
-fn put(out: &mut Parts, (hash, key): (u64, &[u8]), sub: &[u8], item: Option<&MapItem>) {
+fn put(out: &mut Parts, key: &[u8], sub: &[u8], item: Option<&MapItem>) {
     let entry = match item {
         Some((bytes, expires_at)) => Item::MapEntry { key: sub, bytes, expires_at: *expires_at },
         None => Item::MapEntryGone { key: sub },
     };
-    put_entry(out.next(), hash, key, entry);
+    put_entry(out.next(), key, entry);
 }
 
 impl Map {
@@ -128,7 +128,7 @@ impl Map {
         &mut self,
         key: &[u8],
         tracker: &Tracker,
-        frozen: Option<((u64, &[u8]), &mut Parts)>,
+        frozen: Option<(&[u8], &mut Parts)>,
     ) {
         if !tracker.on {
             return;
@@ -226,17 +226,12 @@ impl Map {
     }
 
     /// Encodes frozen entries as far as the budget goes; answers whether that is all of them.
-    pub(super) fn encode(
-        &mut self,
-        owner: (u64, &[u8]),
-        budget: &mut Budget,
-        out: &mut Parts,
-    ) -> bool {
+    pub(super) fn encode(&mut self, owner: &[u8], budget: &mut Budget, out: &mut Parts) -> bool {
         let Some(Tracking { marks, walk }) = self.tracking.as_deref_mut() else {
             return true;
         };
         if std::mem::take(&mut walk.head) {
-            put_entry(out.next(), owner.0, owner.1, Item::MapCleared);
+            put_entry(out.next(), owner, Item::MapCleared);
         }
         let mut one = |key: &'_ [u8], item: Option<&MapItem>| {
             if walk.ahead.contains(key) {
@@ -244,7 +239,7 @@ impl Map {
             } else {
                 put(out, owner, key, item);
                 let bytes = item.map_or(0, |(bytes, _)| bytes.len());
-                budget.spend(owner.1.len() + key.len() + bytes);
+                budget.spend(owner.len() + key.len() + bytes);
             }
             budget.is_spent()
         };
@@ -266,7 +261,7 @@ impl Map {
     /// As [`Map::encode`], for a map that stands in its slot.
     pub(super) fn encode_in_place(
         &mut self,
-        owner: (u64, &[u8]),
+        owner: &[u8],
         tracker: &Tracker,
         budget: &mut Budget,
         out: &mut Parts,

@@ -21,10 +21,11 @@ use super::dry_run;
 use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::progress::Watch;
-use crate::config::{JobPlan, Locations};
+use crate::config::{JobPlan, Locations, TenantsPlan};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
 use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
 use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
+use crate::tenants::{Fairness, Tenants};
 use output::{Output, name_of};
 
 /// Where a job keeps its data unless told otherwise, beside the job file.
@@ -38,26 +39,31 @@ pub(super) fn run(
 ) -> Result<ExitCode, Failure> {
     let control = Control::start()?;
     let endpoint = arguments.metrics.map(bind).transpose()?;
+    let tenants = match &arguments.tenants {
+        Some(file) => TenantsPlan::load(file)?,
+        None => TenantsPlan::default(),
+    };
+    let tenants = Arc::new(Tenants::new(tenants));
     let mut planned: Vec<Planned> =
         arguments.jobs.iter().map(|file| Planned::load(file, arguments)).collect();
     if let [one] = &mut planned[..] {
         // There is nobody to go on without it.
         let (plan, options) = std::mem::replace(&mut one.plan, Err(Failure::Host(String::new())))?;
         if arguments.dry_run {
-            return dry_run::dry_run(plan, options, &control, arguments.report);
+            return dry_run::dry_run(plan, options, &tenants, &control, arguments.report);
         }
         one.plan = Ok((plan, options));
     }
     check_together(arguments, &planned)?;
     let plans: Vec<&JobPlan> =
         planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
-    let output = Output::choose(arguments.report, &plans, console);
+    let output = Output::choose(arguments, &plans, console, tenants.clone());
     // A line drawn over and over does not go with data on the same terminal.
     let has_data = plans.iter().any(|plan| writes_to_stdout(plan)) && io::stdout().is_terminal();
     let watching = Watching { can_draw: console.is_interactive() && !has_data, console, lines };
-    let running = Running { control: &control, watching, jobs: Arc::default() };
+    let running = Running { control: &control, watching, tenants, jobs: Arc::default() };
     if let Some(endpoint) = endpoint {
-        serve(&control, endpoint, running.jobs.clone());
+        serve(&control, endpoint, running.jobs.clone(), running.tenants.clone());
     }
     match <[Planned; 1]>::try_from(planned) {
         Ok([one]) => run_one(one, &running, &output),
@@ -135,6 +141,7 @@ type RunningJobs = Arc<Mutex<Vec<(String, String, JobHandle)>>>;
 struct Running<'a> {
     control: &'a Control,
     watching: Watching<'a>,
+    tenants: Arc<Tenants>,
     jobs: RunningJobs,
 }
 
@@ -159,7 +166,7 @@ impl Ended {
 
 fn run_one(job: Planned, running: &Running<'_>, output: &Output) -> Result<ExitCode, Failure> {
     let locations = job.plan.as_ref().map(|(plan, _)| plan.locations.clone()).unwrap_or_default();
-    let engine = Engine::new().map_err(|error| Failure::job(error, &locations))?;
+    let engine = running.engine(&locations)?;
     let ended = running.drive(job, &engine);
     output.one(&ended)?;
     let code = ended.exit_code(running.control);
@@ -173,7 +180,8 @@ fn run_several(
     running: &Running<'_>,
     output: &Output,
 ) -> Result<ExitCode, Failure> {
-    let engine = Engine::new().map_err(|error| Failure::job(error, &Locations::default()))?;
+    let engine = running.engine(&Locations::default())?;
+    let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {
         let name = name_of(&job.file);
         let driven = catch_unwind(AssertUnwindSafe(|| running.drive(job, &engine)));
@@ -222,6 +230,11 @@ fn run_several(
 }
 
 impl Running<'_> {
+    fn engine(&self, locations: &Locations) -> Result<Engine, Failure> {
+        let engine = Engine::new(self.tenants.sandboxes());
+        engine.map_err(|error| Failure::job(error, locations))
+    }
+
     /// Prepares and runs one job.
     fn drive(&self, job: Planned, engine: &Engine) -> Ended {
         let (plan, options) = match job.plan {
@@ -233,7 +246,7 @@ impl Running<'_> {
         };
         let name = plan.name.clone();
         let mut handle = None;
-        let outcome = execute(plan, options, engine, |tenant, job| {
+        let outcome = execute(plan, options, engine, &self.tenants, |tenant, job| {
             handle = Some(job.clone());
             self.control.watch_over(job.clone());
             let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -256,12 +269,13 @@ fn execute<W>(
     plan: JobPlan,
     options: RunOptions,
     engine: &Engine,
+    tenants: &Tenants,
     watch: impl FnOnce(String, JobHandle) -> W,
 ) -> Result<Report, Failure> {
     let locations = plan.locations.clone();
     let failed = |error: JobError| Failure::job(error, &locations);
     let tenant = plan.tenant.clone();
-    let job = Job::prepare(plan, engine, options).map_err(failed)?;
+    let job = Job::prepare(plan, engine, tenants, options).map_err(failed)?;
     job.bind().map_err(failed)?;
     for (source, address) in job.addresses() {
         tracing::info!(job = job.plan().name, "Source {source} listens on {address}.");
@@ -276,11 +290,12 @@ fn execute<W>(
 pub(super) fn prepare(
     plan: JobPlan,
     options: RunOptions,
+    tenants: &Tenants,
     locations: &Locations,
 ) -> Result<(Job, Engine), Failure> {
     let failed = |error: JobError| Failure::job(error, locations);
-    let engine = Engine::new().map_err(failed)?;
-    let job = Job::prepare(plan, &engine, options).map_err(failed)?;
+    let engine = Engine::new(tenants.sandboxes()).map_err(failed)?;
+    let job = Job::prepare(plan, &engine, tenants, options).map_err(failed)?;
     Ok((job, engine))
 }
 
@@ -302,7 +317,7 @@ fn bind(address: std::net::SocketAddr) -> Result<MetricsEndpoint, Failure> {
     Ok(endpoint)
 }
 
-fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs) {
+fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs, tenants: Arc<Tenants>) {
     let figures = move || {
         let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let figures = jobs.into_iter().map(|(tenant, job, handle)| {
@@ -311,7 +326,7 @@ fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs) {
         });
         figures.collect()
     };
-    let metrics = Arc::new(JobMetrics::new(figures));
+    let metrics = Arc::new(JobMetrics::new(figures, tenants));
     control.spawn(async move {
         let Err(error) = endpoint.serve(metrics).await;
         tracing::error!(%error, "Metrics are no longer served; jobs go on.");

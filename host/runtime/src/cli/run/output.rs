@@ -4,25 +4,42 @@
 //! at the end, with the jobs in the order of the command line.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::super::arguments::OutputFormat;
+use super::super::arguments::{OutputFormat, RunArguments};
 use super::super::console::{self, Console};
 use super::super::failure::Failure;
 use super::super::report;
+use super::super::tenant_view::TenantView;
 use super::{Ended, writes_to_stdout};
 use crate::config::JobPlan;
+use crate::tenants::Tenants;
 
 /// Where reports go. Standard output belongs to a sink if one writes to it.
 pub(super) struct Output {
     format: OutputFormat,
     to_stdout: bool,
     console: Console,
+    tenants: Arc<Tenants>,
+    /// There is a tenants' file, so that people want to know.
+    tells_tenants: bool,
 }
 
 impl Output {
-    pub(super) fn choose(format: OutputFormat, plans: &[&JobPlan], console: Console) -> Self {
+    pub(super) fn choose(
+        arguments: &RunArguments,
+        plans: &[&JobPlan],
+        console: Console,
+        tenants: Arc<Tenants>,
+    ) -> Self {
         let is_taken = plans.iter().any(|plan| writes_to_stdout(plan));
-        Self { format, to_stdout: format == OutputFormat::Json && !is_taken, console }
+        let format = arguments.report;
+        let to_stdout = format == OutputFormat::Json && !is_taken;
+        Self { format, to_stdout, console, tenants, tells_tenants: arguments.tenants.is_some() }
+    }
+
+    fn tenants(&self) -> Vec<TenantView> {
+        self.tenants.live().iter().map(|tenant| TenantView::new(tenant)).collect()
     }
 
     fn write(&self, report: &str) -> Result<(), Failure> {
@@ -39,7 +56,11 @@ impl Output {
     /// get it in the report as well.
     pub(super) fn one(&self, ended: &Ended) -> Result<(), Failure> {
         match (&ended.outcome, self.format) {
-            (Ok(report), format) => self.write(&report::success(report, format)),
+            (Ok(report), format) => {
+                let is_told = self.tells_tenants || format == OutputFormat::Json;
+                let tenant = self.tenants().pop().filter(|_| is_told);
+                self.write(&report::success(report, tenant, format))
+            }
             (Err(failure), OutputFormat::Json) => {
                 let rolled_back = ended.rolled_back.clone();
                 self.write(&report::failure(&ended.job, failure, rolled_back))
@@ -52,7 +73,7 @@ impl Output {
     pub(super) fn ended(&self, ended: &Ended) {
         match (&ended.outcome, self.format) {
             (Ok(report), OutputFormat::Text) if !self.console.is_quiet() => {
-                console::note(&report::success(report, OutputFormat::Text));
+                console::note(&report::success(report, None, OutputFormat::Text));
             }
             (Ok(_), _) => {}
             (Err(failure), _) => {
@@ -65,13 +86,16 @@ impl Output {
     /// The end of all of several jobs.
     pub(super) fn several(&self, ended: &[Ended]) -> Result<(), Failure> {
         if self.format == OutputFormat::Text {
+            if self.tells_tenants && !self.console.is_quiet() {
+                self.tenants().iter().for_each(|tenant| console::note(&tenant.text()));
+            }
             return Ok(());
         }
         let jobs = ended.iter().map(|ended| {
             let outcome = ended.outcome.as_ref();
             outcome.map_err(|failure| (&*ended.job, failure, ended.rolled_back.clone()))
         });
-        self.write(&report::several(jobs))
+        self.write(&report::several(jobs, self.tenants()))
     }
 }
 

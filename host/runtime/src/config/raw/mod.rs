@@ -8,9 +8,11 @@ mod durability;
 mod edges;
 mod job;
 mod restart;
+mod tenants;
 
 pub(super) use connectors::*;
 pub(super) use durability::*;
 pub(super) use edges::*;
 pub(super) use job::*;
 pub(super) use restart::*;
+pub(super) use tenants::*;

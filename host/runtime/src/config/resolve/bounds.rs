@@ -8,7 +8,7 @@ use crate::config::problem::{Problem, Rejection};
 use crate::config::scalar::{At, Size, Time, Whole};
 
 /// A setting's value as a count of its smallest unit.
-pub(super) trait Quantity: Copy + Display {
+pub(in crate::config) trait Quantity: Copy + Display {
     /// Bytes, microseconds or things; a length of time is rounded up.
     fn amount(self) -> u64;
     /// The value of an amount.

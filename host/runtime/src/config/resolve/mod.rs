@@ -6,5 +6,7 @@ mod durability;
 mod job;
 mod operators;
 mod restart;
+mod tenants;
 
 pub(super) use job::job;
+pub(super) use tenants::tenants;

@@ -72,7 +72,8 @@ pub(super) fn not_empty<'a>(key: &str, at: &'a At<String>) -> Result<&'a At<Stri
     Err(Rejection::at(problem, &at.span, &[key]))
 }
 
-fn lower(raw: &RawLimits) -> Result<Limits, Rejection> {
+/// The limits of a sandbox, of which none is raised.
+pub(super) fn lower(raw: &RawLimits) -> Result<Limits, Rejection> {
     let RawLimits {
         memory,
         table_elements,

@@ -1,0 +1,55 @@
+//! The shape of a tenants' file: who may run jobs here, and how much each may use.
+
+use serde::Deserialize;
+
+use super::{Nodes, RawLimits};
+use crate::config::scalar::{At, Ratio, Size, Whole};
+
+/// Tenants of a host.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(in crate::config) struct RawTenants {
+    /// What the host as a whole has.
+    #[serde(default)]
+    pub(in crate::config) host: RawHost,
+    /// The tenants by name.
+    #[serde(default)]
+    pub(in crate::config) tenants: Nodes<RawTenant>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(in crate::config) struct RawHost {
+    /// Sandboxes that may exist at once.
+    pub(in crate::config) sandboxes: Option<At<Whole>>,
+}
+
+/// The quotas of one tenant, over all its jobs.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(in crate::config) struct RawTenant {
+    /// Directory in which all its job files lie, and nobody else's.
+    pub(in crate::config) jobs_dir: Option<At<String>>,
+    /// Sandboxes: one for each operator and lane.
+    pub(in crate::config) sandboxes: Option<At<Whole>>,
+    /// Different component files.
+    pub(in crate::config) components: Option<At<Whole>>,
+    /// Linear memory of its sandboxes.
+    pub(in crate::config) memory: Option<At<Size>>,
+    /// Keyed state.
+    pub(in crate::config) state: Option<At<Size>>,
+    /// What the input logs of its jobs may come to.
+    pub(in crate::config) input_log: Option<At<Size>>,
+    /// Snapshot files of its checkpoints.
+    pub(in crate::config) checkpoints: Option<At<Size>>,
+    /// Cores' worth of CPU time.
+    pub(in crate::config) cpu: Option<At<Ratio>>,
+    /// Weight among tenants when cores are short.
+    pub(in crate::config) cpu_share: Option<At<Whole>>,
+    /// Bytes of output in a second.
+    pub(in crate::config) output_rate: Option<At<Size>>,
+    /// Log lines in a second.
+    pub(in crate::config) log_lines_per_second: Option<At<Whole>>,
+    /// Limits of each of its sandboxes.
+    pub(in crate::config) limits: Option<RawLimits>,
+}

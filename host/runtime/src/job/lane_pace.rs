@@ -1,0 +1,178 @@
+//! What a lane's thread owes its tenant: an account of its CPU time, and waiting when it has had too much.
+//!
+//! Owns the way from steps that were made to what is charged, and from what was charged to how long the lane is
+//! held. It is held between steps only, never inside a call, and still follows the coordinator. Reads no clock. A lane of a tenant without rates is never held for them; one whose batches fail all the
+//! time is, whosever it is, because each failure makes a new sandbox, which costs others too.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tidemill_core::counters::TaskCounters;
+use tidemill_core::quota::TokenBucket;
+
+use super::pauses::Spent;
+use crate::tenants::Tenant;
+
+/// CPU time that is gathered before the tenant is charged with it, in microseconds: its account is shared.
+const CHARGE_EVERY_US: u64 = 1_000;
+/// Batches with a failure in a second; with more the lane waits between calls.
+const FAILED_BATCHES_PER_SECOND: u64 = 20;
+/// Longest wait before it is looked again, in microseconds: a quota may be so low that nothing moves.
+const HOLD_MAX_US: u64 = 1_000_000;
+
+/// The account of one lane's thread.
+pub(super) struct LanePace {
+    tenant: Arc<Tenant>,
+    counters: Vec<Arc<TaskCounters>>,
+    /// For each sink the bytes that are charged already; nothing for other nodes.
+    sent_bytes: Vec<Option<u64>>,
+    uncharged_us: u64,
+    failed_batches: u64,
+    failures: TokenBucket,
+    held_until_us: u64,
+}
+
+impl LanePace {
+    /// The account of a lane with these tasks, `is_sink` for each; on the lane's own thread.
+    pub(super) fn new(tenant: Arc<Tenant>, tasks: Vec<(Arc<TaskCounters>, bool)>) -> Self {
+        let (counters, is_sink): (Vec<_>, Vec<bool>) = tasks.into_iter().unzip();
+        Self {
+            tenant,
+            counters,
+            sent_bytes: is_sink.into_iter().map(|is_sink| is_sink.then_some(0)).collect(),
+            uncharged_us: 0,
+            failed_batches: 0,
+            failures: TokenBucket::new(FAILED_BATCHES_PER_SECOND, FAILED_BATCHES_PER_SECOND, 0),
+            held_until_us: 0,
+        }
+    }
+
+    /// A task has made a step.
+    pub(super) fn stepped(&mut self, node: usize, took: Spent, now_us: u64) {
+        let counters = self.counters[node].clone();
+        TaskCounters::add(&counters.busy_us, took.wall_us);
+        TaskCounters::add(&counters.cpu_us, took.cpu_us);
+        self.charge(took.cpu_us, now_us);
+        if let Some(charged) = &mut self.sent_bytes[node] {
+            let sent = counters.bytes_in.load(Relaxed);
+            let bytes = sent - std::mem::replace(charged, sent);
+            let wait_us = self.tenant.usage().output_bytes.charge(bytes, now_us);
+            self.hold(wait_us, now_us);
+        } else if counters.failed_batches.load(Relaxed) != 0 {
+            self.brake(now_us);
+        }
+    }
+
+    /// The lane has worked for a checkpoint.
+    pub(super) fn worked(&mut self, used_us: u64, now_us: u64) {
+        self.charge(used_us, now_us);
+    }
+
+    fn charge(&mut self, used_us: u64, now_us: u64) {
+        self.uncharged_us += used_us;
+        if self.uncharged_us < CHARGE_EVERY_US {
+            return;
+        }
+        let used_us = std::mem::take(&mut self.uncharged_us);
+        let usage = self.tenant.usage();
+        usage.used_cpu_us.fetch_add(used_us, Relaxed);
+        let wait_us = usage.cpu_us.charge(used_us, now_us);
+        self.hold(wait_us, now_us);
+    }
+
+    /// Looks whether too many batches fail.
+    fn brake(&mut self, now_us: u64) {
+        let failed: u64 = self.counters.iter().map(|task| task.failed_batches.load(Relaxed)).sum();
+        let new = failed - std::mem::replace(&mut self.failed_batches, failed);
+        if new > 0 {
+            let wait_us = self.failures.charge(new, now_us);
+            self.hold(wait_us, now_us);
+        }
+    }
+
+    fn hold(&mut self, wait_us: u64, now_us: u64) {
+        if wait_us > 0 {
+            let wait_us = wait_us.min(HOLD_MAX_US);
+            self.held_until_us = self.held_until_us.max(now_us.saturating_add(wait_us));
+            self.tenant.usage().held_us.fetch_add(wait_us, Relaxed);
+        }
+    }
+
+    /// How long the lane is to wait before its next step, in microseconds; 0 for not at all.
+    pub(super) fn held_us(&mut self, now_us: u64) -> u64 {
+        if self.held_until_us == 0 {
+            return 0;
+        }
+        let left_us = self.held_until_us.saturating_sub(now_us);
+        if left_us == 0 {
+            // Others of the tenant may have used what has come in meanwhile.
+            self.held_until_us = 0;
+            let usage = self.tenant.usage();
+            let wait_us = usage.cpu_us.wait(now_us).max(usage.output_bytes.wait(now_us));
+            self.hold(wait_us, now_us);
+            return wait_us.min(HOLD_MAX_US);
+        }
+        left_us
+    }
+
+    /// Whether the lane should give way to those of other tenants.
+    pub(super) fn gives_way(&self) -> bool {
+        self.tenant.is_over_share()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::TenantsPlan;
+    use crate::tenants::Tenants;
+
+    fn pace(quotas: &str, is_sink: bool) -> LanePace {
+        let path = Path::new("/tenants.toml");
+        let plan = TenantsPlan::from_text(path, path, format!("[tenants.a]\n{quotas}\n")).unwrap();
+        let tenant = Tenants::new(plan).owner("a", Path::new("/job.toml")).unwrap();
+        LanePace::new(tenant, vec![(Arc::default(), is_sink)])
+    }
+
+    #[test]
+    fn a_lane_that_has_used_its_cpu_time_is_held_until_more_has_come_in() {
+        let mut pace = pace("cpu = 0.5", false);
+        pace.charge(150_000, 0);
+        assert_eq!(pace.held_us(0), 100_001);
+        assert_eq!(pace.held_us(60_000), 40_001);
+        assert_eq!(pace.held_us(100_001), 0);
+        assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 150_000);
+    }
+
+    #[test]
+    fn output_over_the_rate_is_waited_for() {
+        let mut pace = pace("output-rate = \"1kB\"", true);
+        TaskCounters::add(&pace.counters[0].bytes_in, 1500);
+        pace.stepped(0, Spent::default(), 0);
+        assert_eq!(pace.held_us(0), 500_001);
+    }
+
+    #[test]
+    fn a_lane_whose_batches_fail_all_the_time_is_slowed_down() {
+        let mut pace = pace("", false);
+        for failed in 1..=20 {
+            TaskCounters::add(&pace.counters[0].failed_batches, 1);
+            pace.stepped(0, Spent::default(), failed);
+        }
+        assert_eq!(pace.held_us(20), 0);
+        TaskCounters::add(&pace.counters[0].failed_batches, 2);
+        pace.stepped(0, Spent::default(), 100);
+        assert!(pace.held_us(100) > 50_000);
+    }
+
+    #[test]
+    fn without_quotas_nobody_waits() {
+        let mut pace = pace("", false);
+        pace.charge(1 << 40, 5);
+        TaskCounters::add(&pace.counters[0].bytes_in, 1 << 40);
+        pace.stepped(0, Spent::default(), 5);
+        assert_eq!(pace.held_us(5), 0);
+    }
+}

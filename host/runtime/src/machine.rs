@@ -1,0 +1,98 @@
+//! What the system says of this machine and this process.
+//!
+//! Owns the reading of `/proc` and of the process' clocks. Decides nothing.
+
+use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Cores are short when this part of them is used, in hundredths.
+const BUSY_PERCENT: u64 = 85;
+
+/// CPU time of all threads since the start of the process, in microseconds.
+pub(crate) fn process_cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+}
+
+/// The most memory that the process ever had resident, in bytes; `None` where the system does not say.
+pub(crate) fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// How busy the machine has been so far.
+pub(crate) struct Machine {
+    at: Instant,
+    /// CPU time of this process, in microseconds.
+    process_us: u64,
+    /// Ticks of all cores, and those of them that were idle, where the system says.
+    ticks: Option<(u64, u64)>,
+}
+
+impl Machine {
+    pub(crate) fn look() -> Self {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        let process_us =
+            time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000;
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        Self { at: Instant::now(), process_us, ticks: ticks(&stat) }
+    }
+
+    /// Whether cores were short in between: used up by this process of those `cores` that it may use, or by anybody of
+    /// all that there are.
+    pub(crate) fn was_short_since(&self, then: &Self, cores: u64) -> bool {
+        let elapsed = self.at.duration_since(then.at).as_micros();
+        let there_us = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(cores);
+        let used_us = self.process_us.saturating_sub(then.process_us);
+        let is_short = |used: u64, there: u64| there > 0 && used * 100 >= there * BUSY_PERCENT;
+        let of_all =
+            self.ticks.zip(then.ticks).is_some_and(|((all, idle), (all_then, idle_then))| {
+                let (all, idle) = (all.saturating_sub(all_then), idle.saturating_sub(idle_then));
+                is_short(all.saturating_sub(idle), all)
+            });
+        is_short(used_us, there_us) || of_all
+    }
+}
+
+/// From the first line of `/proc/stat`: user, nice, system, idle, waiting for I/O, ...
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some((ticks.iter().take(8).sum(), ticks.get(3)? + ticks.get(4)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_process_has_used_something_and_never_less_than_before() {
+        let before = process_cpu_us();
+        let memory = vec![1u8; 8 << 20];
+        assert!(process_cpu_us() >= before && before > 0);
+        assert!(peak_memory_bytes().is_none_or(|bytes| bytes > memory.len() as u64));
+    }
+
+    #[test]
+    fn cores_are_short_when_this_process_or_anybody_uses_them_up() {
+        let begin = Instant::now();
+        let then = Machine { at: begin, process_us: 0, ticks: Some((0, 0)) };
+        let at = begin + Duration::from_secs(1);
+        let after = |process_us, ticks| Machine { at, process_us, ticks };
+        assert!(after(1_800_000, None).was_short_since(&then, 2));
+        assert!(!after(1_500_000, Some((100, 20))).was_short_since(&then, 2));
+        assert!(after(500_000, Some((100, 10))).was_short_since(&then, 2));
+    }
+
+    #[test]
+    fn ticks_are_read_as_the_system_writes_them() {
+        let stat = "cpu  10 2 3 400 50 0 1 2 7 8\ncpu0 1 2 3 4\n";
+        assert_eq!(ticks(stat), Some((468, 450)));
+        assert_eq!(ticks(""), None);
+    }
+}

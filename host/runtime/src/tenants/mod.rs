@@ -1,0 +1,308 @@
+//! The tenants of this host: who owns which job, and what of its quotas is used.
+//!
+//! Owns what is decided before a job of a tenant begins (is there such a tenant, does the file lie where its files
+//! lie, is there room left for the job) and the figures that all its jobs share. What is enforced while jobs run
+//! is enforced where the use happens: memory and log in the sandbox, state in the core, CPU time and output by
+//! the lane's thread. Nothing of it knows lanes.
+
+mod fairness;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidemill_core::limits::Limits;
+use tidemill_core::quota::{Allowance, Holding, RateLimit, TenantUsage};
+
+use crate::config::{TenantPlan, TenantsPlan};
+pub use fairness::Fairness;
+
+/// How much of a second's CPU time may be used at once.
+const CPU_BURST_PART: u64 = 5;
+
+/// The tenants of this process.
+#[derive(Debug, Default)]
+pub struct Tenants {
+    plan: TenantsPlan,
+    live: Mutex<BTreeMap<String, Arc<Tenant>>>,
+}
+
+/// A tenant with jobs in this process.
+#[derive(Debug)]
+pub struct Tenant {
+    plan: TenantPlan,
+    usage: Arc<TenantUsage>,
+    /// It uses more than its share of cores that are short.
+    is_over_share: AtomicBool,
+}
+
+/// Why a job of a tenant is not begun. Nothing of it has taken effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TenantRefusal {
+    /// The tenants' file does not name it.
+    #[error("TENANT_UNKNOWN: the job belongs to tenant {tenant:?}, which {} does not name", file.display())]
+    Unknown {
+        /// The tenant.
+        tenant: String,
+        /// The tenants' file.
+        file: PathBuf,
+    },
+    /// The job file lies elsewhere than those of its tenant.
+    #[error(
+        "TENANT_DIRECTORY: the job file says that it belongs to tenant {tenant:?}, but lies in a directory of \
+         {owner}"
+    )]
+    Directory {
+        /// The tenant that the job names.
+        tenant: String,
+        /// Whose directory it lies in, in words.
+        owner: String,
+    },
+    /// There is not as much left.
+    #[error(
+        "{code}: the job would take {wanted} {what}; tenant {tenant:?} has {used} of {limit} in use"
+    )]
+    Quota {
+        /// Stable name.
+        code: &'static str,
+        /// What is short.
+        what: &'static str,
+        /// The tenant.
+        tenant: String,
+        /// What the job would take.
+        wanted: u64,
+        /// What the tenant's jobs have taken.
+        used: u64,
+        /// The quota.
+        limit: u64,
+    },
+}
+
+/// What a job needs to know of itself before it may begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobNeeds {
+    /// One for each operator and lane.
+    pub sandboxes: u64,
+    /// Different component files.
+    pub components: u64,
+    /// What its input log may come to; 0 without one.
+    pub input_log_bytes: u64,
+}
+
+/// What a job has taken of its tenant's quotas; given back when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    _holdings: [Holding; 3],
+}
+
+impl Tenants {
+    /// The tenants of a plan.
+    pub fn new(plan: TenantsPlan) -> Self {
+        Self { plan, live: Mutex::default() }
+    }
+
+    /// Sandboxes that this host has room for.
+    pub fn sandboxes(&self) -> u32 {
+        self.plan.sandboxes
+    }
+
+    /// The tenant called `name`, to which the job of `file` belongs.
+    ///
+    /// # Errors
+    /// [`TenantRefusal::Unknown`], [`TenantRefusal::Directory`].
+    pub fn owner(&self, name: &str, file: &Path) -> Result<Arc<Tenant>, TenantRefusal> {
+        let named = self.plan.tenants.iter().find(|tenant| tenant.name == name);
+        let plan = match (named, &self.plan.file) {
+            (Some(plan), _) => plan.clone(),
+            (None, None) => TenantPlan::without_quotas(name),
+            (None, Some(file)) => {
+                let (tenant, file) = (name.to_owned(), file.clone());
+                return Err(TenantRefusal::Unknown { tenant, file });
+            }
+        };
+        self.check_directory(&plan, file)?;
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenant = live.entry(name.to_owned()).or_insert_with(|| Arc::new(Tenant::new(plan)));
+        Ok(tenant.clone())
+    }
+
+    /// A directory of job files says who their owner is, whatever they say themselves.
+    fn check_directory(&self, plan: &TenantPlan, file: &Path) -> Result<(), TenantRefusal> {
+        // A link to a file elsewhere lies where it leads.
+        let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+        let holds =
+            |dir: &Path| file.starts_with(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
+        let of = |tenant: &&TenantPlan| tenant.jobs_dir.as_deref().is_some_and(holds);
+        let owner = self.plan.tenants.iter().find(of);
+        let owner = match (&plan.jobs_dir, owner) {
+            (None, None) => return Ok(()),
+            (_, Some(owner)) if owner.name == plan.name => return Ok(()),
+            (_, Some(owner)) => format!("tenant {:?}", owner.name),
+            (Some(_), None) => "nobody".to_owned(),
+        };
+        Err(TenantRefusal::Directory { tenant: plan.name.clone(), owner })
+    }
+
+    /// The tenants that have had jobs in this process.
+    pub fn live(&self) -> Vec<Arc<Tenant>> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.values().cloned().collect()
+    }
+}
+
+impl Tenant {
+    fn new(plan: TenantPlan) -> Self {
+        let rate = |rate: Option<u64>, burst_part: u64| match rate {
+            Some(rate) => RateLimit::new(rate, rate.div_ceil(burst_part)),
+            None => RateLimit::default(),
+        };
+        let allowance = |limit| Arc::new(Allowance::new(limit));
+        let usage = TenantUsage {
+            memory_bytes: allowance(plan.memory_bytes),
+            state_bytes: allowance(plan.state_bytes),
+            sandboxes: allowance(plan.sandboxes),
+            input_log_bytes: allowance(plan.input_log_bytes),
+            checkpoint_bytes: allowance(plan.checkpoint_bytes),
+            components: allowance(plan.components),
+            cpu_us: rate(plan.cpu_us_per_second, CPU_BURST_PART),
+            output_bytes: rate(plan.output_bytes_per_second, 1),
+            log_lines: rate(plan.log_lines_per_second, 1),
+            ..TenantUsage::default()
+        };
+        Self { plan, usage: Arc::new(usage), is_over_share: AtomicBool::new(false) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Its quotas.
+    pub fn plan(&self) -> &TenantPlan {
+        &self.plan
+    }
+
+    /// What of them is used.
+    pub fn usage(&self) -> &Arc<TenantUsage> {
+        &self.usage
+    }
+
+    /// Whether its lanes should give way to those of others.
+    pub fn is_over_share(&self) -> bool {
+        self.is_over_share.load(Relaxed)
+    }
+
+    /// Limits of a sandbox that are above neither.
+    pub fn cap(&self, limits: &Limits) -> Limits {
+        limits.lower_of(&self.plan.limits)
+    }
+
+    /// Takes what a job needs for as long as it is there.
+    ///
+    /// # Errors
+    /// [`TenantRefusal::Quota`]; nothing is taken then.
+    pub fn reserve(&self, needs: JobNeeds) -> Result<Reserved, TenantRefusal> {
+        let usage = &self.usage;
+        let take = |of: &Arc<Allowance>, wanted: u64, code, what| {
+            let mut holding = Holding::of(of);
+            if holding.grow(wanted) {
+                return Ok(holding);
+            }
+            let (tenant, used, limit) = (self.name().to_owned(), of.used(), of.limit());
+            Err(TenantRefusal::Quota { code, what, tenant, wanted, used, limit })
+        };
+        let JobNeeds { sandboxes, components, input_log_bytes } = needs;
+        Ok(Reserved {
+            _holdings: [
+                take(&usage.sandboxes, sandboxes, "TENANT_SANDBOXES", "sandboxes")?,
+                take(&usage.components, components, "TENANT_COMPONENTS", "components")?,
+                take(
+                    &usage.input_log_bytes,
+                    input_log_bytes,
+                    "TENANT_INPUT_LOG",
+                    "bytes of input log",
+                )?,
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenants(text: &str) -> Tenants {
+        let path = Path::new("/etc/tidemill/tenants.toml");
+        Tenants::new(TenantsPlan::from_text(path, path, text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn without_a_tenants_file_anybody_is_welcome_and_has_no_quotas() {
+        let tenants = Tenants::default();
+        let tenant = tenants.owner("whoever", Path::new("/jobs/a.toml")).unwrap();
+        let needs = JobNeeds { sandboxes: 1 << 40, components: 9, input_log_bytes: 1 << 60 };
+        tenant.reserve(needs).unwrap();
+    }
+
+    #[test]
+    fn a_tenant_that_the_file_does_not_name_is_refused() {
+        let tenants = tenants("[tenants.acme]\n");
+        let refused = tenants.owner("other", Path::new("/jobs/a.toml")).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "TENANT_UNKNOWN: the job belongs to tenant \"other\", which /etc/tidemill/tenants.toml does not name"
+        );
+        assert!(tenants.owner("acme", Path::new("/jobs/a.toml")).is_ok());
+    }
+
+    #[test]
+    fn jobs_of_one_tenant_share_its_quota_and_give_it_back() {
+        let tenants = tenants("[tenants.acme]\nsandboxes = 10\n");
+        let tenant = || tenants.owner("acme", Path::new("/jobs/a.toml")).unwrap();
+        let needs = |sandboxes| JobNeeds { sandboxes, ..JobNeeds::default() };
+        let first = tenant().reserve(needs(6)).unwrap();
+        let refused = tenant().reserve(needs(5)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "TENANT_SANDBOXES: the job would take 5 sandboxes; tenant \"acme\" has 6 of 10 in use"
+        );
+        drop(first);
+        tenant().reserve(needs(10)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_jobs_says_who_owns_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["acme", "other", "common"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("job.toml"), "").unwrap();
+        }
+        let file = dir.path().join("tenants.toml");
+        let text = "[tenants.acme]\njobs-dir = \"acme\"\n[tenants.other]\njobs-dir = \"other\"\n[tenants.free]\n";
+        let plan = TenantsPlan::from_text(&file, &file, text.to_owned()).unwrap();
+        let tenants = Tenants::new(plan);
+        let owner = |tenant: &str, at: &str| {
+            tenants
+                .owner(tenant, &dir.path().join(at))
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(owner("acme", "acme/job.toml"), Ok(()));
+        assert_eq!(owner("free", "common/job.toml"), Ok(()));
+        for (tenant, at, says) in [
+            ("acme", "other/job.toml", "a directory of tenant \"other\""),
+            ("free", "acme/../other/job.toml", "a directory of tenant \"other\""),
+            ("acme", "common/job.toml", "a directory of nobody"),
+        ] {
+            let refused = owner(tenant, at).unwrap_err();
+            assert!(refused.contains(says) && refused.starts_with("TENANT_DIRECTORY"), "{refused}");
+        }
+        std::os::unix::fs::symlink(
+            dir.path().join("other/job.toml"),
+            dir.path().join("acme/link.toml"),
+        )
+        .unwrap();
+        assert!(owner("acme", "acme/link.toml").is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! Tenants: whose job it is, what all jobs of one may use together, and who gives way.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::harness::{Place, Running};
+
+/// Counts generated records by key; NAME, TENANT, SOURCE and more stand for what a test needs.
+const HEAVY: &str = r#"
+    name = "NAME"
+    tenant = "TENANT"
+    parallelism = LANES
+    restart-strategy = "none"
+    [sources.records]
+    connector = "nexmark"
+    stream = "uniform"
+    keys = 100000
+    events = EVENTS
+    encoding = "msgpack"
+    key = "key"
+    [operators.count]
+    component = "@operators/heavy.wasm"
+    from = "records"
+    [sinks.out]
+    connector = "file"
+    from = "count"
+    path = "out-NAME"
+    format = "text"
+    key-type = "integer"
+    value-type = "u64"
+"#;
+
+struct Heavy {
+    name: &'static str,
+    tenant: &'static str,
+    lanes: usize,
+    events: u64,
+}
+
+impl Heavy {
+    fn put(self, place: &Place) {
+        let Self { name, tenant, lanes, events } = self;
+        let operators =
+            crate::harness::operators().to_str().expect("the target directory is UTF-8");
+        let text = HEAVY.replace("@operators", operators).replace("NAME", name);
+        let text = text.replace("TENANT", tenant).replace("LANES", &lanes.to_string());
+        place.write(&format!("{name}.toml"), text.replace("EVENTS", &events.to_string()));
+    }
+}
+
+/// One job of tenant `acme`, whose quotas are `quotas`.
+fn acme(quotas: &str) -> Place {
+    let place = Place::new();
+    Heavy { name: "a", tenant: "acme", lanes: 2, events: 20_000 }.put(&place);
+    place.write("tenants.toml", format!("[tenants.acme]\n{quotas}\n"));
+    place
+}
+
+#[test]
+fn a_job_within_its_quotas_runs_and_the_report_says_what_was_used() {
+    let place = acme("memory = \"1GiB\"\nstate = \"1GiB\"\nsandboxes = 2");
+    let report = place.tidemill("run a.toml --tenants tenants.toml").report();
+    assert_eq!((&report["tenant"], &report["records_out"]), (&"acme".into(), &20_000.into()));
+    let usage = &report["tenant_usage"];
+    let peak = |of: &str| usage["quotas"][of]["peak"].as_u64().expect("a number");
+    assert_eq!((peak("sandboxes"), peak("components"), peak("input-log")), (2, 1, 0));
+    assert!(peak("memory") >= 2 << 20, "{usage}");
+    assert!(peak("state") >= 20_000 * 8, "{usage}");
+    assert!(usage["cpu_s"].as_f64().is_some_and(|cpu_s| cpu_s > 0.0), "{usage}");
+    let operator = &report["operators"][0];
+    for figure in ["cpu_us", "memory_bytes", "host_calls", "copied_bytes"] {
+        assert!(operator[figure].as_u64().is_some_and(|figure| figure > 0), "{figure} {operator}");
+    }
+    assert_eq!(operator["restarts"], 0);
+}
+
+#[test]
+fn what_a_job_has_no_room_for_is_refused_before_anything_happens() {
+    let refused = |quotas: &str, says: &[&str]| {
+        let place = acme(quotas);
+        place.tidemill("run a.toml --tenants tenants.toml").end().refuses(77, says);
+        assert!(place.names(".tidemill").is_empty() && place.names("out-a").is_empty());
+    };
+    refused("sandboxes = 1", &["TENANT_SANDBOXES", "2 sandboxes", "\"acme\" has 0 of 1 in use"]);
+    refused("jobs-dir = \"jobs\"", &["TENANT_DIRECTORY", "nobody", "jobs-dir"]);
+    let place = acme("");
+    let run = "run a.toml --tenants tenants.toml --set tenant=evil";
+    place.tidemill(run).end().refuses(77, &["TENANT_UNKNOWN", "\"evil\"", "tenants.toml"]);
+    place.write("broken.toml", "[tenants.acme]\nmemmory = 1\n");
+    let ended = place.tidemill("run a.toml --tenants broken.toml").end();
+    ended.refuses(78, &["broken.toml:2:1", "memmory", "did you mean `memory`"]);
+    let ended = place.tidemill("run a.toml --tenants nowhere.toml").end();
+    ended.refuses(66, &["the tenants' file", "nowhere.toml"]);
+}
+
+#[test]
+fn limits_of_the_tenant_cap_those_of_its_jobs() {
+    let place = acme("[tenants.acme.limits]\nvalue = 4");
+    let ended = place.tidemill("run a.toml --tenants tenants.toml").end().expect(1);
+    ended.says(&["ITEM_TOO_LARGE", "at most 4"]);
+}
+
+#[test]
+fn jobs_of_a_tenant_share_its_memory_and_its_state() {
+    let fails = |quotas: &str, code: &str| {
+        let place = acme(quotas);
+        let run = "run a.toml --tenants tenants.toml --set sources.records.events=100000";
+        let ended = place.tidemill(run).end().expect(1);
+        ended.says(&[code, "the tenants' file", "at most"]);
+        assert!(place.names("out-a").iter().all(|name| !name.starts_with("part-")));
+    };
+    fails("memory = \"1500kB\"", "TENANT_MEMORY");
+    fails("state = \"100kB\"", "TENANT_STATE");
+}
+
+#[test]
+fn a_tenant_that_has_used_its_cpu_time_is_held_back_and_loses_nothing() {
+    let place = acme("cpu = 0.02\noutput-rate = \"1MB\"");
+    let report = place.tidemill("run a.toml --tenants tenants.toml").report();
+    assert_eq!(report["records_out"], 20_000);
+    let held_s = report["tenant_usage"]["held_s"].as_f64().expect("a number");
+    assert!(held_s > 0.05, "{report}");
+}
+
+/// For each thread of a process whose name ends so: its priority (19 is the lowest).
+fn priorities(running: &Running, suffix: &str) -> Vec<i64> {
+    let tasks = PathBuf::from(format!("/proc/{}/task", running.id()));
+    let Ok(tasks) = std::fs::read_dir(tasks) else { return Vec::new() };
+    let stats = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("stat")));
+    let of = |stat: String| {
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let niceness = rest.split(' ').nth(16)?.parse().ok()?;
+        name.ends_with(suffix).then_some(niceness)
+    };
+    stats.flatten().filter_map(of).collect()
+}
+
+#[test]
+fn a_tenant_over_its_share_gives_way_and_comes_back_when_it_is_alone() {
+    let place = Place::new();
+    let (cores, endless) = (std::thread::available_parallelism().map_or(1, usize::from), 1 << 40);
+    Heavy { name: "hog", tenant: "greedy", lanes: 4 * cores, events: endless }.put(&place);
+    Heavy { name: "small", tenant: "modest", lanes: cores, events: endless }.put(&place);
+    place.write("tenants.toml", "[tenants.greedy]\n[tenants.modest]\ncpu-share = 2\n");
+    let run = "run hog.toml small.toml --tenants tenants.toml --report json --data-dir data";
+    let running = place.tidemill(run).start();
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !holds() {
+            assert!(begun.elapsed().as_secs() < 60, "{what}: {:?}", priorities(&running, "/hog"));
+            std::thread::yield_now();
+        }
+    };
+    until("all lanes of the greedy tenant give way", &|| {
+        let priorities = priorities(&running, "/hog");
+        priorities.len() == 4 * cores && priorities.iter().all(|niceness| *niceness == 10)
+    });
+    assert!(priorities(&running, "/small").iter().all(|niceness| *niceness == 0));
+    let stop = "savepoint create small.toml --data-dir data --stop --to saved";
+    place.tidemill(stop).end().expect(0);
+    until("they come back when nobody else wants the cores", &|| {
+        let priorities = priorities(&running, "/hog");
+        priorities.len() == 4 * cores && priorities.iter().all(|niceness| *niceness == 0)
+    });
+    running.signal(rustix::process::Signal::TERM);
+    let report: Value = running.end().expect(143).has_no_panic().report();
+    let hog = &report["jobs"][0];
+    assert_eq!(hog["outcome"], "stopped");
+    assert_eq!(place.lines("out-hog").len() as u64, hog["records_out"].as_u64().expect("a number"));
+}
