@@ -24,6 +24,8 @@ const RESIDENT_LEFT: u64 = 128 << 20;
 /// Resident memory while an attack goes on: the guest's 128 MiB, what one call holds back of state (64 MiB) and output
 /// (16 MiB), and as much again as has been freed and is not given back yet.
 const RESIDENT_DURING: u64 = 416 << 20;
+/// Threads that the process makes when they are first needed and keeps for all jobs: for files, for compiling.
+const SHARED_THREADS: u64 = 4;
 /// How long threads and memory of a job that has ended may take to go.
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long an attack that goes on is looked at in a short trial.
@@ -239,7 +241,7 @@ fn is_back(usage: Usage, calm: Usage, is_attacked: bool) -> bool {
         true => usage.resident <= calm.resident + RESIDENT_DURING,
         false => {
             usage.resident <= calm.resident + RESIDENT_LEFT
-                && usage.threads <= calm.threads
+                && usage.threads <= calm.threads + SHARED_THREADS
                 && usage.descriptors <= calm.descriptors
         }
     }

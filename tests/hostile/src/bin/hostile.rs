@@ -57,7 +57,12 @@ fn wanted() -> Result<Wanted, String> {
         match word.as_str() {
             "--seconds" => wanted.seconds = number(value()?)?,
             "--attack" => wanted.attacks.push(value()?),
-            "--binary" => wanted.binary = PathBuf::from(value()?),
+            "--binary" => {
+                let path = PathBuf::from(value()?);
+                // The host is run in another directory.
+                let absolute = path.canonicalize();
+                wanted.binary = absolute.map_err(|error| format!("{}: {error}", path.display()))?;
+            }
             "--format" => wanted.json = value()? == "json",
             "--short" => wanted.short = true,
             "--table" => wanted.table = true,
