@@ -195,7 +195,7 @@ fn patience() -> Vec<Attack> {
             rows: &[4],
             name: "just-under",
             tries: "uses nearly all of its CPU time in every call, for ever",
-            stopped_by: "lanes are threads, which the kernel treats alike",
+            stopped_by: "lanes are threads, which the kernel treats alike; while cores are short, a tenant over its share gives way",
             end: End::GoesOn,
             job: Job { records: None, rate: Some(1000), ..Job::default() },
             component: || {
@@ -240,7 +240,8 @@ fn patience() -> Vec<Attack> {
             rows: &[10],
             name: "trap-storm",
             tries: "traps at each record, so that a sandbox is made for each",
-            stopped_by: "`poison-limit`, 100 records a minute by default; a sandbox is made in microseconds",
+            stopped_by: "`poison-limit`, 100 records a minute by default; without it a lane whose batches fail more than \
+                         20 times a second waits, and a sandbox is made in microseconds",
             says: &["more than 100 records", "poison-limit"],
             job: Job {
                 records: None,
