@@ -34,6 +34,8 @@ fn refused(component: impl AsRef<[u8]>, says: &[&str]) {
     assert_eq!(report["admitted"], false);
     let refusal = report["refusal"].as_str().expect("a reason");
     assert!(says.iter().all(|part| refusal.contains(part)), "{refusal}");
+    let code = report["code"].as_str().expect("a code");
+    assert!(refusal.starts_with(&format!("{code}: ")), "{refusal}");
 }
 
 /// A component in the text format.
@@ -43,8 +45,8 @@ fn component(text: &str) -> Vec<u8> {
 
 #[test]
 fn files_of_other_kinds_are_told_what_they_are() {
-    refused("", &["the file is empty"]);
-    refused("name = \"not a component\"\n", &["an unknown kind of file"]);
+    refused("", &["EMPTY_FILE: the file is empty"]);
+    refused("name = \"not a component\"\n", &["NOT_WASM", "an unknown kind of file"]);
     refused("(component)", &["WebAssembly text; compile it to binary first"]);
     refused(b"\x7fELF\x02\x01\x01", &["a native program"]);
     refused([0x1f, 0x8b, 8, 0], &["a gzip archive"]);
@@ -53,7 +55,7 @@ fn files_of_other_kinds_are_told_what_they_are() {
 #[test]
 fn damaged_components_are_refused() {
     let whole = std::fs::read(operators().join("word_split.wasm")).expect("it was built");
-    refused(&whole[..whole.len() / 2], &["not valid WebAssembly"]);
+    refused(&whole[..whole.len() / 2], &["INVALID_COMPONENT", "not valid WebAssembly"]);
     refused(&whole[..9], &["not valid WebAssembly"]);
     let mut longer = whole;
     longer.extend_from_slice(b"more");
@@ -64,18 +66,24 @@ fn damaged_components_are_refused() {
 fn a_file_over_the_limit_is_refused_unread() {
     let mut large = b"\0asm\x0d\0\x01\0".to_vec();
     large.resize(32 * 1024 * 1024 + 1, 0);
-    refused(large, &["at most 33554432 are allowed"]);
+    refused(large, &["FILE_TOO_LARGE", "at most 33554432 are allowed"]);
 }
 
 #[test]
 fn a_core_module_without_a_component_type_is_told_its_target() {
     let module = component(r#"(module (func (export "process")))"#);
-    refused(module, &["core WebAssembly module without a component type", "wasm32-wasip2"]);
+    refused(
+        module,
+        &["NO_COMPONENT_TYPE", "core WebAssembly module without a component type", "wasm32-wasip2"],
+    );
 }
 
 #[test]
 fn a_component_that_is_no_operator_is_told_what_it_lacks() {
-    refused(component("(component)"), &["tidemill:operator/operator@0.1.0", "not an operator"]);
+    refused(
+        component("(component)"),
+        &["NOT_AN_OPERATOR", "tidemill:operator/operator@0.1.0", "not an operator"],
+    );
 }
 
 #[test]
@@ -87,15 +95,19 @@ fn imports_that_operators_are_not_given_are_named() {
         "tidemill:operator/timers@0.1.0",
     ] {
         let asks = component(&format!("(component (import {import:?} (instance)))"));
-        refused(asks, &[import, "which operators are not given"]);
+        refused(asks, &["UNKNOWN_IMPORT", import, "which operators are not given"]);
     }
 }
 
 #[test]
 fn another_version_of_the_contract_says_to_build_again() {
     let newer = r#"(component (import "tidemill:operator/state@0.9.0" (instance)))"#;
-    let says =
-        ["tidemill:operator/state@0.9.0", "speaks tidemill:operator@0.1.0", "build it again"];
+    let says = [
+        "WRONG_VERSION",
+        "tidemill:operator/state@0.9.0",
+        "speaks tidemill:operator@0.1.0",
+        "build it again",
+    ];
     refused(component(newer), &says);
     let newer =
         r#"(component (instance $i) (export "tidemill:operator/operator@0.9.0" (instance $i)))"#;
@@ -107,7 +119,7 @@ fn exports_of_the_wrong_type_are_refused() {
     let odd = component(
         r#"(component (instance $i) (export "tidemill:operator/operator@0.1.0" (instance $i)))"#,
     );
-    refused(odd, &["do not fit tidemill:operator@0.1.0"]);
+    refused(odd, &["WRONG_TYPE", "do not fit tidemill:operator@0.1.0"]);
 }
 
 #[test]

@@ -115,6 +115,18 @@ fn jobs_of_a_tenant_share_its_memory_and_its_state() {
 }
 
 #[test]
+fn snapshots_over_the_quota_are_not_written_and_the_job_ends_for_it() {
+    let place = acme("checkpoints = \"20kB\"");
+    let settings = "--set tolerable-failed-checkpoints=0 --set checkpoint-interval=50ms";
+    let run = format!("run a.toml --tenants tenants.toml {settings}");
+    let ended = place.tidemill(&run).end().expect(74).has_no_panic();
+    ended.says(&["CHECKPOINT_QUOTA", "at most 20000 are allowed"]);
+    assert!(place.names("out-a").iter().all(|name| !name.starts_with("part-")));
+    let report = place.tidemill("run a.toml").report();
+    assert_eq!(report["records_out"], 20_000);
+}
+
+#[test]
 fn a_tenant_that_has_used_its_cpu_time_is_held_back_and_loses_nothing() {
     let place = acme("cpu = 0.02\noutput-rate = \"1MB\"");
     let report = place.tidemill("run a.toml --tenants tenants.toml").report();

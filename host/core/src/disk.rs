@@ -9,6 +9,10 @@
 //!
 //! Names are relative paths with `/` between their parts; `""` is the root.
 
+mod limited;
+
+pub use limited::LimitedDisk;
+
 use crate::planted::{self, Bug};
 
 /// What a disk could not do. Never retried by the protocols: after a failed sync nobody knows what is
@@ -32,6 +36,19 @@ pub enum DiskError {
     Full {
         /// The file.
         name: String,
+    },
+    /// The files of the tenant's checkpoints would come to more than its quota.
+    #[error(
+        "{name}: CHECKPOINT_QUOTA: the checkpoints of the tenant's jobs hold {used} bytes; at most {limit} are \
+         allowed"
+    )]
+    Quota {
+        /// The file.
+        name: String,
+        /// What there is, of all jobs.
+        used: u64,
+        /// The quota.
+        limit: u64,
     },
     /// Anything else.
     #[error("cannot {operation} {name}: {reason}")]

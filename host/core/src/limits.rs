@@ -2,6 +2,10 @@
 //!
 //! Relations between limits that other code relies on are asserted at compile time at the end.
 
+mod admission;
+
+pub use admission::{AdmissionLimits, StructureRule};
+
 /// Limits of one sandbox and its calls. A job file may lower them, never raise them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

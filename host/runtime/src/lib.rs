@@ -4,6 +4,7 @@
 //! what a sandbox may do in the sandbox, how files become durable in storage.
 
 pub mod cli;
+mod compiler;
 pub mod config;
 pub mod connectors;
 pub mod job;

@@ -25,10 +25,11 @@ use crate::admission::{
 use crate::artefact;
 use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
+use crate::compiler::{Compilation, Compiled, Confinement};
 use crate::engine::Sandboxes;
+use crate::files::{Files, GrantedFiles};
 use crate::guest_data::GuestData;
 use crate::guest_log::LogRate;
-use crate::host_wasi::link_unreachable_types;
 use crate::instance::SandboxInstance;
 use crate::signal::CallSignal;
 use factory::SandboxFactory;
@@ -57,6 +58,16 @@ impl TaskIdentity {
     }
 }
 
+/// What an operator finds around it beside the records: by default nothing. Not there in `describe` and
+/// `migrate`, which depend on nothing but the component.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// Its environment, as WASI shows it.
+    pub environment: Vec<(String, String)>,
+    /// Files that it may read.
+    pub files: GrantedFiles,
+}
+
 /// What admission found out about a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentFacts {
@@ -74,6 +85,8 @@ pub struct ComponentFacts {
     pub compile_us: u64,
     /// Whether the artefact of an earlier run was used.
     pub cached: bool,
+    /// The layers around the compiler, where it worked just now and in a process of its own.
+    pub confinement: Option<Confinement>,
 }
 
 /// An admitted component.
@@ -91,21 +104,24 @@ impl Sandboxes {
     /// # Errors
     /// The first rule that it breaks.
     pub fn admit(&self, bytes: &[u8]) -> Result<Component, AdmissionError> {
-        let checked = admission::check(bytes)?;
+        admission::precheck(bytes)?;
         let began = Instant::now();
-        let (compiled, cached) = self.compile(&checked.component)?;
+        let (Compilation { compiled, confinement }, component, cached) = self.compiled(bytes)?;
         let compile_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let wrong_type = |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}"));
-        let pre = self.linker_for(&checked.imports, &compiled).map_err(wrong_type)?;
+        let Compiled { kind, imports, exports: exported, .. } = compiled;
+        let wrong_type =
+            |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}")).cut();
+        let pre = self.linker.instantiate_pre(&component).map_err(wrong_type)?;
         let exports = GuestExports::find(&pre).map_err(wrong_type)?;
         let facts = Arc::new(ComponentFacts {
-            kind: checked.kind,
+            kind,
             bytes: bytes.len(),
             digest: blake3::hash(bytes).to_hex().to_string(),
-            imports: checked.imports,
-            exports: checked.exports,
+            imports,
+            exports: exported,
             compile_us,
             cached,
+            confinement,
         });
         let mut component = Component { pre, exports, facts, description: Arc::default() };
         let description = component.describe()?;
@@ -117,39 +133,26 @@ impl Sandboxes {
         Ok(component)
     }
 
-    fn compile(&self, component: &[u8]) -> Result<(WasmComponent, bool), AdmissionError> {
-        let name = self.artefacts.as_ref().map(|store| {
-            let name = artefact::name(&**store, &self.engine, component);
-            (store, name)
+    /// The artefact of an earlier run, or else compiles the file.
+    fn compiled(&self, bytes: &[u8]) -> Result<(Compilation, WasmComponent, bool), AdmissionError> {
+        let (engine, limits) = (&self.engine, &self.admission);
+        let place = self.artefacts.as_deref().and_then(|store| {
+            let name = artefact::name(store, engine, limits, bytes)?;
+            Some((store, name))
         });
-        if let Some((store, name)) = &name
-            && let Some(loaded) = artefact::load(&***store, &self.engine, name)
+        let kept = place.as_ref().and_then(|(store, name)| artefact::load(*store, name));
+        if let Some(compiled) = kept
+            && let Ok(component) = artefact::link_in(engine, &compiled)
         {
-            return Ok((loaded, true));
+            return Ok((Compilation { compiled, confinement: None }, component, true));
         }
-        let compiled = WasmComponent::from_binary(&self.engine, component)
-            .map_err(|error| AdmissionError::Compile(format!("{error:#}")))?;
-        if let Some((store, name)) = &name {
-            artefact::save(&***store, name, &compiled);
+        let compilation = self.compiler.compile(bytes, limits)?;
+        let component = artefact::link_in(engine, &compilation.compiled)
+            .map_err(|error| AdmissionError::Compile(format!("{error:#}")).cut())?;
+        if let Some((store, name)) = place {
+            artefact::save(store, &name, &compilation.compiled);
         }
-        Ok((compiled, false))
-    }
-
-    /// Links what the component imports. The types of the (empty) filesystem are linked under the
-    /// very version that it imports.
-    fn linker_for(
-        &self,
-        imports: &[String],
-        component: &WasmComponent,
-    ) -> wasmtime::Result<InstancePre<GuestData>> {
-        let Some(types) =
-            imports.iter().find(|import| import.starts_with("wasi:filesystem/types@"))
-        else {
-            return self.linker.instantiate_pre(component);
-        };
-        let mut linker = self.linker.clone();
-        link_unreachable_types(&mut linker, component, types)?;
-        linker.instantiate_pre(component)
+        Ok((compilation, component, false))
     }
 }
 
@@ -179,10 +182,10 @@ impl Component {
         &self,
         rules: Arc<CallRules>,
         identity: TaskIdentity,
-        environment: Vec<(String, String)>,
+        surroundings: Surroundings,
         stop: Arc<CallSignal>,
     ) -> Box<dyn InstanceFactory> {
-        Box::new(SandboxFactory { component: self.clone(), rules, identity, environment, stop })
+        Box::new(SandboxFactory { component: self.clone(), rules, identity, surroundings, stop })
     }
 
     /// Makes a sandbox for one task. `stop` interrupts its calls.
@@ -194,28 +197,29 @@ impl Component {
         &self,
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
-        environment: &[(String, String)],
+        surroundings: &Surroundings,
         stop: Arc<CallSignal>,
     ) -> Result<Box<dyn OperatorInstance>, Failure> {
-        Ok(Box::new(self.sandbox(rules, identity, environment, stop)?))
+        Ok(Box::new(self.sandbox(rules, identity, surroundings, stop)?))
     }
 
     fn sandbox(
         &self,
         rules: Arc<CallRules>,
         identity: &TaskIdentity,
-        environment: &[(String, String)],
+        surroundings: &Surroundings,
         stop: Arc<CallSignal>,
     ) -> Result<SandboxInstance, Failure> {
         let mut data = GuestData::new(rules, identity, stop);
-        data.environment = environment.to_vec();
+        data.environment = surroundings.environment.clone();
+        data.files = Files::new(surroundings.files.clone());
         SandboxInstance::new(&self.pre, &self.exports, data)
     }
 
     fn describe(&self) -> Result<Description, AdmissionError> {
         let rules = rules_outside_of_jobs(Arc::default(), Arc::new(Limits::default()));
         let identity = TaskIdentity { operator: "describe".to_owned(), ..TaskIdentity::default() };
-        let sandbox = self.sandbox(rules, &identity, &[], Arc::default());
+        let sandbox = self.sandbox(rules, &identity, &Surroundings::default(), Arc::default());
         let mut sandbox = sandbox.map_err(AdmissionError::Describe)?;
         let typed = sandbox.check_optional_exports();
         typed.map_err(|error| AdmissionError::WrongType(format!("{error:#}")))?;
@@ -225,7 +229,10 @@ impl Component {
 }
 
 /// Rules for calls that are made for no task.
-fn rules_outside_of_jobs(description: Arc<Description>, limits: Arc<Limits>) -> Arc<CallRules> {
+pub(crate) fn rules_outside_of_jobs(
+    description: Arc<Description>,
+    limits: Arc<Limits>,
+) -> Arc<CallRules> {
     let output_needs_key = vec![false; description.outputs.len()];
     Arc::new(CallRules { description, output_needs_key, limits, random_key: [0; 32] })
 }

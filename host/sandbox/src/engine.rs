@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_core::limits::{Limits, WASM_STACK_BYTES};
+use tidemill_core::limits::{AdmissionLimits, Limits, WASM_STACK_BYTES};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
@@ -18,14 +18,11 @@ use wasmtime::{
 
 use crate::artefact::ArtefactStore;
 use crate::bindings::{operator, wasi};
+use crate::compiler::{Compiler, InProcess};
 use crate::guest_data::GuestData;
-use crate::host_wasi::link_empty_filesystem;
 
 /// How often the epoch advances: the resolution of CPU limits.
 const TICK: Duration = Duration::from_millis(5);
-/// Core instances, memories and tables that one component may bring along: an interpreter brings a
-/// handful, a plain component one and its shims.
-const INSTANCES_PER_COMPONENT: u32 = 32;
 
 /// What the engine depends on beside the profile.
 #[derive(Clone, Debug)]
@@ -34,14 +31,14 @@ pub struct EngineSettings {
     pub sandboxes: u32,
     /// Largest memory of a sandbox, in bytes; `Limits` of an operator may only be lower.
     pub memory_bytes: u64,
-    /// Compile with all cores.
-    pub parallel_compilation: bool,
+    /// What a component may be made of, and what compiling it may cost.
+    pub admission: AdmissionLimits,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
         let memory_bytes = Limits::default().memory_bytes;
-        Self { sandboxes: 2048, memory_bytes, parallel_compilation: true }
+        Self { sandboxes: 2048, memory_bytes, admission: AdmissionLimits::default() }
     }
 }
 
@@ -55,10 +52,13 @@ pub struct Sandboxes {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestData>,
     pub(crate) artefacts: Option<Arc<dyn ArtefactStore>>,
+    pub(crate) compiler: Arc<dyn Compiler>,
+    pub(crate) admission: AdmissionLimits,
 }
 
 impl Sandboxes {
-    /// Starts an engine. Without `artefacts` every component is compiled anew.
+    /// Starts an engine. Without `artefacts` every component is compiled anew. It compiles in this process,
+    /// which is for files that are trusted: see [`with_compiler`](Self::with_compiler).
     ///
     /// # Errors
     /// When the pool's address space cannot be reserved, or the ticker thread not be started.
@@ -66,11 +66,20 @@ impl Sandboxes {
         settings: &EngineSettings,
         artefacts: Option<Arc<dyn ArtefactStore>>,
     ) -> Result<Self, EngineError> {
-        let engine =
-            Engine::new(&profile(settings)).map_err(|error| EngineError(format!("{error:#}")))?;
+        let mut config = profile();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+        let engine = Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
         let linker = linker(&engine).map_err(|error| EngineError(format!("{error:#}")))?;
         start_ticker(&engine)?;
-        Ok(Self { engine, linker, artefacts })
+        let admission = settings.admission.clone();
+        Ok(Self { engine, linker, artefacts, compiler: Arc::new(InProcess), admission })
+    }
+
+    /// Has components compiled elsewhere.
+    #[must_use]
+    pub fn with_compiler(mut self, compiler: Arc<dyn Compiler>) -> Self {
+        self.compiler = compiler;
+        self
     }
 }
 
@@ -92,24 +101,29 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestData>> {
     let mut linker = Linker::new(engine);
     operator::Plain::add_to_linker::<_, HasSelf<GuestData>>(&mut linker, |data| data)?;
     wasi::Wasi::add_to_linker::<_, HasSelf<GuestData>>(&mut linker, |data| data)?;
-    link_empty_filesystem(&mut linker)?;
     Ok(linker)
 }
 
-fn profile(settings: &EngineSettings) -> Config {
+/// An engine that compiles for [`Sandboxes`] and runs nothing: the pool and its address space are no part of
+/// the code.
+pub(crate) fn compile_engine() -> wasmtime::Result<Engine> {
+    Engine::new(&profile())
+}
+
+fn profile() -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)
-        .parallel_compilation(settings.parallel_compilation)
+        // The compiler's process may have no threads, and must not grab all cores.
+        .parallel_compilation(false)
         .debug_info(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
         .max_wasm_stack(WASM_STACK_BYTES)
         .epoch_interruption(true)
         .consume_fuel(false)
-        .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+        .memory_init_cow(true);
     // Everything that is not named is off, proposals that this wasmtime turns on by default included.
     config
         .wasm_features(WasmFeatures::all(), false)
@@ -119,7 +133,8 @@ fn profile(settings: &EngineSettings) -> Config {
     config
 }
 
-fn allowed_features() -> WasmFeatures {
+/// All that a component may use of WebAssembly.
+pub(crate) fn allowed_features() -> WasmFeatures {
     WasmFeatures::MUTABLE_GLOBAL
         | WasmFeatures::SATURATING_FLOAT_TO_INT
         | WasmFeatures::SIGN_EXTENSION
@@ -136,18 +151,22 @@ fn allowed_features() -> WasmFeatures {
 
 fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
+    let most = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
+    // What admission lets through must fit, even if tenants have lower limits.
+    let limits = AdmissionLimits::default();
+    let (instances, tables) = (most(limits.core_instances), most(limits.tables));
     // Most components bring one memory and few core instances; the pool must at least hold the one
     // that brings the most.
-    let cores = settings.sandboxes.saturating_mul(4).max(INSTANCES_PER_COMPONENT);
-    let memories = settings.sandboxes.max(INSTANCES_PER_COMPONENT);
+    let cores = settings.sandboxes.saturating_mul(4).max(instances);
+    let memories = settings.sandboxes.max(most(limits.memories));
     let table_elements = usize::try_from(Limits::default().table_elements).unwrap_or(usize::MAX);
     pool.total_component_instances(settings.sandboxes)
         .total_core_instances(cores)
         .total_memories(memories)
-        .total_tables(cores)
-        .max_core_instances_per_component(INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(INSTANCES_PER_COMPONENT)
-        .max_tables_per_component(INSTANCES_PER_COMPONENT)
+        .total_tables(cores.max(tables))
+        .max_core_instances_per_component(instances)
+        .max_memories_per_component(most(limits.memories))
+        .max_tables_per_component(tables)
         .max_memory_size(usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX))
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)

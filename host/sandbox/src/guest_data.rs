@@ -10,10 +10,11 @@ use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::component::TaskIdentity;
+use crate::files::Files;
 use crate::guest_log::GuestLog;
 use crate::signal::CallSignal;
 
-/// Handles to streams and pollables that a guest may hold at once.
+/// Handles to files, streams and pollables that a guest may hold at once.
 const RESOURCES_MAX: usize = 1024;
 /// Core instances, memories and tables of one component at most.
 const INSTANCES_MAX: usize = 64;
@@ -26,8 +27,10 @@ pub(crate) struct GuestData {
     pub(crate) memory: MemoryLimiter,
     pub(crate) cpu: CpuBudget,
     pub(crate) log: GuestLog,
-    /// Environment that WASI shows: the job's configuration of the operator.
+    /// Environment that WASI shows: the job's configuration of the operator, and what it was granted.
     pub(crate) environment: Vec<(String, String)>,
+    /// Files that WASI shows; none unless the operator was granted some.
+    pub(crate) files: Files,
 }
 
 impl GuestData {
@@ -52,6 +55,7 @@ impl GuestData {
             cpu: CpuBudget { allowed_us: 0, began_us: None, stop },
             log: GuestLog::new(identity, &limits),
             environment: Vec::new(),
+            files: Files::default(),
         }
     }
 
@@ -63,7 +67,7 @@ impl GuestData {
         self.table.push(entry).map_err(|error| match error {
             ResourceTableError::Full => {
                 let message = format!(
-                    "the guest holds {RESOURCES_MAX} streams and pollables; it must drop some"
+                    "the guest holds {RESOURCES_MAX} streams, pollables and files; it must drop some"
                 );
                 GuestFault::new(FaultCode::ResourceLimit, message).into()
             }

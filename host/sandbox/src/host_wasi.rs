@@ -1,4 +1,4 @@
-//! WASI 0.2 as an operator sees it: deterministic, synchronous, and empty.
+//! WASI 0.2 as an operator sees it: deterministic, synchronous, and empty. Its files are in `files`.
 //!
 //! Clock and random are those of the call, stdin is at its end, stdout and stderr become log lines,
 //! environment and arguments come from the job, every pollable is ready at once. Small implementations
@@ -7,31 +7,37 @@
 use tidemill_core::failure::{FaultCode, GuestFault};
 use tidemill_core::limits::KIB;
 use wasmtime::Result;
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, Resource, ResourceType, Val};
+use wasmtime::component::Resource;
 
 use crate::bindings::wasi::wasi::cli::{
     environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
     terminal_stdin, terminal_stdout,
 };
 use crate::bindings::wasi::wasi::clocks::{monotonic_clock, wall_clock};
+use crate::bindings::wasi::wasi::filesystem::types::ErrorCode;
 use crate::bindings::wasi::wasi::io::{error, poll, streams};
 use crate::bindings::wasi::wasi::random::{insecure, insecure_seed, random};
+use crate::files::{FileError, FileInput};
 use crate::guest_data::GuestData;
 
 /// Bytes that one write to stdout or stderr may carry.
 const WRITE_BYTES_MAX: u64 = 64 * KIB as u64;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
-/// A failure of a stream; the host never makes one.
+/// A failure of a stream over a file.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct StreamFailure;
+pub struct StreamFailure(pub(crate) ErrorCode);
 /// A pollable that is always ready.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Ready;
-/// The empty standard input.
+/// What a guest reads from.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct EmptyInput;
+pub enum InputStream {
+    /// Standard input, which is at its end.
+    Empty,
+    /// A file that the operator was granted.
+    File(FileInput),
+}
 /// A terminal; there is none.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct NoTerminal;
@@ -50,51 +56,6 @@ impl LineOutput {
     }
 }
 
-/// Links the empty filesystem: no directory is open, so nothing else of it can be reached.
-pub(crate) fn link_empty_filesystem(linker: &mut Linker<GuestData>) -> Result<()> {
-    let mut preopens = linker.instance("wasi:filesystem/preopens@0.2.12")?;
-    preopens.func_new("get-directories", |_, _, _, results| {
-        results[0] = Val::List(Vec::new());
-        Ok(())
-    })
-}
-
-/// Links `wasi:filesystem/types` as the component imports it. Nobody can hold a descriptor, so its
-/// functions are traps; but the streams among its types are those of `wasi:io`.
-pub(crate) fn link_unreachable_types(
-    linker: &mut Linker<GuestData>,
-    component: &Component,
-    import: &str,
-) -> Result<()> {
-    let engine = linker.engine().clone();
-    let component_type = component.component_type();
-    let Some(item) = component_type.get_import(&engine, import) else { return Ok(()) };
-    let ComponentItem::ComponentInstance(types) = item.ty else { return Ok(()) };
-    let mut instance = linker.instance(import)?;
-    for (name, item) in types.exports(&engine) {
-        match item.ty {
-            ComponentItem::ComponentFunc(_) => instance.func_new(name, |_, _, _, _| {
-                Err(GuestFault::new(FaultCode::NotAllowedHere, "there is no file to do this with")
-                    .into())
-            })?,
-            ComponentItem::Resource(_) => {
-                let resource = match name {
-                    "input-stream" => ResourceType::host::<EmptyInput>(),
-                    "output-stream" => ResourceType::host::<LineOutput>(),
-                    "error" => ResourceType::host::<StreamFailure>(),
-                    _ => ResourceType::host::<NoFile>(),
-                };
-                instance.resource(name, resource, |_, _| Ok(()))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// A file or directory stream; there is none.
-struct NoFile;
-
 impl GuestData {
     fn write_lines(&mut self, stream: &Resource<LineOutput>, contents: &[u8]) -> Result<()> {
         let (output, max) = (self.table.get_mut(stream)?, self.log.line_bytes());
@@ -110,6 +71,25 @@ impl GuestData {
         Ok(())
     }
 
+    /// Reads from a stream: nothing when it is at its end.
+    fn read_input(&mut self, stream: &Resource<InputStream>, max: u64) -> StreamResult<Vec<u8>> {
+        let most = self.read_bytes_max();
+        let max = usize::try_from(max).unwrap_or(usize::MAX).min(most);
+        let read = match self.table.get_mut(stream)? {
+            InputStream::Empty => return Ok(Err(streams::StreamError::Closed)),
+            InputStream::File(file) => file.read(max),
+        };
+        match read.map_err(FileError::from) {
+            Ok(bytes) if bytes.is_empty() && max > 0 => Ok(Err(streams::StreamError::Closed)),
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(FileError::Code(code)) => {
+                let failure = self.hold(StreamFailure(code))?;
+                Ok(Err(streams::StreamError::LastOperationFailed(failure)))
+            }
+            Err(FileError::Fault(error)) => Err(error),
+        }
+    }
+
     fn random_u64(&mut self) -> Result<u64> {
         let bytes = self.frame.wasi_random(8)?;
         Ok(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
@@ -120,8 +100,8 @@ type StreamResult<T> = Result<core::result::Result<T, streams::StreamError>>;
 
 impl error::Host for GuestData {}
 impl error::HostError for GuestData {
-    fn to_debug_string(&mut self, _: Resource<StreamFailure>) -> Result<String> {
-        Ok("stream failed".to_owned())
+    fn to_debug_string(&mut self, error: Resource<StreamFailure>) -> Result<String> {
+        Ok(format!("reading the file failed: {}", self.table.get(&error)?.0.name()))
     }
 
     fn drop(&mut self, error: Resource<StreamFailure>) -> Result<()> {
@@ -155,27 +135,27 @@ impl poll::HostPollable for GuestData {
 
 impl streams::Host for GuestData {}
 impl streams::HostInputStream for GuestData {
-    fn read(&mut self, _: Resource<EmptyInput>, _: u64) -> StreamResult<Vec<u8>> {
-        Ok(Err(streams::StreamError::Closed))
+    fn read(&mut self, stream: Resource<InputStream>, len: u64) -> StreamResult<Vec<u8>> {
+        self.read_input(&stream, len)
     }
 
-    fn blocking_read(&mut self, stream: Resource<EmptyInput>, len: u64) -> StreamResult<Vec<u8>> {
-        streams::HostInputStream::read(self, stream, len)
+    fn blocking_read(&mut self, stream: Resource<InputStream>, len: u64) -> StreamResult<Vec<u8>> {
+        self.read_input(&stream, len)
     }
 
-    fn skip(&mut self, _: Resource<EmptyInput>, _: u64) -> StreamResult<u64> {
-        Ok(Err(streams::StreamError::Closed))
+    fn skip(&mut self, stream: Resource<InputStream>, len: u64) -> StreamResult<u64> {
+        Ok(self.read_input(&stream, len)?.map(|bytes| bytes.len() as u64))
     }
 
-    fn blocking_skip(&mut self, stream: Resource<EmptyInput>, len: u64) -> StreamResult<u64> {
+    fn blocking_skip(&mut self, stream: Resource<InputStream>, len: u64) -> StreamResult<u64> {
         self.skip(stream, len)
     }
 
-    fn subscribe(&mut self, _: Resource<EmptyInput>) -> Result<Resource<Ready>> {
+    fn subscribe(&mut self, _: Resource<InputStream>) -> Result<Resource<Ready>> {
         self.hold(Ready)
     }
 
-    fn drop(&mut self, stream: Resource<EmptyInput>) -> Result<()> {
+    fn drop(&mut self, stream: Resource<InputStream>) -> Result<()> {
         self.table.delete(stream)?;
         Ok(())
     }
@@ -224,17 +204,22 @@ impl streams::HostOutputStream for GuestData {
 
     fn splice(
         &mut self,
-        _: Resource<LineOutput>,
-        _: Resource<EmptyInput>,
-        _: u64,
+        output: Resource<LineOutput>,
+        source: Resource<InputStream>,
+        len: u64,
     ) -> StreamResult<u64> {
-        Ok(Err(streams::StreamError::Closed))
+        let bytes = match self.read_input(&source, len.min(WRITE_BYTES_MAX))? {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.write_lines(&output, &bytes)?;
+        Ok(Ok(bytes.len() as u64))
     }
 
     fn blocking_splice(
         &mut self,
         stream: Resource<LineOutput>,
-        source: Resource<EmptyInput>,
+        source: Resource<InputStream>,
         len: u64,
     ) -> StreamResult<u64> {
         self.splice(stream, source, len)
@@ -276,8 +261,8 @@ impl exit::Host for GuestData {
 }
 
 impl stdin::Host for GuestData {
-    fn get_stdin(&mut self) -> Result<Resource<EmptyInput>> {
-        self.hold(EmptyInput)
+    fn get_stdin(&mut self) -> Result<Resource<InputStream>> {
+        self.hold(InputStream::Empty)
     }
 }
 

@@ -23,7 +23,7 @@ use tidemill_core::operator::{InstanceFactory, OpenContext, OperatorInstance};
 use tidemill_core::poison::PoisonRules;
 use tidemill_core::state::TaskState;
 use tidemill_core::state::memory::MemoryBackend;
-use tidemill_sandbox::{Component, EngineSettings, Sandboxes, TaskIdentity};
+use tidemill_sandbox::{Component, EngineSettings, Sandboxes, Surroundings, TaskIdentity};
 
 const KEY_GROUPS: u32 = 128;
 /// Records of a batch, as a job has by default.
@@ -147,7 +147,7 @@ pub fn rules(description: &Arc<Description>) -> Arc<CallRules> {
 /// Makes sandboxes of a component.
 pub fn sandboxes(component: &Component) -> Box<dyn InstanceFactory> {
     let rules = rules(component.description());
-    component.factory(rules, TaskIdentity::default(), Vec::new(), Arc::default())
+    component.factory(rules, TaskIdentity::default(), Surroundings::default(), Arc::default())
 }
 
 /// A sandbox of a component.
@@ -157,7 +157,9 @@ pub fn sandboxes(component: &Component) -> Box<dyn InstanceFactory> {
 pub fn sandbox(component: &Component) -> Box<dyn OperatorInstance> {
     let rules = rules(component.description());
     let identity = TaskIdentity::default();
-    component.instantiate(rules, &identity, &[], Arc::default()).expect("a sandbox")
+    component
+        .instantiate(rules, &identity, &Surroundings::default(), Arc::default())
+        .expect("a sandbox")
 }
 
 /// Runs all batches through the operator on one lane, from open to close.

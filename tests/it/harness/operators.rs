@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::root;
 
 /// The sample operators, and those in `operators/`.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 12] = [
     "enrich",
     "heavy",
     "nexmark",
@@ -20,6 +20,7 @@ const PACKAGES: [&str; 11] = [
     "history-2",
     "look-for-files",
     "misbehave",
+    "read-files",
 ];
 
 /// Where cargo puts what it builds.

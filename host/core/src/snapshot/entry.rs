@@ -7,11 +7,11 @@
 //! tag u8 | [expires_at i64] | key length | [sub length] | [value length] | key | sub | value
 //! ```
 //!
-//! little-endian, lengths as LEB128. The hash of the key, by which entries are ordered, is not among it: eight
-//! bytes that nothing compresses, of some eleven that an entry takes otherwise, and known to whoever has the
-//! key. So whoever decodes an entry says the hash, and works it out once. `sub` tells the items of one key apart: a map's key, or the number of
-//! a list chunk (big-endian, so that its bytes sort as it does). Entries of one key are ordered with those
-//! that concern the whole key first, then by `sub`.
+//! little-endian, lengths as LEB128. The hash of the key, by which entries are ordered, is not among it: it would be
+//! eight bytes that nothing compresses, often more than all the rest of an entry, and whoever has the key can work
+//! it out. Whoever decodes an entry says the hash, once. `sub` tells the items of one key apart: a map's key, or
+//! the number of a list chunk (big-endian, so that its bytes sort as it does). Entries of one key are ordered with
+//! those that concern the whole key first, then by `sub`.
 //!
 //! Invariants: decoding never panics and never allocates; what does not decode to exactly one meaning is
 //! refused.

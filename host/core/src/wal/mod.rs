@@ -40,7 +40,7 @@ mod segments;
 mod seqs;
 mod sizes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 mod window;
 mod writer;

@@ -112,6 +112,9 @@ pub(super) enum Command {
     /// Print the JSON schema of job files
     #[command(after_help = examples("tidemill schema > job.schema.json"))]
     Schema,
+    /// Compile the component on stdin for the host that started this process
+    #[command(name = crate::compiler::SUBCOMMAND, hide = true)]
+    CompileComponent,
     /// Print a completion script for a shell
     #[command(after_help = examples(
         "tidemill completions bash > ~/.local/share/bash-completion/completions/tidemill\n\
@@ -318,6 +321,9 @@ pub(super) struct WalVerifyArguments {
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     pub(super) job: JobArguments,
+    /// Who may run jobs here, and what they may be granted [default: anybody, and nothing]
+    #[arg(long, value_name = "TENANTS.toml", value_hint = ValueHint::FilePath)]
+    pub(super) tenants: Option<PathBuf>,
     /// How to write it
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
     pub(super) format: OutputFormat,
@@ -397,7 +403,8 @@ mod tests {
 
     #[test]
     fn every_subcommand_shows_examples() {
-        for command in Arguments::command().get_subcommands_mut() {
+        let mut arguments = Arguments::command();
+        for command in arguments.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
             let name = command.get_name().to_owned();
             assert!(command.render_help().to_string().contains("Examples:"), "{name}");
         }

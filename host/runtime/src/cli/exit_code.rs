@@ -5,10 +5,9 @@
 
 use tidemill_core::connector::ConnectorFault;
 use tidemill_core::failure::Failure;
-use tidemill_sandbox::AdmissionError;
 
 use crate::config::{ConfigError, Problem};
-use crate::job::JobError;
+use crate::job::{GrantError, JobError};
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub enum ExitCode {
     HandedOver = 3,
     /// The input holds something that cannot be parsed.
     BadData = 65,
-    /// An input, job file or component does not exist or cannot be read.
+    /// An input, job file, component or granted thing does not exist or cannot be read.
     MissingInput = 66,
     /// The host failed; no operator is to blame.
     HostFault = 70,
@@ -34,7 +33,7 @@ pub enum ExitCode {
     Io = 74,
     /// A stop came to no checkpoint in time; nothing is lost.
     TryAgain = 75,
-    /// A component was refused, or a job that its tenant may not run.
+    /// A component was refused, or a job that its tenant may not run, or what an operator asks for of the host.
     Refused = 77,
     /// The job file or its graph is wrong.
     BadJob = 78,
@@ -81,7 +80,9 @@ impl ExitCode {
             Self::CannotCreate => "an output, directory or listening address cannot be created",
             Self::Io => "reading or writing failed",
             Self::TryAgain => "a stop came to no checkpoint in time; nothing is lost, run it again",
-            Self::Refused => "a component was refused, or the job for its tenant's quotas",
+            Self::Refused => {
+                "a component was refused, or the job for its tenant's quotas or grants"
+            }
             Self::BadJob => "the job file is wrong, or does not go with the checkpoint",
             Self::Interrupted => "stopped by SIGINT, at a checkpoint",
             Self::Terminated => "stopped by SIGTERM, at a checkpoint",
@@ -118,9 +119,11 @@ impl From<&JobError> for ExitCode {
         match error {
             JobError::Graph(_) => Self::BadJob,
             JobError::ComponentFile { .. } => Self::MissingInput,
-            JobError::Component { error: AdmissionError::Describe(Failure::Host(_)), .. } => {
-                Self::HostFault
-            }
+            JobError::Component { error, .. } if error.is_host_fault() => Self::HostFault,
+            JobError::Grant { error, .. } => match **error {
+                GrantError::Refused(_) => Self::Refused,
+                GrantError::Missing { .. } => Self::MissingInput,
+            },
             JobError::Component { .. } | JobError::Tenant(_) => Self::Refused,
             JobError::Connector { error, .. } => match error.fault {
                 ConnectorFault::BadData => Self::BadData,

@@ -14,13 +14,13 @@ use super::view::{BOLD, DescriptionView, Settings, json, row};
 use crate::config::{JobPlan, Shown, lowered_limits};
 use crate::connectors::Sink;
 use crate::connectors::settings::SourceSettings;
-use crate::tenants::Tenants;
 
 /// Explains a job.
 pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let (plan, options) = run::plan(&arguments.job, false)?;
     let locations = plan.locations.clone();
-    let (mut job, _engine) = run::prepare(plan.clone(), options, &Tenants::default(), &locations)?;
+    let tenants = run::tenants(arguments.tenants.as_deref())?;
+    let (mut job, _engine) = run::prepare(plan.clone(), options, &tenants, &locations)?;
     job.list_sources().map_err(|error| Failure::job(error, &locations))?;
     let explanation = Explanation::new(&plan, job.graph(), &job.partitions());
     console::print(&match arguments.format {
@@ -57,6 +57,7 @@ struct OperatorView {
     component: String,
     description: DescriptionView,
     config: Settings,
+    grants: Settings,
     limits: Settings,
     poison: Settings,
 }
@@ -112,6 +113,7 @@ impl Explanation {
             component: operator.component.display().to_string(),
             description: DescriptionView::new(&description_of(graph, &operator.name)),
             config: Settings::new(operator.config.clone()),
+            grants: Settings::new(operator.show_grants()),
             limits: Settings::new(lowered_limits(&operator.limits)),
             poison: Settings::new(operator.show_poison()),
         });
@@ -148,10 +150,12 @@ impl Explanation {
             text += &table(&rows, 2, &[]);
         }
         for operator in &self.operators {
-            let OperatorView { name, component, description, config, limits, poison } = operator;
+            let OperatorView { name, component, description, config, grants, limits, poison } =
+                operator;
             text += &format!("\n{BOLD}operator {name}{BOLD:#}  {component}\n");
             let mut rows = description.rows();
             rows.extend(config.rows("config."));
+            rows.extend(grants.rows("grants."));
             rows.extend(limits.rows("limits."));
             rows.extend(poison.rows(""));
             text += &table(&rows, 2, &[]);
@@ -213,6 +217,8 @@ mod tests {
         let text = "name = \"a\"\n[sources.in]\nconnector = \"nexmark\"\npartitions = 3\n\
                     [operators.count]\ncomponent = \"/c.wasm\"\nfrom = \"in\"\nconfig = { emit = \
                     1 }\n\
+                    grants.directories = [{ path = \"/srv/models\", as = \"/m\" }]\n\
+                    grants.environment = [\"HOME_REGION\"]\n\
                     limits.memory = \"1MiB\"\n\
                     [sinks.out]\nconnector = \"stdout\"\nfrom = \"count\"\n";
         std::fs::write(&path, text).unwrap();
@@ -280,14 +286,16 @@ source in  nexmark
   guarantee   exactly once: records are made again from the newest checkpoint's position
 
 operator count  /c.wasm
-  operator       count 1.0.0
-  input          in (keyed, values of any size)
-  output         counts (values of 8 bytes)
-  state          seen (value, items of 8 bytes, schema 1, expires after 1000 ms)
-  metric         late (counter in records): came too late
-  config.emit    1
-  limits.memory  1MiB
-  on-poison      fail
+  operator                        count 1.0.0
+  input                           in (keyed, values of any size)
+  output                          counts (values of 8 bytes)
+  state                           seen (value, items of 8 bytes, schema 1, expires after 1000 ms)
+  metric                          late (counter in records): came too late
+  config.emit                     1
+  grants.directories./m           /srv/models
+  grants.environment.HOME_REGION  the host's
+  limits.memory                   1MiB
+  on-poison                       fail
 
 sink out  stdout
   format     raw

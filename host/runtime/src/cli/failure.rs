@@ -113,6 +113,7 @@ impl Failure {
                 locations.place(node, Part::Name)
             }
             JobError::Migration { node, .. } => locations.place(node, Part::Component),
+            JobError::Grant { node, error, .. } => locations.place(node, error.part()),
             JobError::Tenant(_)
             | JobError::DataDir { .. }
             | JobError::Incompatible { .. }
@@ -144,6 +145,7 @@ impl Failure {
             }
             Self::NoSavepoint(_) => ExitCode::TryAgain,
             Self::Damaged(_) => ExitCode::BadData,
+            Self::Refused { error, .. } if error.is_host_fault() => ExitCode::HostFault,
             Self::Refused { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,
@@ -164,9 +166,9 @@ impl Failure {
 
 fn job_help(error: &JobError) -> Option<String> {
     let help = match error {
-        JobError::DataDir { help, .. } | JobError::Incompatible { help, .. } => {
-            return Some(help.clone());
-        }
+        JobError::DataDir { help, .. }
+        | JobError::Incompatible { help, .. }
+        | JobError::Grant { help, .. } => return Some(help.clone()),
         JobError::Migration { .. } => {
             "nothing has changed: mend `migrate` (`run --dry-run` tries it), or run the job with the component \
              that wrote the checkpoint"

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
-use tidemill_sandbox::{AdmissionError, Component, ComponentKind, EngineSettings, Sandboxes};
+use tidemill_sandbox::compiler::{Confinement, Layer};
+use tidemill_sandbox::{AdmissionError, Component, ComponentKind};
 
 use super::arguments::{InspectArguments, OutputFormat};
 use super::console;
@@ -15,15 +16,15 @@ use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::table::{grouped, table};
 use super::view::{BOLD, DescriptionView, json, row};
+use crate::job::Engine;
 
 /// Inspects a component. One that would be refused is told so, with its own exit code.
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure> {
     let path = &arguments.file;
     let bytes = read(path).map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
     // Compiled anew each time: the time is one of the answers.
-    let sandboxes = Sandboxes::new(&EngineSettings::default(), None)
-        .map_err(|error| Failure::Host(error.to_string()))?;
-    match (sandboxes.admit(&bytes), arguments.format) {
+    let engine = Engine::without_cache().map_err(|error| Failure::Host(error.to_string()))?;
+    match (engine.admit(&bytes), arguments.format) {
         (Ok(component), OutputFormat::Text) => {
             console::print(&text(path, &Facts::new(&component)))?
         }
@@ -52,21 +53,52 @@ struct Facts {
     bytes: usize,
     digest: String,
     compile_us: u64,
+    confinement: ConfinementView,
     imports: Vec<String>,
     exports: Vec<String>,
     description: DescriptionView,
+}
+
+/// What kept the compiler from doing anything but compiling, and what this system does not have for it.
+#[derive(Serialize)]
+struct ConfinementView {
+    active: Vec<&'static str>,
+    missing: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
 struct Refusal {
     admitted: bool,
     bytes: usize,
+    code: &'static str,
     refusal: String,
+}
+
+impl ConfinementView {
+    fn new(confinement: Option<&Confinement>) -> Self {
+        let names = |layers: &[Layer]| layers.iter().copied().map(Layer::name).collect();
+        Self {
+            active: confinement.map(|it| names(&it.active)).unwrap_or_default(),
+            missing: confinement.map(|it| names(&it.missing)).unwrap_or_default(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let active = match &self.active[..] {
+            [] => "without limits".to_owned(),
+            active => active.join(", "),
+        };
+        let missing = match &self.missing[..] {
+            [] => String::new(),
+            missing => format!("; this system lacks: {}", missing.join(", ")),
+        };
+        format!("in a child process: {active}{missing}")
+    }
 }
 
 impl Refusal {
     fn new(bytes: usize, error: &AdmissionError) -> Self {
-        Self { admitted: false, bytes, refusal: error.to_string() }
+        Self { admitted: false, bytes, code: error.code(), refusal: error.to_string() }
     }
 }
 
@@ -82,6 +114,7 @@ impl Facts {
             bytes: facts.bytes,
             digest: facts.digest.clone(),
             compile_us: facts.compile_us,
+            confinement: ConfinementView::new(facts.confinement.as_ref()),
             imports: facts.imports.clone(),
             exports: facts.exports.clone(),
             description: DescriptionView::new(component.description()),
@@ -96,6 +129,7 @@ fn text(path: &Path, facts: &Facts) -> String {
         row("size", format!("{} bytes", grouped(facts.bytes as u64))),
         row("digest", format!("blake3:{}", facts.digest)),
         row("compiled in", format!("{:.1} ms", compiled.as_secs_f64() * 1e3)),
+        row("compiled", facts.confinement.text()),
     ];
     rows.extend(facts.description.rows());
     rows.extend(facts.imports.iter().map(|name| row("import", name)));

@@ -48,6 +48,9 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Done };
         }
     };
+    if matches!(arguments.command, Command::CompileComponent) {
+        return compile_component();
+    }
     let console = Console::new(&arguments.global);
     let lines = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     init_logs(log_options(&arguments.global, &lines));
@@ -57,6 +60,14 @@ pub fn main() -> ExitCode {
             console.report(&failure);
             failure.exit_code()
         }
+    }
+}
+
+/// The life of a compiler's process: no console and no log, its host alone listens.
+fn compile_component() -> ExitCode {
+    match crate::compiler::serve() {
+        Ok(()) => ExitCode::Done,
+        Err(_) => ExitCode::Io,
     }
 }
 
@@ -86,6 +97,7 @@ fn execute(
         Command::Savepoint { command } => savepoint::savepoint(command),
         Command::State { command: StateCommand::Dump(arguments) } => state::dump(arguments),
         Command::Wal { command } => wal::wal(command),
+        Command::CompileComponent => Ok(compile_component()),
         Command::Schema => {
             console::print(&format!("{:#}\n", job_schema()))?;
             Ok(ExitCode::Done)

@@ -35,6 +35,10 @@ pub(super) const SEED: u64 = 42;
 pub(super) const PARTITIONS: u64 = 1;
 /// Distinct keys of `stream = "uniform"`.
 pub(super) const KEYS: u64 = 1_000_000;
+/// Directories, or variables of the environment, that one operator may ask for.
+pub(super) const GRANTS_MAX: usize = 64;
+/// Bytes of the path at which an operator sees a directory.
+pub(super) const GUEST_PATH_BYTES_MAX: usize = 1024;
 /// How bytes are cut into records.
 pub(super) const INPUT_FORMAT: InputFormat = InputFormat::Lines;
 /// What the generator makes.

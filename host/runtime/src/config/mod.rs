@@ -29,8 +29,8 @@ mod tests;
 
 pub use error::ConfigError;
 pub use plan::{
-    CheckpointPlan, CheckpointingMode, HeartbeatPlan, JobPlan, Locations, OnPoison, OperatorPlan,
-    Part, PoisonPlan, SinkPlan, SourcePlan, TimeoutPlan, WalMode, WalPlan,
+    CheckpointPlan, CheckpointingMode, DirectoryGrant, Grants, HeartbeatPlan, JobPlan, Locations,
+    OnPoison, OperatorPlan, Part, PoisonPlan, SinkPlan, SourcePlan, TimeoutPlan, WalMode, WalPlan,
 };
 pub use problem::Problem;
 pub use schema::job_schema;

@@ -80,10 +80,37 @@ pub struct OperatorPlan {
     pub inputs: Vec<EdgeSpec>,
     /// What it receives as configuration.
     pub config: Vec<(String, String)>,
+    /// What of the host it asks for.
+    pub grants: Grants,
     /// Limits of its sandboxes.
     pub limits: Limits,
     /// What happens to records that it cannot process.
     pub poison: PoisonPlan,
+}
+
+/// What of the host an operator asks for. Whether it gets it is decided when the job is prepared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Directories to read; no two have the same guest path.
+    pub directories: Vec<DirectoryGrant>,
+    /// Names of variables of the host's environment; none is also a key of the operator's `config`.
+    pub environment: Vec<String>,
+}
+
+impl Grants {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.directories.is_empty() && self.environment.is_empty()
+    }
+}
+
+/// A directory that an operator asks to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryGrant {
+    /// The absolute path of the directory.
+    pub path: PathBuf,
+    /// The absolute path at which the operator sees it.
+    pub guest_path: String,
 }
 
 /// A sink.
@@ -196,6 +223,14 @@ pub(super) struct NodeSpans {
     pub(super) name_span: Span,
     pub(super) component: Option<Span>,
     pub(super) inputs: Vec<Span>,
+    pub(super) grants: GrantSpans,
+}
+
+/// Where each grant of an operator was written, in the order of [`Grants`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct GrantSpans {
+    pub(super) directories: Vec<Span>,
+    pub(super) environment: Vec<Span>,
 }
 
 /// A part of a node's table.
@@ -207,6 +242,10 @@ pub enum Part {
     Component,
     /// One of its input edges, by index.
     Input(usize),
+    /// One of the directories that it asks for, by index.
+    Directory(usize),
+    /// One of the variables of the environment that it asks for, by index.
+    Variable(usize),
 }
 
 impl Locations {
@@ -241,6 +280,8 @@ impl NodeSpans {
             Part::Name => &self.name_span,
             Part::Component => self.component.as_ref().unwrap_or(&self.name_span),
             Part::Input(index) => self.inputs.get(index).unwrap_or(&self.name_span),
+            Part::Directory(index) => self.grants.directories.get(index).unwrap_or(&self.name_span),
+            Part::Variable(index) => self.grants.environment.get(index).unwrap_or(&self.name_span),
         }
     }
 }

@@ -46,7 +46,17 @@ pub fn job_schema() -> Value {
     // No default: what an operator leaves out, it takes from the job.
     range(&mut operator["poison-limit"], defaults::POISON_LIMIT_BOUNDS);
     limit_defaults(&mut definitions["Limits"]["properties"]);
+    grants(definitions);
     schema
+}
+
+fn grants(definitions: &mut Value) {
+    for list in ["directories", "environment"] {
+        definitions["Grants"]["properties"][list]["maxItems"] = json!(defaults::GRANTS_MAX);
+    }
+    let guest_path = &mut definitions["Directory"]["properties"]["as"];
+    guest_path["pattern"] = json!("^/");
+    guest_path["maxLength"] = json!(defaults::GUEST_PATH_BYTES_MAX);
 }
 
 fn durability(job: &mut Value) {

@@ -17,6 +17,7 @@ use super::raw::RawTenants;
 use super::reader::Reader;
 use super::resolve;
 use super::text::JobText;
+use crate::tenants::GrantPolicy;
 
 /// Sandboxes that a host has room for.
 pub(super) const HOST_SANDBOXES: u64 = 2048;
@@ -63,6 +64,8 @@ pub struct TenantPlan {
     pub log_lines_per_second: Option<u64>,
     /// Limits of each of its sandboxes, which its jobs may lower.
     pub limits: Limits,
+    /// What of the host its operators may see.
+    pub grants: GrantPolicy,
 }
 
 impl TenantPlan {
@@ -83,6 +86,7 @@ impl TenantPlan {
             output_bytes_per_second: None,
             log_lines_per_second: Some(200),
             limits: Limits::default(),
+            grants: GrantPolicy::none(),
         }
     }
 

@@ -198,7 +198,8 @@ fn operator_parts(
     let (tenant, task) = (job.tenant.usage().clone(), lane.0 as u32);
     let identity = TaskIdentity::new(tenant, &job.plan.name, &plan.name, task);
     let stop = line.calls.clone();
-    let factory = job.components[index].factory(rules.clone(), identity, plan.config.clone(), stop);
+    let surroundings = job.surroundings[index].clone();
+    let factory = job.components[index].factory(rules.clone(), identity, surroundings, stop);
     let context = OpenContext {
         tenant: job.plan.tenant.clone(),
         job: job.plan.name.clone(),

@@ -1,4 +1,5 @@
-//! The Wasm engine of this process, with its compile cache in the user's cache directory.
+//! The Wasm engine of this process, with its compile cache in the user's cache directory. What is not in the
+//! cache is compiled by a child process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use tidemill_sandbox::{ArtefactStore, Component, EngineSettings, Sandboxes};
 use tidemill_storage::artefact_dir::ArtefactDir;
 
 use super::JobError;
+use crate::compiler::ChildCompiler;
 
 /// Admits components and makes sandboxes.
 pub struct Engine {
@@ -22,10 +24,22 @@ impl Engine {
     pub fn new(sandboxes: u32) -> Result<Self, JobError> {
         let store = cache_dir().and_then(|path| ArtefactDir::open(&path.join("artefacts")));
         let store = store.map(|dir| Arc::new(Artefacts(dir)) as Arc<dyn ArtefactStore>);
+        Self::with_store(sandboxes, store)
+    }
+
+    /// Starts the engine without a compile cache: every component is compiled anew.
+    ///
+    /// # Errors
+    /// [`JobError::Host`] when the engine cannot be started.
+    pub fn without_cache() -> Result<Self, JobError> {
+        Self::with_store(EngineSettings::default().sandboxes, None)
+    }
+
+    fn with_store(sandboxes: u32, store: Option<Arc<dyn ArtefactStore>>) -> Result<Self, JobError> {
         let settings = EngineSettings { sandboxes, ..EngineSettings::default() };
         let sandboxes =
             Sandboxes::new(&settings, store).map_err(|error| JobError::Host(error.to_string()))?;
-        Ok(Self { sandboxes })
+        Ok(Self { sandboxes: sandboxes.with_compiler(Arc::new(ChildCompiler)) })
     }
 
     /// Admits the bytes of a file as an operator.

@@ -1,8 +1,9 @@
 //! What a lane's thread owes its tenant: an account of its CPU time, and waiting when it has had too much.
 //!
 //! Owns the way from steps that were made to what is charged, and from what was charged to how long the lane is
-//! held. It is held between steps only, never inside a call, and still follows the coordinator. Reads no clock. A lane of a tenant without rates is never held for them; one whose batches fail all the
-//! time is, whosever it is, because each failure makes a new sandbox, which costs others too.
+//! held. It is held between steps only, never inside a call, and still follows the coordinator. Reads no clock. A
+//! lane of a tenant without rates is never held for them; one whose batches fail all the time is, whosever it is,
+//! because each failure makes a new sandbox, which costs others too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

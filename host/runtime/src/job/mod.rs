@@ -8,6 +8,7 @@
 //! | file | what it owns |
 //! |---|---|
 //! | `prepare` | from a plan to a job: components, graph |
+//! | `grants` | what operators are given of the host |
 //! | `run` | the loop over incarnations |
 //! | `basis` | what an incarnation begins from: manifest against plan |
 //! | `assemble`, `restore`, `migrate` | the parts of lanes, their state |
@@ -29,6 +30,7 @@ mod control;
 mod dry_run;
 mod engine;
 mod failpoint;
+mod grants;
 mod hand_over;
 mod heartbeat;
 mod incarnation;
@@ -59,13 +61,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidemill_core::events::{JobEvent, JobEventKind};
 use tidemill_core::graph::Graph;
 use tidemill_core::ids::Incarnation;
-use tidemill_sandbox::Component;
+use tidemill_sandbox::{Component, Surroundings};
 use tidemill_storage::data_dir::JobDir;
 use tidemill_storage::event_log::EventLog;
 
 pub use control::{Answer as ControlAnswer, Request as ControlRequest, ask as ask_control};
 pub use dry_run::{DryOperator, DryRun, DryStart, StateFate};
 pub use engine::Engine;
+pub use grants::GrantError;
 pub use hand_over::Savepoint;
 pub(crate) use input_log::DIRECTORY as INPUT_LOG_DIRECTORY;
 pub use input_log::InputLogFigures;
@@ -108,6 +111,8 @@ pub struct Job {
     graph: Graph,
     /// For each operator of the plan, its component.
     components: Vec<Component>,
+    /// For each operator of the plan, what it finds around it.
+    surroundings: Vec<Surroundings>,
     sources: Vec<Source>,
     /// The sinks of the incarnation that runs.
     sinks: Vec<Sink>,

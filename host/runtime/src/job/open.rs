@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_core::checkpoint::store::CheckpointStore;
-use tidemill_core::disk::{Disk, DiskError};
+use tidemill_core::disk::{Disk, DiskError, LimitedDisk};
 use tidemill_storage::data_dir::{JobDir, JobDirError, ObservedJobDir};
 use tidemill_storage::disk::RealDisk;
 
 use super::JobError;
 use crate::config::JobPlan;
+use crate::tenants::Tenant;
 
 /// Where checkpoints lie in a job's directory, unless the job file says otherwise.
 const CHECKPOINTS: &str = "checkpoints";
@@ -67,6 +68,18 @@ pub(super) fn observe_checkpoints(
         Err(DiskError::NotFound { .. }) => Ok(None),
         Err(error) => Err(unusable(path, &error)),
     }
+}
+
+/// The directory of the job's checkpoints, whose files count against the quota of its tenant from here on.
+pub(super) fn limited_checkpoints(
+    plan: &JobPlan,
+    dir: &JobDir,
+    tenant: &Tenant,
+) -> Result<Arc<dyn Disk>, JobError> {
+    let disk = open_checkpoints(plan, dir)?;
+    let limited = LimitedDisk::new(disk, &tenant.usage().checkpoint_bytes);
+    let limited = limited.map_err(|error| JobError::Checkpoint(error.to_string()))?;
+    Ok(Arc::new(limited))
 }
 
 /// Opens the directory of the job's checkpoints.

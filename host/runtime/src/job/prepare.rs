@@ -1,5 +1,5 @@
-//! From a plan to a job that is ready to run: components admitted, graph validated. Inputs are listed when it
-//! is known that the job is created: one that goes on has its own list.
+//! From a plan to a job that is ready to run: grants checked, components admitted, graph validated. Inputs are
+//! listed when it is known that the job is created: one that goes on has its own list.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
-use super::{Engine, InputLog, Job, JobError, RunOptions, Shared};
+use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
 use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan};
 use crate::connectors::Source;
 use crate::connectors::settings::{
@@ -21,8 +21,8 @@ use crate::tenants::{JobNeeds, Tenants};
 const DEAD_LETTER_SINK: &str = "dead-letters";
 
 impl Job {
-    /// Checks a plan against the world: admits its components, validates the graph. Has no effect on the
-    /// world. Looks for no input files: see [`list_sources`](Self::list_sources).
+    /// Checks a plan against the world: opens what its operators are granted, admits its components, validates
+    /// the graph. Has no effect on the world. Looks for no input files: see [`list_sources`](Self::list_sources).
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -37,6 +37,7 @@ impl Job {
             operator.limits = tenant.cap(&operator.limits);
         }
         plan.sinks.extend(dead_letter_sink(&plan));
+        let surroundings = grants::surroundings(&plan, &tenant.plan().grants)?;
         let shared = Arc::new(Shared::default());
         let unlisted = |source: &crate::config::SourcePlan| {
             Source::unlisted(&source.name, &source.settings)
@@ -57,6 +58,7 @@ impl Job {
             options,
             graph,
             components,
+            surroundings,
             sources,
             sinks: Vec::new(),
             input_log,

@@ -14,6 +14,7 @@ use tidemill_core::ids::CheckpointId;
 use tidemill_core::snapshot::MigrationError;
 use tidemill_sandbox::AdmissionError;
 
+use super::grants::GrantError;
 use super::hand_over::Savepoint;
 use super::rollback::RolledBack;
 use super::statistics::Durability;
@@ -48,6 +49,16 @@ pub enum JobError {
         path: PathBuf,
         /// Why.
         error: AdmissionError,
+    },
+    /// An operator is not given what it asks for of the host.
+    #[error("{node}: {error}")]
+    Grant {
+        /// The operator.
+        node: String,
+        /// What is refused or missing.
+        error: Box<GrantError>,
+        /// What to do.
+        help: String,
     },
     /// A source or sink failed.
     #[error("{node}: {error}")]

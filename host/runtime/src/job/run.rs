@@ -26,7 +26,7 @@ use super::failpoint::failpoint;
 use super::incarnation;
 use super::keeper::{self, Places};
 use super::lane_thread::wall_ms;
-use super::open::{open_checkpoints, open_job_dir};
+use super::open::{limited_checkpoints, open_job_dir};
 use super::rollback;
 use super::savepoint;
 use super::supervisor::Ended;
@@ -51,7 +51,7 @@ impl Job {
     fn run_to_its_end(mut self) -> Result<Report, JobError> {
         let began = Instant::now();
         let dir = open_job_dir(&self.options.data_dir, &self.plan.name)?;
-        let checkpoints = open_checkpoints(&self.plan, &dir)?;
+        let checkpoints = limited_checkpoints(&self.plan, &dir, &self.tenant)?;
         let places = Places {
             job: dir.disk(),
             checkpoints: CheckpointStore::new(checkpoints),

@@ -1,11 +1,12 @@
 //! The tenants of this host: who owns which job, and what of its quotas is used.
 //!
 //! Owns what is decided before a job of a tenant begins (is there such a tenant, does the file lie where its files
-//! lie, is there room left for the job) and the figures that all its jobs share. What is enforced while jobs run
+//! lie, may it have what of the host it asks for, is there room left for it) and the figures that all its jobs share. What is enforced while jobs run
 //! is enforced where the use happens: memory and log in the sandbox, state in the core, CPU time and output by
 //! the lane's thread. Nothing of it knows lanes.
 
 mod fairness;
+mod grants;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tidemill_core::quota::{Allowance, Holding, RateLimit, TenantUsage};
 
 use crate::config::{TenantPlan, TenantsPlan};
 pub use fairness::Fairness;
+pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
 
 /// How much of a second's CPU time may be used at once.
 const CPU_BURST_PART: u64 = 5;

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use tidemill_core::call::{CallFrame, CallInput};
 use tidemill_core::column::BytesColumn;
 use tidemill_core::failure::FaultCode;
+use tidemill_core::limits::AdmissionLimits;
 use tidemill_core::operator::{OpenContext, SAVED_BYTES_MAX};
 
 use super::*;
@@ -37,8 +38,9 @@ fn an_artefact_is_used_again_unless_a_single_bit_of_it_changed() {
     let shelf = Arc::new(Shelf::default());
     let store = shelf.clone() as Arc<dyn ArtefactStore>;
     let sandboxes = Sandboxes::new(&EngineSettings::default(), Some(store)).unwrap();
-    let component = wat::parse_str("(component (core module (func)))").unwrap();
-    let was_cached = || sandboxes.compile(&component).unwrap().1;
+    let component = guest(false);
+    let was_cached =
+        || sandboxes.admit(&component).unwrap_or_else(|e| panic!("{e}")).facts().cached;
     assert!(!was_cached() && was_cached());
     let size = shelf.0.lock().unwrap().values().next().unwrap().len();
     for at in [0, 31, 32, size / 2, size - 1] {
@@ -48,8 +50,13 @@ fn an_artefact_is_used_again_unless_a_single_bit_of_it_changed() {
     }
     shelf.0.lock().unwrap().values_mut().for_each(|bytes| bytes.truncate(20));
     assert!(!was_cached());
-    let other = wat::parse_str("(component)").unwrap();
-    assert!(!sandboxes.compile(&other).unwrap().1);
+    assert!(was_cached());
+    let lower = AdmissionLimits { functions: 1000, ..AdmissionLimits::default() };
+    let settings = EngineSettings { admission: lower, ..EngineSettings::default() };
+    let store = shelf.clone() as Arc<dyn ArtefactStore>;
+    let lower = Sandboxes::new(&settings, Some(store)).unwrap();
+    let component = lower.admit(&component).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!component.facts().cached, "it was admitted under other limits");
 }
 
 fn sandboxes() -> Sandboxes {
@@ -83,8 +90,12 @@ fn process(instance: &mut dyn OperatorInstance, frame: &mut Box<CallFrame>, reco
 fn factory_of(component: &Component) -> (Box<dyn InstanceFactory>, Arc<CallRules>) {
     let limits = Arc::new(Limits { host_call_bytes: 1000, ..Limits::default() });
     let rules = rules_outside_of_jobs(component.description().clone(), limits);
-    let factory =
-        component.factory(rules.clone(), TaskIdentity::default(), Vec::new(), Arc::default());
+    let factory = component.factory(
+        rules.clone(),
+        TaskIdentity::default(),
+        Surroundings::default(),
+        Arc::default(),
+    );
     (factory, rules)
 }
 

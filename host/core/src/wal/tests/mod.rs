@@ -4,7 +4,7 @@ mod crash;
 mod damage;
 mod golden;
 #[allow(dead_code, reason = "the tests of another crate use the rest of it")]
-mod memory_disk;
+pub(crate) mod memory_disk;
 mod rotation;
 mod space;
 

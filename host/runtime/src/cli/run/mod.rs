@@ -7,7 +7,7 @@ mod output;
 
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -39,11 +39,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, Failure> {
     let control = Control::start()?;
     let endpoint = arguments.metrics.map(bind).transpose()?;
-    let tenants = match &arguments.tenants {
-        Some(file) => TenantsPlan::load(file)?,
-        None => TenantsPlan::default(),
-    };
-    let tenants = Arc::new(Tenants::new(tenants));
+    let tenants = Arc::new(tenants(arguments.tenants.as_deref())?);
     let mut planned: Vec<Planned> =
         arguments.jobs.iter().map(|file| Planned::load(file, arguments)).collect();
     if let [one] = &mut planned[..] {
@@ -78,7 +74,7 @@ struct Planned {
 }
 
 impl Planned {
-    fn load(file: &std::path::Path, arguments: &RunArguments) -> Self {
+    fn load(file: &Path, arguments: &RunArguments) -> Self {
         let RunArguments { sets, data_dir, fresh, .. } = arguments;
         let (sets, data_dir) = (sets.clone(), data_dir.clone());
         let loaded = plan(&JobArguments { job: file.to_owned(), sets, data_dir }, *fresh);
@@ -297,6 +293,12 @@ pub(super) fn prepare(
     let engine = Engine::new(tenants.sandboxes()).map_err(failed)?;
     let job = Job::prepare(plan, &engine, tenants, options).map_err(failed)?;
     Ok((job, engine))
+}
+
+/// The tenants of a tenants' file; without one, anybody without quotas.
+pub(super) fn tenants(file: Option<&Path>) -> Result<Tenants, Failure> {
+    let plan = file.map(TenantsPlan::load).transpose()?;
+    Ok(Tenants::new(plan.unwrap_or_default()))
 }
 
 /// Reads the job file, and finds out where the job keeps its data.

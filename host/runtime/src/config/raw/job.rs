@@ -9,7 +9,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    CheckpointingWord, PoisonWord, RawEdges, RawRestartStrategy, RawSink, RawSource, WalWord,
+    CheckpointingWord, PoisonWord, RawEdges, RawGrants, RawRestartStrategy, RawSink, RawSource,
+    WalWord,
 };
 use crate::config::scalar::{At, ConfigText, Size, Time, Whole};
 
@@ -110,6 +111,8 @@ pub(in crate::config) struct RawOperator {
     pub(in crate::config) inputs: Option<At<Nodes<RawEdges>>>,
     /// Configuration that the operator receives, as text.
     pub(in crate::config) config: Option<Nodes<At<ConfigText>>>,
+    /// What of the host the operator sees, where the tenant's policy allows it.
+    pub(in crate::config) grants: Option<RawGrants>,
     /// Limits below the host's.
     pub(in crate::config) limits: Option<RawLimits>,
     /// As the job's setting, for this operator only.

@@ -6,6 +6,7 @@
 mod connectors;
 mod durability;
 mod edges;
+mod grants;
 mod job;
 mod restart;
 mod tenants;
@@ -13,6 +14,7 @@ mod tenants;
 pub(super) use connectors::*;
 pub(super) use durability::*;
 pub(super) use edges::*;
+pub(super) use grants::*;
 pub(super) use job::*;
 pub(super) use restart::*;
 pub(super) use tenants::*;

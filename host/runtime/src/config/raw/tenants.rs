@@ -52,4 +52,16 @@ pub(in crate::config) struct RawTenant {
     pub(in crate::config) log_lines_per_second: Option<At<Whole>>,
     /// Limits of each of its sandboxes.
     pub(in crate::config) limits: Option<RawLimits>,
+    /// What of the host its jobs may grant to their operators.
+    pub(in crate::config) grants: Option<RawGrantPolicy>,
+}
+
+/// What of the host the operators of a tenant may see.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(in crate::config) struct RawGrantPolicy {
+    /// Directories that they may read, with all that is below them.
+    pub(in crate::config) directories: Option<Vec<At<String>>>,
+    /// Names of variables of the host's environment.
+    pub(in crate::config) environment: Option<Vec<At<String>>>,
 }

@@ -11,7 +11,7 @@ use super::restart::restart;
 use super::{connectors, durability, operators};
 use crate::config::defaults;
 use crate::config::load::Origin;
-use crate::config::plan::{JobPlan, Locations, NodeSpans};
+use crate::config::plan::{GrantSpans, JobPlan, Locations, NodeSpans};
 use crate::config::problem::{Problem, Rejection};
 use crate::config::raw::{Nodes, RawJob, StateBackend};
 use crate::config::scalar::At;
@@ -49,18 +49,18 @@ pub(in crate::config) fn job(
 
     let mut nodes = Vec::new();
     let sources = each("sources", take(&mut raw.sources), |name, raw| {
-        nodes.push(spans("sources", &name, None, Vec::new()));
+        nodes.push(spans("sources", &name, Vec::new()));
         connectors::source(name.value, raw, &origin)
     })?;
     let operators = each("operators", take(&mut raw.operators), |name, raw| {
         let component = Some(raw.component.span.clone());
-        let (plan, inputs) = operators::operator(name.value.clone(), raw, &origin, poison)?;
-        nodes.push(spans("operators", &name, component, inputs));
+        let (plan, inputs, grants) = operators::operator(name.value.clone(), raw, &origin, poison)?;
+        nodes.push(NodeSpans { component, grants, ..spans("operators", &name, inputs) });
         Ok(plan)
     })?;
     let sinks = each("sinks", take(&mut raw.sinks), |name, raw| {
         let (plan, inputs) = connectors::sink(name.value.clone(), raw, &origin)?;
-        nodes.push(spans("sinks", &name, None, inputs));
+        nodes.push(spans("sinks", &name, inputs));
         Ok(plan)
     })?;
     let dead_letter_dir = durability::dead_letter_dir(&raw, &origin, poison, &operators)?;
@@ -117,14 +117,9 @@ fn each<R, P>(
     nodes.collect()
 }
 
-fn spans(
-    table: &'static str,
-    name: &At<String>,
-    component: Option<Span>,
-    inputs: Vec<Span>,
-) -> NodeSpans {
-    let At { value, span } = name.clone();
-    NodeSpans { table, name: value, name_span: span, component, inputs }
+fn spans(table: &'static str, name: &At<String>, inputs: Vec<Span>) -> NodeSpans {
+    let (At { value, span }, grants) = (name.clone(), GrantSpans::default());
+    NodeSpans { table, name: value, name_span: span, component: None, inputs, grants }
 }
 
 fn lanes_and_key_groups(raw: &RawJob) -> Result<(usize, u32), Rejection> {

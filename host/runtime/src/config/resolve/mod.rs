@@ -3,6 +3,7 @@
 mod bounds;
 mod connectors;
 mod durability;
+mod grants;
 mod job;
 mod operators;
 mod restart;

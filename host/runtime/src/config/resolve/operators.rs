@@ -5,21 +5,22 @@ use tidemill_core::limits::Limits;
 
 use super::bounds::lowered;
 use super::durability::operator_poison;
+use super::grants::grants;
 use crate::config::load::Origin;
-use crate::config::plan::{OperatorPlan, PoisonPlan};
+use crate::config::plan::{GrantSpans, OperatorPlan, PoisonPlan};
 use crate::config::problem::{Problem, Rejection};
 use crate::config::raw::{EdgeWord, RawEdge, RawEdges, RawLimits, RawOperator};
 use crate::config::scalar::At;
 use crate::config::text::Span;
 
 /// Checks an operator, which inherits the job's `inherited` rules for poison records; the spans are those of
-/// its inputs.
+/// its inputs and of its grants.
 pub(super) fn operator(
     name: String,
     raw: RawOperator,
     origin: &Origin,
     inherited: PoisonPlan,
-) -> Result<(OperatorPlan, Vec<Span>), Rejection> {
+) -> Result<(OperatorPlan, Vec<Span>, GrantSpans), Rejection> {
     let component = origin.directory.join(&not_empty("component", &raw.component)?.value);
     let (inputs, spans) = match (raw.from, raw.inputs) {
         (Some(_), Some(inputs)) => {
@@ -34,11 +35,14 @@ pub(super) fn operator(
         }
     };
     let config = raw.config.unwrap_or_default().0.into_iter();
-    let config = config.map(|(key, text)| (key.value, text.value.0)).collect();
+    let config: Vec<_> = config.map(|(key, text)| (key.value, text.value.0)).collect();
+    let grants = grants(raw.grants.unwrap_or_default(), origin, &config);
+    let (grants, grant_spans) = grants.map_err(|rejection| rejection.under("grants"))?;
     let limits =
         lower(&raw.limits.unwrap_or_default()).map_err(|rejection| rejection.under("limits"))?;
     let poison = operator_poison(raw.on_poison.as_ref(), raw.poison_limit.as_ref(), inherited)?;
-    Ok((OperatorPlan { name, component, inputs, config, limits, poison }, spans))
+    let plan = OperatorPlan { name, component, inputs, config, grants, limits, poison };
+    Ok((plan, spans, grant_spans))
 }
 
 /// The edges into one input, and where each was written.

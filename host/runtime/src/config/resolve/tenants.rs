@@ -5,9 +5,10 @@ use super::job::is_job_name;
 use super::operators::{lower, not_empty};
 use crate::config::load::Origin;
 use crate::config::problem::{Problem, Rejection};
-use crate::config::raw::{RawTenant, RawTenants};
+use crate::config::raw::{RawGrantPolicy, RawTenant, RawTenants};
 use crate::config::scalar::{At, Ratio};
 use crate::config::tenants::{HOST_SANDBOXES, HOST_SANDBOXES_BOUNDS, TenantPlan, TenantsPlan};
+use crate::tenants::GrantPolicy;
 
 /// Cores that a quota may speak of: from a thousandth to more than any machine has.
 const CPU_BOUNDS: std::ops::RangeInclusive<f64> = 0.001..=4096.0;
@@ -50,7 +51,21 @@ fn tenant(name: &str, raw: RawTenant, origin: &Origin) -> Result<TenantPlan, Rej
         log_lines_per_second: rate("log-lines-per-second", raw.log_lines_per_second.as_ref(), 0)?
             .or(default.log_lines_per_second),
         limits: limits.map_err(|rejection| rejection.under("limits"))?,
+        grants: grants(raw.grants.unwrap_or_default(), origin)
+            .map_err(|rejection| rejection.under("grants"))?,
         ..default
+    })
+}
+
+fn grants(raw: RawGrantPolicy, origin: &Origin) -> Result<GrantPolicy, Rejection> {
+    let directories = raw.directories.unwrap_or_default();
+    let directories = directories
+        .iter()
+        .map(|path| Ok(origin.directory.join(&not_empty("directories", path)?.value)));
+    let environment = raw.environment.unwrap_or_default().into_iter().map(|name| name.value);
+    Ok(GrantPolicy {
+        directories: directories.collect::<Result<_, Rejection>>()?,
+        environment: environment.collect(),
     })
 }
 

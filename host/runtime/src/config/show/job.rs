@@ -96,6 +96,31 @@ impl OperatorPlan {
         in_words(self.poison_settings())
     }
 
+    /// What it asks for of the host, by the names of the job file.
+    pub fn show_grants(&self) -> Vec<(String, String)> {
+        let directories = self.grants.directories.iter().map(|directory| {
+            let path = directory.path.display().to_string();
+            (format!("directories.{}", directory.guest_path), path)
+        });
+        let environment = self.grants.environment.iter();
+        let environment =
+            environment.map(|name| (format!("environment.{name}"), "the host's".to_owned()));
+        directories.chain(environment).collect()
+    }
+
+    fn grant_settings(&self) -> Value {
+        let directories = self.grants.directories.iter().map(|directory| {
+            let (at, seen_at) = (path(&directory.path), text(&directory.guest_path));
+            table([("path".to_owned(), at), ("as".to_owned(), seen_at)].into_iter())
+        });
+        let environment = self.grants.environment.iter().map(text);
+        let lists = [
+            ("directories".to_owned(), Value::Array(directories.collect())),
+            ("environment".to_owned(), Value::Array(environment.collect())),
+        ];
+        table(lists.into_iter().filter(|(_, list)| list.as_array().is_some_and(|l| !l.is_empty())))
+    }
+
     fn poison_settings(&self) -> Vec<Setting> {
         let limit = ("poison-limit", whole(self.poison.limit_per_minute.into()));
         match self.poison.on_poison {
@@ -111,6 +136,7 @@ impl OperatorPlan {
         settings.extend(self.poison_settings());
         let config = self.config.iter().map(|(key, value)| (key.clone(), text(value)));
         settings.push(("config", table(config)));
+        settings.push(("grants", self.grant_settings()));
         let limits = all_limits(&self.limits).into_iter();
         settings.push(("limits", table(limits.map(|(name, value)| (name.to_owned(), value)))));
         settings

@@ -119,3 +119,26 @@ fn a_sink_says_what_records_hold() {
     let fields = discard.fields.as_ref().unwrap();
     assert_eq!(fields.select, [Selector::Index(1), Selector::Index(0)]);
 }
+
+#[test]
+fn a_granted_directory_is_seen_under_its_name_unless_another_is_given() {
+    let text = "name = \"a\"\n[operators.op]\ncomponent = \"x\"\n[operators.op.grants]\n\
+                environment = [\"HOME_REGION\"]\n\
+                directories = [{ path = \"data/models\" }, { path = \".\" }, { path = \"..\", as = \"/up\" }, \
+                { path = \"/srv\", as = \"/\" }]\n";
+    let grants = load(text, &[]).unwrap().operators.remove(0).grants;
+    assert_eq!(grants.environment, ["HOME_REGION"]);
+    let directories = grants.directories.iter();
+    let directories: Vec<_> = directories
+        .map(|directory| (directory.path.to_str().unwrap(), directory.guest_path.as_str()))
+        .collect();
+    let expected = [
+        ("/jobs/data/models", "/models"),
+        ("/jobs/.", "/jobs"),
+        ("/jobs/..", "/up"),
+        ("/srv", "/"),
+    ];
+    assert_eq!(directories, expected);
+    let plain = load("name = \"a\"\n[operators.op]\ncomponent = \"x\"\ngrants = {}\n", &[]);
+    assert!(plain.unwrap().operators[0].grants.is_empty());
+}

@@ -10,6 +10,7 @@ mod refused_nodes;
 mod restart;
 mod schema;
 mod show;
+mod tenants;
 
 use miette::Diagnostic;
 

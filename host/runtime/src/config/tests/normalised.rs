@@ -56,6 +56,8 @@ fn operators_survive_with_inputs_configuration_limits_and_poison_rules() {
          inputs.right = [\"in\", { from = \"b\", edge = \"broadcast\" }]\non-poison = \"fail\"\n\
          config = { s = \"a \\\"b\\\"\\n'c'\", \"k.l\" = 1.5, b = true }\n\
          limits = { memory = \"1MiB\", process-cpu = \"1500us\", log-lines-per-second = 0 }\n\
+         grants.environment = [\"A\", \"b c\"]\n\
+         grants.directories = [{ path = \"m\" }, { path = \"/\", as = \"/deep/er\" }]\n\
          [operators.alone]\ncomponent = \"x\"\n",
     );
 }

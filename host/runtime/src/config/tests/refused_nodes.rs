@@ -260,3 +260,48 @@ fn a_configuration_value_that_is_no_scalar() {
         list",
     );
 }
+
+#[test]
+fn a_grant_that_cannot_be() {
+    operator(
+        "grants.directories = [{ path = \"models\", as = \"models\" }]",
+        "job.toml:4:47: operators.op.grants.directories.as: expected an absolute path, such as \
+         \"/models\", found \"models\"",
+    );
+    for bad in ["/a/../b", "/a/", "//", "/a//b", "/.", ""] {
+        operator(
+            &format!("grants.directories = [{{ path = \"models\", as = {bad:?} }}]"),
+            &format!(
+                "job.toml:4:47: operators.op.grants.directories.as: expected an absolute path, such as \
+                 \"/models\", found {bad:?}"
+            ),
+        );
+    }
+    operator(
+        "grants.directories = [{ path = \"..\" }]",
+        "job.toml:4:32: operators.op.grants.directories.path: `as` is missing\nhelp: add `as = ...`",
+    );
+    operator(
+        "grants.directories = [{ path = \"a/m\" }, { path = \"b/m\" }]",
+        "job.toml:4:50: operators.op.grants.directories: `/m` is set twice\nhelp: keep one of them",
+    );
+    operator(
+        "grants.directories = [{ path = \"a\", write = true }]",
+        "job.toml:4:37: operators.op.grants.directories: there is no setting `write` here\n\
+         help: it can hold `path`, `as`",
+    );
+    operator(
+        "grants.environment = [\"A=B\"]",
+        "job.toml:4:23: operators.op.grants.environment: expected the name of a variable of the \
+         environment, found \"A=B\"",
+    );
+    operator(
+        "config = { REGION = 1 }\ngrants.environment = [\"REGION\"]",
+        "job.toml:5:23: operators.op.grants.environment: `REGION` is set twice\n\
+         help: keep one of them",
+    );
+    operator(
+        &format!("grants.environment = [{}]", "\"A\", ".repeat(65)),
+        "job.toml:4:22: operators.op.grants.environment: a list of 65 is outside 0 to 64",
+    );
+}
