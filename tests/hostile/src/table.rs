@@ -21,7 +21,7 @@ pub const LEFT_OUT: [(u8, &str, &str); 10] = [
     (
         13,
         "a component that makes the compiler panic or run out of memory",
-        "none is known for this version of the compiler",
+        "none is known for this version; the compiler is a child process, and its end is a refusal (`COMPILE_CRASHED`, `COMPILE_MEMORY`; tests of the runtime)",
     ),
     (
         15,

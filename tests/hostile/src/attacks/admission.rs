@@ -31,6 +31,7 @@ fn importing(name: &str) -> Vec<u8> {
 fn refused(
     row: &'static [u8],
     name: &'static str,
+    code: &'static str,
     tries: &'static str,
     stopped_by: &'static str,
     says: &'static [&'static str],
@@ -39,6 +40,7 @@ fn refused(
     Attack {
         rows: row,
         name,
+        code,
         tries,
         stopped_by,
         says,
@@ -49,6 +51,7 @@ fn refused(
 }
 
 const FEATURES: &str = "the engine's features: what is not named there is refused";
+const STRUCTURE: &str = "limits on what a component is made of, before it is compiled";
 const IMPORTS: &str = "the list of imports, by name and version";
 const KIND: &str =
     "the file must begin like WebAssembly; nothing is unpacked or loaded as machine code";
@@ -66,6 +69,7 @@ fn features() -> Vec<Attack> {
         refused(
             &[2],
             "tail-calls",
+            "INVALID_COMPONENT",
             "calls itself for ever without using any stack",
             FEATURES,
             &["tail call"],
@@ -74,6 +78,7 @@ fn features() -> Vec<Attack> {
         refused(
             &[19],
             "memory64",
+            "INVALID_COMPONENT",
             "declares a memory of 128 GiB with 64-bit addresses",
             FEATURES,
             &["memory64"],
@@ -82,6 +87,7 @@ fn features() -> Vec<Attack> {
         refused(
             &[20],
             "shared-memory",
+            "INVALID_COMPONENT",
             "declares a shared memory, which no limiter is asked about",
             FEATURES,
             &["threads"],
@@ -90,17 +96,25 @@ fn features() -> Vec<Attack> {
         refused(
             &[21],
             "gc",
+            "INVALID_COMPONENT",
             "keeps data in objects that the host collects",
             FEATURES,
             &["refused"],
             || bringing("(module (type (struct (field i64))))"),
         ),
-        refused(&[21], "exceptions", "keeps data in exceptions", FEATURES, &["exceptions"], || {
-            bringing("(module (tag))")
-        }),
+        refused(
+            &[21],
+            "exceptions",
+            "INVALID_COMPONENT",
+            "keeps data in exceptions",
+            FEATURES,
+            &["exceptions"],
+            || bringing("(module (tag))"),
+        ),
         refused(
             &[21],
             "externref",
+            "INVALID_COMPONENT",
             "keeps data in tables of references to the host's objects",
             FEATURES,
             &["refused"],
@@ -109,14 +123,21 @@ fn features() -> Vec<Attack> {
         refused(
             &[23],
             "streams",
+            "INVALID_COMPONENT",
             "takes streams and futures of the component model, which the host would buffer",
             FEATURES,
             &["component model async"],
             || bringing("(component (type (stream u8)) (type (future u8)))"),
         ),
-        refused(&[17], "many-memories", "brings 10,000 memories", FEATURES, &["memories"], || {
-            bringing(&format!("(module {})", "(memory 1)".repeat(10_000)))
-        }),
+        refused(
+            &[17],
+            "many-memories",
+            "STRUCTURE_LIMIT",
+            "brings 10,000 memories",
+            FEATURES,
+            &["memories"],
+            || bringing(&format!("(module {})", "(memory 1)".repeat(10_000))),
+        ),
     ]
 }
 
@@ -125,6 +146,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[28],
             "http",
+            "UNKNOWN_IMPORT",
             "floods header fields of wasi:http",
             IMPORTS,
             &["wasi:http/types@0.2.6"],
@@ -133,6 +155,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[42],
             "sockets",
+            "UNKNOWN_IMPORT",
             "connects to the outside",
             IMPORTS,
             &["wasi:sockets/tcp@0.2.6"],
@@ -141,6 +164,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[42],
             "dns",
+            "UNKNOWN_IMPORT",
             "sends data out in names to be looked up",
             IMPORTS,
             &["wasi:sockets/ip-name-lookup@0.2.6"],
@@ -149,6 +173,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[36],
             "timers",
+            "UNKNOWN_IMPORT",
             "sets ten million timers",
             "there are no timers, and their import is refused by name",
             &["tidemill:operator/timers@0.1.0"],
@@ -157,6 +182,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[56],
             "other-wasi",
+            "UNKNOWN_IMPORT",
             "imports a part of WASI 0.3",
             IMPORTS,
             &["wasi:clocks/wall-clock@0.3.0"],
@@ -165,6 +191,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[56],
             "other-contract",
+            "WRONG_VERSION",
             "imports another version of the contract",
             IMPORTS,
             &["tidemill:operator/state@0.2.0", "build it again"],
@@ -173,6 +200,7 @@ fn imports() -> Vec<Attack> {
         refused(
             &[56],
             "unknown-export",
+            "UNKNOWN_EXPORT",
             "exports what the host would have to call by another name",
             "the list of exports, by name and version",
             &["tidemill:operator/timers@0.1.0"],
@@ -182,12 +210,22 @@ fn imports() -> Vec<Attack> {
                 )
             },
         ),
-        refused(&[70], "threads", "starts threads", IMPORTS, &["thread-spawn"], || {
-            Guest::new()
-                .imports(r#"(import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))"#)
-                .process("(loop $l (drop (call $spawn (i32.const 0))) (br $l))")
-                .build()
-        }),
+        refused(
+            &[70],
+            "threads",
+            "CANNOT_ENCODE",
+            "starts threads",
+            IMPORTS,
+            &["thread-spawn"],
+            || {
+                Guest::new()
+                    .imports(
+                        r#"(import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))"#,
+                    )
+                    .process("(loop $l (drop (call $spawn (i32.const 0))) (br $l))")
+                    .build()
+            },
+        ),
     ]
 }
 
@@ -196,6 +234,7 @@ fn files() -> Vec<Attack> {
         refused(
             &[30],
             "gzip-bomb",
+            "NOT_WASM",
             "a gzip archive of gigabytes",
             KIND,
             &["a gzip archive"],
@@ -204,6 +243,7 @@ fn files() -> Vec<Attack> {
         refused(
             &[30],
             "zstd-bomb",
+            "NOT_WASM",
             "a zstd archive of gigabytes",
             KIND,
             &["a zstd archive"],
@@ -212,6 +252,7 @@ fn files() -> Vec<Attack> {
         refused(
             &[54],
             "precompiled",
+            "NOT_WASM",
             "machine code of its own in the engine's format",
             KIND,
             &["precompiled artefact"],
@@ -220,6 +261,7 @@ fn files() -> Vec<Attack> {
         refused(
             &[56],
             "core-module",
+            "NO_COMPONENT_TYPE",
             "a core module that says nothing of its types",
             "a component type is required",
             &["without a component type"],
@@ -249,6 +291,7 @@ fn files() -> Vec<Attack> {
         refused(
             &[57],
             "over-the-size",
+            "FILE_TOO_LARGE",
             "a file of 33 MiB",
             "32 MiB for a component",
             &["at most 33554432 are allowed"],
@@ -285,6 +328,7 @@ fn bombs() -> Vec<Attack> {
         refused(
             &[58],
             "nested",
+            "STRUCTURE_LIMIT",
             "nests 1,000 components into each other",
             "depth of nesting",
             &["refused"],
@@ -293,6 +337,7 @@ fn bombs() -> Vec<Attack> {
         refused(
             &[58],
             "exploding-types",
+            "INVALID_COMPONENT",
             "types that double twenty times over",
             "size of a type",
             &["refused"],
@@ -306,11 +351,95 @@ fn bombs() -> Vec<Attack> {
                 text(&(component + ")"))
             },
         ),
+        refused(
+            &[12],
+            "deep-loops",
+            "STRUCTURE_LIMIT",
+            "nests 11,000 loops, for which compilers need quadratic time",
+            STRUCTURE,
+            &["block-depth"],
+            || {
+                let (open, close) = ("(loop ".repeat(11_000), ")".repeat(11_000));
+                Guest::new().fields(format!("(func {open} {close})")).build()
+            },
+        ),
+        refused(
+            &[12],
+            "giant-function",
+            "STRUCTURE_LIMIT",
+            "brings one function of 2 MiB",
+            STRUCTURE,
+            &["body-bytes"],
+            || {
+                let body = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))".repeat(300_000);
+                Guest::new().fields(format!("(func (local i32) {body})")).build()
+            },
+        ),
+        refused(
+            &[12],
+            "many-locals",
+            "STRUCTURE_LIMIT",
+            "brings a function with 40,000 locals",
+            STRUCTURE,
+            &["locals"],
+            || {
+                let locals = "i64 ".repeat(40_000);
+                Guest::new().fields(format!("(func (local {locals}))")).build()
+            },
+        ),
+        refused(
+            &[12, 14],
+            "too-many-functions",
+            "STRUCTURE_LIMIT",
+            "brings 60,000 functions",
+            STRUCTURE,
+            &["functions"],
+            || Guest::new().fields("(func)".repeat(60_000)).build(),
+        ),
+        refused(
+            &[17],
+            "many-tables",
+            "STRUCTURE_LIMIT",
+            "brings 90 tables",
+            STRUCTURE,
+            &["tables"],
+            || Guest::new().fields("(table 1 funcref)".repeat(90)).build(),
+        ),
+        refused(
+            &[17],
+            "many-instances",
+            "STRUCTURE_LIMIT",
+            "brings 1,000 instances of a module",
+            STRUCTURE,
+            &["core-instances"],
+            || {
+                bringing(&format!(
+                    "(component (core module $m) {})",
+                    "(core instance (instantiate $m))".repeat(1000)
+                ))
+            },
+        ),
+        Attack {
+            rows: &[12],
+            name: "hard-to-allocate",
+            tries: "brings a function just within the limits whose 5,000 values are all alive at once",
+            stopped_by: "60 s of CPU time and 1 GiB of memory for a compilation, in a child process of its own",
+            end: End::Finishes,
+            component: || {
+                let get: String = (0..5000).fold(String::new(), |mut text, n| {
+                    write!(text, "(i64.load offset={} (i32.const 0))", n * 8).expect("text grows");
+                    text
+                });
+                let add = "i64.add ".repeat(4999);
+                Guest::new().fields(format!("(func (result i64) {get} {add})")).build()
+            },
+            ..Attack::default()
+        },
         Attack {
             rows: &[12, 14],
             name: "many-functions",
             tries: "brings 9,000 functions to be compiled",
-            stopped_by: "compiling happens before the job and apart from the lanes of others",
+            stopped_by: "components are compiled in a child process, on one core and one at a time",
             end: End::Finishes,
             job: Job::default(),
             component: || {
