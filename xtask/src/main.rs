@@ -3,6 +3,7 @@
 mod bench;
 mod crash;
 mod demo;
+mod hostile;
 mod steps;
 mod test;
 
@@ -19,6 +20,8 @@ Commands:
   bench      Measure jobs, sandboxes and durability [jobs|peer|sandbox|micro|latency|idle|pause|cost|
              recovery|call-recovery|wal]... [--workload NAME] [--runs N] [--barriers N] [--compare OLD.json]
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
+  hostile    Operators that attack, each beside a well-behaved job whose output and latency are checked
+             [--seconds N] [--attack NAME]... [--format json] [--soak [N]]
   test       Everything that must pass: formatting, lints, documentation, all tests
   operators  Build the sample operators to target/wasm32-wasip2/operator
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(),
         "bench" => bench::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         "crash" => crash::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        "hostile" => hostile::hostile(&std::env::args().skip(2).collect::<Vec<_>>()),
         "test" => test::run(),
         "operators" => steps::build_operators(),
         "" | "help" | "--help" | "-h" => {

@@ -43,6 +43,8 @@ pub enum FaultCode {
     CpuLimit,
     /// The guest's stack is used up.
     StackLimit,
+    /// The guest holds as many handles of the host as it may.
+    ResourceLimit,
     /// A Wasm trap: unreachable (a panic in most languages), out of bounds, division by zero, ...
     Trap,
     /// The guest called `exit`.
@@ -75,6 +77,7 @@ impl FaultCode {
             Self::TenantMemory => "TENANT_MEMORY",
             Self::CpuLimit => "CPU_LIMIT",
             Self::StackLimit => "STACK_LIMIT",
+            Self::ResourceLimit => "RESOURCE_LIMIT",
             Self::Trap => "TRAP",
             Self::Exit => "EXIT",
             Self::BadAnswer => "BAD_ANSWER",
@@ -101,7 +104,8 @@ impl FaultCode {
             | Self::HostCallLimit
             | Self::MemoryLimit
             | Self::CpuLimit
-            | Self::StackLimit => Remedy::Halve,
+            | Self::StackLimit
+            | Self::ResourceLimit => Remedy::Halve,
             // Quotas are the task's or the tenant's, and what was saved is no record's doing.
             Self::StateQuota
             | Self::TenantState

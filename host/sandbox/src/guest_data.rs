@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tidemill_core::call::{CallFrame, CallRules};
 use tidemill_core::failure::{FaultCode, GuestFault};
 use tidemill_core::quota::Holding;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::component::TaskIdentity;
@@ -57,6 +57,22 @@ impl GuestData {
             environment: Vec::new(),
             files: Files::default(),
         }
+    }
+
+    /// Hands a handle to `entry` to the guest.
+    ///
+    /// # Errors
+    /// [`FaultCode::ResourceLimit`] when it holds as many as it may.
+    pub(crate) fn hold<T: Send + 'static>(&mut self, entry: T) -> wasmtime::Result<Resource<T>> {
+        self.table.push(entry).map_err(|error| match error {
+            ResourceTableError::Full => {
+                let message = format!(
+                    "the guest holds {RESOURCES_MAX} streams, pollables and files; it must drop some"
+                );
+                GuestFault::new(FaultCode::ResourceLimit, message).into()
+            }
+            other => other.into(),
+        })
     }
 }
 

@@ -78,6 +78,11 @@ impl GuestLog {
         }
     }
 
+    /// Bytes of a line at most; more need not be kept for it.
+    pub(crate) fn line_bytes(&self) -> usize {
+        self.line_bytes
+    }
+
     /// Writes a line of stdout or stderr.
     pub(crate) fn write_stream(&mut self, is_stderr: bool, line: &[u8]) {
         let line = String::from_utf8_lossy(&line[..line.len().min(self.line_bytes)]);
@@ -153,7 +158,7 @@ impl GuestLog {
 }
 
 /// Cuts to `max` bytes and escapes control characters, so that a guest can neither forge a line nor
-/// steer a terminal.
+/// steer a terminal, nor turn the direction of the words behind its own.
 pub(crate) fn escape(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for c in text.chars() {
@@ -161,13 +166,18 @@ pub(crate) fn escape(text: &str, max: usize) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() {
+        if c.is_control() || is_layout(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// Line and paragraph separators, and what turns the direction of text.
+fn is_layout(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -198,6 +208,7 @@ mod tests {
     #[test]
     fn control_characters_are_escaped_and_long_lines_cut() {
         assert_eq!(escape("a\n\u{1b}[31mb", 100), "a\\n\\u{1b}[31mb");
+        assert_eq!(escape("a\u{202e}b\u{2028}", 100), "a\\u{202e}b\\u{2028}");
         assert_eq!(escape("abcdef", 3), "abc…");
     }
 

@@ -10,6 +10,7 @@ use wasmtime::Result;
 use crate::bindings::operator::tidemill::operator::{
     clock, log, metrics, output, random, state, types,
 };
+use crate::failpoint::failpoint;
 use crate::guest_data::GuestData;
 use crate::guest_log::Level;
 
@@ -143,6 +144,7 @@ impl log::Host for GuestData {
         message: String,
         fields: Vec<(String, String)>,
     ) -> Result<()> {
+        failpoint("host-call-panics");
         self.frame.check_described("the log")?;
         self.frame.host_called(message.len());
         let level = match level {

@@ -48,20 +48,26 @@ pub struct LineOutput {
     line: Vec<u8>,
 }
 
+impl LineOutput {
+    /// Keeps what belongs to the line at hand, up to `max` bytes: a log line has no more.
+    fn keep(&mut self, part: &[u8], max: usize) {
+        let room = max.saturating_sub(self.line.len());
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+    }
+}
+
 impl GuestData {
     fn write_lines(&mut self, stream: &Resource<LineOutput>, contents: &[u8]) -> Result<()> {
-        let output = self.table.get_mut(stream)?;
+        let (output, max) = (self.table.get_mut(stream)?, self.log.line_bytes());
         let is_stderr = output.is_stderr;
         let mut rest = contents;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            output.line.extend_from_slice(&rest[..end]);
+            output.keep(&rest[..end], max);
             let line = std::mem::take(&mut output.line);
             self.log.write_stream(is_stderr, &line);
             rest = &rest[end + 1..];
         }
-        if output.line.len() + rest.len() <= WRITE_BYTES_MAX as usize {
-            output.line.extend_from_slice(rest);
-        }
+        output.keep(rest, max);
         Ok(())
     }
 
@@ -77,7 +83,7 @@ impl GuestData {
             Ok(bytes) if bytes.is_empty() && max > 0 => Ok(Err(streams::StreamError::Closed)),
             Ok(bytes) => Ok(Ok(bytes)),
             Err(FileError::Code(code)) => {
-                let failure = self.table.push(StreamFailure(code))?;
+                let failure = self.hold(StreamFailure(code))?;
                 Ok(Err(streams::StreamError::LastOperationFailed(failure)))
             }
             Err(FileError::Fault(error)) => Err(error),
@@ -146,7 +152,7 @@ impl streams::HostInputStream for GuestData {
     }
 
     fn subscribe(&mut self, _: Resource<InputStream>) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 
     fn drop(&mut self, stream: Resource<InputStream>) -> Result<()> {
@@ -180,7 +186,7 @@ impl streams::HostOutputStream for GuestData {
     }
 
     fn subscribe(&mut self, _: Resource<LineOutput>) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 
     fn write_zeroes(&mut self, stream: Resource<LineOutput>, len: u64) -> StreamResult<()> {
@@ -256,19 +262,19 @@ impl exit::Host for GuestData {
 
 impl stdin::Host for GuestData {
     fn get_stdin(&mut self) -> Result<Resource<InputStream>> {
-        Ok(self.table.push(InputStream::Empty)?)
+        self.hold(InputStream::Empty)
     }
 }
 
 impl stdout::Host for GuestData {
     fn get_stdout(&mut self) -> Result<Resource<LineOutput>> {
-        Ok(self.table.push(LineOutput { is_stderr: false, line: Vec::new() })?)
+        self.hold(LineOutput { is_stderr: false, line: Vec::new() })
     }
 }
 
 impl stderr::Host for GuestData {
     fn get_stderr(&mut self) -> Result<Resource<LineOutput>> {
-        Ok(self.table.push(LineOutput { is_stderr: true, line: Vec::new() })?)
+        self.hold(LineOutput { is_stderr: true, line: Vec::new() })
     }
 }
 
@@ -312,11 +318,11 @@ impl monotonic_clock::Host for GuestData {
     }
 
     fn subscribe_instant(&mut self, _: u64) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 
     fn subscribe_duration(&mut self, _: u64) -> Result<Resource<Ready>> {
-        Ok(self.table.push(Ready)?)
+        self.hold(Ready)
     }
 }
 

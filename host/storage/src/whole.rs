@@ -14,7 +14,10 @@ pub fn read_whole(path: &Path, max: u64) -> io::Result<Result<Vec<u8>, u64>> {
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let mut bytes = Vec::new();
+    if metadata.len() > max {
+        return Ok(Err(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     // One more than allowed, in case the file grew since its size was asked.
     file.take(max + 1).read_to_end(&mut bytes)?;
     let size = metadata.len().max(bytes.len() as u64);

@@ -272,6 +272,7 @@ fn fault_help(code: FaultCode) -> Option<&'static str> {
         FaultCode::EmitLimit | FaultCode::OverlayLimit => {
             "smaller batches emit and write less in one call (`batch-records`)"
         }
+        FaultCode::ResourceLimit => "drop streams and pollables when they are done with",
         FaultCode::MissingKey => "emit with a key, or feed an input that is not keyed",
         FaultCode::Trap | FaultCode::StackLimit => {
             "run the operator's own tests (`cargo test`) with the record that kills it"

@@ -58,7 +58,7 @@ impl types::HostDescriptor for GuestData {
         offset: u64,
     ) -> Answer<Resource<InputStream>> {
         let file = self.file(&this)?;
-        Ok(self.table.push(InputStream::File(FileInput::new(file, offset)))?)
+        Ok(self.hold(InputStream::File(FileInput::new(file, offset)))?)
     }
 
     fn read(
@@ -78,7 +78,7 @@ impl types::HostDescriptor for GuestData {
         let directory = self.directory(&this)?;
         let permit = self.files.permit()?;
         let entries = directory.it.entries()?;
-        Ok(self.table.push(EntryStream { entries, _permit: permit })?)
+        Ok(self.hold(EntryStream { entries, _permit: permit })?)
     }
 
     fn open_at(
@@ -96,7 +96,7 @@ impl types::HostDescriptor for GuestData {
             return read_only();
         }
         let opened = self.open(&directory.it, path_flags, &path, what)?;
-        Ok(self.table.push(opened)?)
+        Ok(self.hold(opened)?)
     }
 
     fn readlink_at(&mut self, this: Resource<Descriptor>, path: String) -> Answer<String> {

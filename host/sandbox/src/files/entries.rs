@@ -39,6 +39,6 @@ impl preopens::Host for GuestData {
     fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
         let granted = self.files.granted.clone();
         let directories = granted.descriptors();
-        directories.map(|(descriptor, path)| Ok((self.table.push(descriptor)?, path))).collect()
+        directories.map(|(descriptor, path)| Ok((self.hold(descriptor)?, path))).collect()
     }
 }

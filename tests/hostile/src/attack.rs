@@ -1,0 +1,193 @@
+//! What an attack is: its row of the table, its operator, the job around it and what must come of it.
+
+use std::fmt::Write as _;
+
+/// How the job of an attack ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its component is refused before any record; exit code 77.
+    Refused,
+    /// It runs and fails; exit code 1.
+    Fails,
+    /// It comes to the end of its input.
+    Finishes,
+    /// It goes on until it is stopped.
+    GoesOn,
+    /// The host's own code fails in one of its calls; exit code 70.
+    HostFault,
+}
+
+impl End {
+    /// The exit codes that the job by itself may come to. One that has to be stopped may be too busy to come to a
+    /// checkpoint in time (75).
+    pub fn exit_codes(self) -> &'static [u64] {
+        match self {
+            Self::Refused => &[77],
+            Self::Fails => &[1],
+            Self::Finishes => &[0],
+            Self::GoesOn => &[143, 75],
+            Self::HostFault => &[70],
+        }
+    }
+
+    /// For the table.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Refused => "refused (77)",
+            Self::Fails => "the job fails (1)",
+            Self::Finishes => "no harm: the job finishes (0)",
+            Self::GoesOn => "no harm: the job goes on",
+            Self::HostFault => "the job fails, and nobody is blamed (70)",
+        }
+    }
+}
+
+/// The job in which an attack runs: a generator of records, the operator, a sink.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Records, and how many of them in a second; without a rate as fast as they are taken.
+    pub records: Option<u64>,
+    /// See `records`.
+    pub rate: Option<u64>,
+    /// Lines of the job.
+    pub settings: String,
+    /// Lines of the operator.
+    pub operator: String,
+    /// Whether output goes to files, to be looked at, or nowhere.
+    pub to_files: bool,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self {
+            records: Some(100),
+            rate: None,
+            settings: String::new(),
+            operator: String::new(),
+            to_files: false,
+        }
+    }
+}
+
+impl Job {
+    /// The job file.
+    pub fn toml(&self) -> String {
+        let mut text = "name = \"attack\"\ntenant = \"mallory\"\n".to_owned();
+        if !self.settings.contains("checkpoint-interval") {
+            text += "checkpoint-interval = \"200ms\"\n";
+        }
+        if !self.settings.contains("restart-strategy") {
+            text += "restart-strategy = \"none\"\n";
+        }
+        text += &self.settings;
+        text += "\n[sources.records]\nconnector = \"nexmark\"\nstream = \"uniform\"\nkeys = 100\nkey = \"key\"\n";
+        if let Some(records) = self.records {
+            writeln!(text, "events = {records}").expect("text grows");
+        }
+        if let Some(rate) = self.rate {
+            writeln!(text, "events-per-second = {rate}").expect("text grows");
+        }
+        text += "[operators.attack]\ncomponent = \"attack.wasm\"\nfrom = \"records\"\n";
+        text += &self.operator;
+        let sink = match self.to_files {
+            true => "\n[sinks.out]\nconnector = \"file\"\npath = \"out\"\nformat = \"raw\"\n",
+            false => "\n[sinks.out]\nconnector = \"discard\"\n",
+        };
+        text + sink + "from = \"attack\"\n"
+    }
+}
+
+/// What is seen of a job that has ended.
+#[derive(Debug)]
+pub struct Seen {
+    /// All that the process said on stderr.
+    pub stderr: String,
+    /// The job's part of the report.
+    pub report: serde_json::Value,
+    /// The lines of its output files.
+    pub output: Vec<u8>,
+}
+
+/// A check of what is seen; answers what is wrong.
+pub type Check = fn(&Seen) -> Result<(), String>;
+
+/// One hostile operator.
+#[derive(Debug)]
+pub struct Attack {
+    /// The rows of the table that it belongs to.
+    pub rows: &'static [u8],
+    /// Its name.
+    pub name: &'static str,
+    /// What it tries.
+    pub tries: &'static str,
+    /// The limit or rule that stops it.
+    pub stopped_by: &'static str,
+    /// The code that its owner is told; empty where there is nothing to tell.
+    pub code: &'static str,
+    /// What else stderr must hold.
+    pub says: &'static [&'static str],
+    /// How its job ends.
+    pub end: End,
+    /// The job around it.
+    pub job: Job,
+    /// Makes the component.
+    pub component: fn() -> Vec<u8>,
+    /// What else must hold.
+    pub check: Option<Check>,
+    /// A failpoint of the host that it runs into; only in a build with debug assertions.
+    pub failpoint: Option<&'static str>,
+    /// Settings of the job with which it keeps on attacking for a longer time, where one end would soon be all.
+    pub storm: Option<Job>,
+}
+
+/// Defaults, for the parts of an attack that most have in common.
+pub const fn nothing() -> Vec<u8> {
+    Vec::new()
+}
+
+impl Default for Attack {
+    fn default() -> Self {
+        Self {
+            rows: &[],
+            name: "",
+            tries: "",
+            stopped_by: "",
+            code: "",
+            says: &[],
+            end: End::Fails,
+            job: Job::default(),
+            component: nothing,
+            check: None,
+            failpoint: None,
+            storm: None,
+        }
+    }
+}
+
+impl Attack {
+    /// The job with which it attacks for as long as it is let; `None` when it is refused.
+    pub fn lasting(&self) -> Option<Job> {
+        let endless = |rate| Job { records: None, rate: Some(rate), ..self.job.clone() };
+        let restarting = |mut job: Job| {
+            job.settings += "\nrestart-strategy = { type = \"fixed-delay\", attempts = 1000000, delay = \"20ms\" }\n";
+            job
+        };
+        match (self.end, &self.storm) {
+            (End::Refused | End::HostFault, _) => None,
+            (End::Fails, Some(storm)) => Some(restarting(storm.clone())),
+            (End::Fails, None) => Some(restarting(endless(500))),
+            (End::GoesOn, _) => Some(self.job.clone()),
+            (End::Finishes, _) => Some(endless(self.job.rate.unwrap_or(500))),
+        }
+    }
+}
+
+/// A job that leaves out what cannot be processed, so that an operator can fail at each record for ever.
+pub fn storm(rate: u64) -> Job {
+    Job {
+        records: None,
+        rate: Some(rate),
+        settings: "on-poison = \"skip\"\npoison-limit = 100000000\n".to_owned(),
+        ..Job::default()
+    }
+}

@@ -1,0 +1,29 @@
+//! The hostile operators, by what they attack.
+
+mod admission;
+mod cpu;
+mod host_calls;
+mod isolation;
+mod memory;
+mod output;
+mod state;
+
+use crate::attack::Attack;
+
+/// All of them.
+pub fn all() -> Vec<Attack> {
+    groups().into_iter().flat_map(|(_, attacks)| attacks).collect()
+}
+
+/// All of them, with the names of their groups.
+pub fn groups() -> Vec<(&'static str, Vec<Attack>)> {
+    vec![
+        ("cpu", cpu::attacks()),
+        ("memory", memory::attacks()),
+        ("admission", admission::attacks()),
+        ("host-calls", host_calls::attacks()),
+        ("state", state::attacks()),
+        ("output", output::attacks()),
+        ("isolation", isolation::attacks()),
+    ]
+}

@@ -1,0 +1,193 @@
+//! The long form of the suite: each attack for a time beside the canary, with and without it in turn.
+//!
+//! `hostile [--seconds N] [--attack NAME]... [--format json] [--soak [N]] [--short] [--table] [--binary PATH]`; run by
+//! `cargo xtask hostile` with a release build of the command.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tidemill_hostile::attack::{Attack, End};
+use tidemill_hostile::canary::Latencies;
+use tidemill_hostile::guest::Guest;
+use tidemill_hostile::process::Host;
+use tidemill_hostile::trial::{Arena, harmless};
+use tidemill_hostile::{attacks, table};
+
+/// What is wanted.
+struct Wanted {
+    seconds: u64,
+    attacks: Vec<String>,
+    json: bool,
+    soak: Option<u64>,
+    short: bool,
+    table: bool,
+    binary: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let outcome = wanted().and_then(|wanted| run(&wanted));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("hostile: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn wanted() -> Result<Wanted, String> {
+    let beside = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut wanted = Wanted {
+        seconds: 30,
+        attacks: Vec::new(),
+        json: false,
+        soak: None,
+        short: false,
+        table: false,
+        binary: beside.with_file_name("hostile-host"),
+    };
+    let mut words = std::env::args().skip(1).peekable();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number =
+            |text: String| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+        match word.as_str() {
+            "--seconds" => wanted.seconds = number(value()?)?,
+            "--attack" => wanted.attacks.push(value()?),
+            "--binary" => {
+                let path = PathBuf::from(value()?);
+                // The host is run in another directory.
+                let absolute = path.canonicalize();
+                wanted.binary = absolute.map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+            "--format" => wanted.json = value()? == "json",
+            "--short" => wanted.short = true,
+            "--table" => wanted.table = true,
+            "--soak" => {
+                let given = words.next_if(|word| !word.starts_with("--"));
+                wanted.soak = Some(given.map_or(Ok(10_000), number)?);
+            }
+            other => return Err(format!("what is {other:?}?")),
+        }
+    }
+    Ok(wanted)
+}
+
+fn run(wanted: &Wanted) -> Result<bool, String> {
+    if wanted.table {
+        print!("{}", table::page());
+        return Ok(true);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let cache = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let host = Host { binary: wanted.binary.clone(), cache: cache.path().to_owned() };
+    let arena = Arena::new(host, target.join("wasm32-wasip2/operator"));
+    if let Some(count) = wanted.soak {
+        println!("{}", arena.soak(count)?);
+        return Ok(true);
+    }
+    let is_wanted = |attack: &&Attack| match &wanted.attacks[..] {
+        [] => true,
+        names => names.iter().any(|name| name == attack.name),
+    };
+    let all = attacks::all();
+    let chosen: Vec<&Attack> = all.iter().filter(is_wanted).collect();
+    if chosen.is_empty() {
+        return Err("there is no such attack; docs/hostile.md has their names".to_owned());
+    }
+    match wanted.short {
+        true => Ok(short(&arena, &chosen)),
+        false => long(&arena, &chosen, wanted),
+    }
+}
+
+fn short(arena: &Arena, attacks: &[&Attack]) -> bool {
+    let mut holds = true;
+    for attack in attacks {
+        let begin = Instant::now();
+        let outcome = arena.short(attack);
+        let (name, took) = (attack.name, begin.elapsed());
+        match outcome {
+            Ok(latencies) => {
+                println!("holds  {name}  p99 {:.1} ms  {took:.1?}", latencies.at(0.99))
+            }
+            Err(problem) => {
+                holds = false;
+                println!("FAILS  {name}  {took:.1?}\n{problem}");
+            }
+        }
+    }
+    holds
+}
+
+/// The canary's times without and with an attack.
+struct Compared {
+    without: Latencies,
+    with: Latencies,
+}
+
+impl Compared {
+    fn holds(&self) -> bool {
+        let (without, with) = (self.without.at(0.99), self.with.at(0.99));
+        with <= (2.0 * without).max(without + 2.0)
+    }
+}
+
+/// Windows without and with the attack, in turn.
+fn compare(arena: &Arena, attack: &Attack, time: Duration) -> Result<Compared, String> {
+    let calm = harmless(|| Guest::new().build());
+    let mut compared = Compared { without: Latencies::default(), with: Latencies::default() };
+    for _ in 0..2 {
+        compared.without.ms.extend(arena.window(&calm, time)?.ms);
+        compared.with.ms.extend(arena.window(attack, time)?.ms);
+    }
+    Ok(compared)
+}
+
+fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, String> {
+    let time = Duration::from_secs(wanted.seconds.max(3));
+    let (mut holds, mut rows) = (true, Vec::new());
+    // Compiles the canary.
+    arena.calm()?;
+    for attack in attacks.iter().filter(|attack| attack.end != End::HostFault) {
+        let compared = compare(arena, attack, time);
+        let row = match &compared {
+            Ok(compared) => json!({
+                "attack": attack.name,
+                "p99_without_ms": compared.without.at(0.99),
+                "p99_with_ms": compared.with.at(0.99),
+                "longest_with_ms": compared.with.at(1.0),
+                "holds": compared.holds(),
+            }),
+            Err(problem) => json!({ "attack": attack.name, "problem": problem, "holds": false }),
+        };
+        holds &= row["holds"] == true;
+        if !wanted.json {
+            tell(&row);
+        }
+        rows.push(row);
+    }
+    if wanted.json {
+        println!("{}", json!({ "seconds": time.as_secs(), "holds": holds, "attacks": rows }));
+    }
+    Ok(holds)
+}
+
+fn tell(row: &serde_json::Value) {
+    let verdict = if row["holds"] == true { "holds" } else { "FAILS" };
+    let name = row["attack"].as_str().unwrap_or_default();
+    if let Some(problem) = row["problem"].as_str() {
+        return println!("{verdict}  {name:<34} {problem}");
+    }
+    let ms = |field: &str| row[field].as_f64().unwrap_or(f64::NAN);
+    let (without, with) = (ms("p99_without_ms"), ms("p99_with_ms"));
+    let longest = ms("longest_with_ms");
+    println!(
+        "{verdict}  {name:<34} p99 {without:>7.2} ms without, {with:>7.2} ms with, longest {longest:>7.2} ms"
+    );
+}

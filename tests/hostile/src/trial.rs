@@ -1,0 +1,320 @@
+//! One attack beside the canary, in one process of the host: run, looked at, and judged.
+//!
+//! Owns what must hold in every trial: the canary's output is exact, the process is as it is when nobody attacks, the
+//! host does not panic. The short trial runs an attack to its end and judges that as well; a window lets it attack
+//! for a time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::attack::{Attack, End, Job, Seen};
+use crate::canary::{self, Canary, Latencies};
+use crate::guest::Guest;
+use crate::process::{Ended, Host, Process, Usage};
+
+/// Resident memory that may be left when an attack is over. All of it is free: the allocator keeps what threads freed
+/// for the next ones, and admitting the largest component (32 MiB) takes four times its size.
+const RESIDENT_LEFT: u64 = 128 << 20;
+/// Resident memory while an attack goes on: the guest's 128 MiB, what one call holds back of state (64 MiB) and output
+/// (16 MiB), and as much again as has been freed and is not given back yet.
+const RESIDENT_DURING: u64 = 416 << 20;
+/// Threads that the process makes when they are first needed and keeps for all jobs: for files, for compiling.
+const SHARED_THREADS: u64 = 4;
+/// How long threads and memory of a job that has ended may take to go.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How long an attack that goes on is looked at in a short trial.
+const GOING_ON: Duration = Duration::from_millis(1500);
+/// Every line of the canary must be out by then in a short trial; debug builds and parallel tests are noisy.
+const LATE_MS: f64 = 2000.0;
+/// Lines of the canary that are not counted in a window: first connections, pages and checkpoints.
+pub const WARM_UP: usize = 1000;
+
+/// What trials share.
+pub struct Arena {
+    /// The binary under test.
+    pub host: Host,
+    /// Where the canary's components lie.
+    pub operators: PathBuf,
+    calm: OnceLock<Result<Usage, String>>,
+}
+
+/// How long an attack is let.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Until its job has ended, and at least so long.
+    Over(Duration),
+    /// So long, and then it is stopped.
+    Stopped(Duration),
+}
+
+/// What came of running an attack beside the canary.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The canary's times.
+    pub latencies: Latencies,
+    /// What the process used at last, and the most that it used.
+    pub usage: Usage,
+    /// The most resident memory that was seen while it ran.
+    pub peak: u64,
+    /// What the job of the attack was seen to do.
+    pub seen: Seen,
+    code: Option<i32>,
+}
+
+/// A harmless job that ends.
+pub fn harmless(component: fn() -> Vec<u8>) -> Attack {
+    let job = Job { to_files: true, ..Job::default() };
+    Attack { name: "harmless", end: End::Finishes, job, component, ..Attack::default() }
+}
+
+impl Arena {
+    /// An arena for this binary.
+    pub fn new(host: Host, operators: PathBuf) -> Self {
+        Self { host, operators, calm: OnceLock::new() }
+    }
+
+    /// What a process uses in which a harmless job has come to its end beside the canary.
+    ///
+    /// # Errors
+    /// When that does not go well.
+    pub fn calm(&self) -> Result<Usage, String> {
+        let calm = self.calm.get_or_init(|| {
+            let run = |component, time| {
+                let attack = harmless(component);
+                self.together(&attack, &attack.job, Until::Over(time))
+            };
+            // The first one compiles what the canary needs. The second compiles as well, which is what threads
+            // for compiling are made for, and has seen some checkpoints of the canary.
+            run(|| Guest::new().build(), Duration::ZERO)?;
+            Ok(run(|| Guest::new().pages(5).build(), Duration::from_millis(3500))?.usage)
+        });
+        calm.clone()
+    }
+
+    /// The short trial: the attack must end as it says, and leave the canary and the process as they were.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn short(&self, attack: &Attack) -> Result<Latencies, String> {
+        let calm = self.calm()?;
+        if attack.end == End::Refused {
+            self.alone(attack)?;
+        }
+        let until = match attack.end {
+            End::GoesOn => Until::Stopped(GOING_ON),
+            _ => Until::Over(Duration::from_millis(300)),
+        };
+        let outcome = self.together(attack, &attack.job, until)?;
+        if !is_back(outcome.usage, calm, attack.end == End::GoesOn) {
+            let usage = outcome.usage;
+            return Err(format!("the process uses {usage:?}, and {calm:?} when nobody attacks"));
+        }
+        judge(attack, &outcome)?;
+        let latest = outcome.latencies.at(1.0);
+        if latest > LATE_MS {
+            return Err(format!("a line of the canary took {latest} ms"));
+        }
+        Ok(outcome.latencies)
+    }
+
+    /// Lets an attack last for a time, as far as it can, and answers the canary's times behind the warm-up.
+    ///
+    /// # Errors
+    /// When the canary's output is wrong or the host panics.
+    pub fn window(&self, attack: &Attack, time: Duration) -> Result<Latencies, String> {
+        let outcome = match attack.lasting() {
+            Some(job) => self.together(attack, &job, Until::Stopped(time))?,
+            None => self.together(attack, &attack.job, Until::Over(time))?,
+        };
+        Ok(outcome.latencies.without_first(WARM_UP))
+    }
+
+    /// Makes at least `count` sandboxes die one after the other, and answers what the process used meanwhile.
+    ///
+    /// # Errors
+    /// When the process is not as it was before, or has grown.
+    pub fn soak(&self, count: u64) -> Result<String, String> {
+        // 10,000 records cost 20,000 sandboxes: two kilobytes left of each would be more.
+        const GROWTH_MAX: u64 = 32 << 20;
+        let calm = self.calm()?;
+        let mut job = crate::attack::storm(1_000_000);
+        job.records = Some(count);
+        job.rate = None;
+        let component = || Guest::new().process("unreachable").build();
+        let attack = Attack { end: End::Finishes, name: "soak", component, ..Attack::default() };
+        let outcome = self.together(&attack, &job, Until::Over(Duration::ZERO))?;
+        judge(&attack, &outcome)?;
+        let Outcome { usage, peak, seen, .. } = outcome;
+        if !is_back(usage, calm, false) || peak > calm.resident + GROWTH_MAX {
+            return Err(format!("at most {peak} bytes, at last {usage:?}; {calm:?} in calm"));
+        }
+        let operator = &seen.report["operators"][0];
+        let (died, skipped) = (operator["restarts"].as_u64(), operator["poison"].as_u64());
+        if skipped != Some(count) || died.is_none_or(|died| died < count) {
+            return Err(format!("{died:?} sandboxes died of {count} records: {}", seen.report));
+        }
+        let died = died.unwrap_or_default();
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let (peak, last, calm) = (mib(peak), mib(usage.resident), mib(calm.resident));
+        Ok(format!(
+            "{died} sandboxes died of {count} records: at most {peak:.0} MiB, at last {last:.0} MiB; {calm:.0} MiB in calm; \
+             {} threads, {} descriptors",
+            usage.threads, usage.descriptors
+        ))
+    }
+
+    /// `run` with the attack alone, which must be refused.
+    fn alone(&self, attack: &Attack) -> Result<(), String> {
+        let place = self.place(attack, &attack.job)?;
+        let ended = self.host.run(place.path(), &["attack.toml"], &[])?.end()?;
+        match ended.code {
+            Some(77) => Ok(()),
+            code => Err(format!("alone it ended with {code:?}:\n{}", ended.stderr)),
+        }
+    }
+
+    fn place(&self, attack: &Attack, job: &Job) -> Result<TempDir, String> {
+        let failed = |error: std::io::Error| format!("no place for a job: {error}");
+        let place =
+            tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).map_err(failed)?;
+        let toml = job.toml().replace("@operators", &self.operators.to_string_lossy());
+        let write =
+            |name: &str, bytes: &[u8]| fs::write(place.path().join(name), bytes).map_err(failed);
+        write("attack.toml", toml.as_bytes())?;
+        write("attack.wasm", &(attack.component)())?;
+        write("canary.toml", canary::job(&self.operators).as_bytes())?;
+        Ok(place)
+    }
+
+    /// Runs an attack beside the canary.
+    fn together(&self, attack: &Attack, job: &Job, until: Until) -> Result<Outcome, String> {
+        let place = self.place(attack, job)?;
+        let failpoint = attack.failpoint.map(|failpoint| ("TIDEMILL_FAILPOINT", failpoint));
+        let jobs = ["attack.toml", "canary.toml"];
+        let mut process = self.host.run(place.path(), &jobs, failpoint.as_slice())?;
+        let begin = Instant::now();
+        let address = process.address()?;
+        let stdout = process.stdout.take().ok_or("stdout was taken")?;
+        let canary = Canary::start(address, stdout)?;
+        let mut peak = 0;
+        let (at_least, to_the_end) = match until {
+            Until::Over(time) => (time, true),
+            Until::Stopped(time) => (time, false),
+        };
+        if to_the_end {
+            until_over(&mut process, place.path(), &mut peak)?;
+        }
+        thread::sleep(at_least.saturating_sub(begin.elapsed()));
+        let usage = match self.calm.get() {
+            Some(Ok(calm)) => settled(&process, *calm, !to_the_end)?,
+            _ => process.usage()?,
+        };
+        canary.finish();
+        process.terminate();
+        let ended = process.end()?;
+        let latencies = canary.end().map_err(|problem| format!("{problem}\n{}", ended.stderr))?;
+        let code = ended.code;
+        let seen = see(ended, attack, place.path())?;
+        Ok(Outcome { latencies, usage, peak: peak.max(usage.resident), seen, code })
+    }
+}
+
+/// Waits until the job of the attack has ended.
+fn until_over(process: &mut Process, place: &Path, peak: &mut u64) -> Result<(), String> {
+    let events = place.join(".tidemill/attack/events.ndjson");
+    let id = process.id();
+    process.until("the attack was over", |said| {
+        *peak = (*peak).max(Usage::of(id).map_or(0, |usage| usage.resident));
+        let events = fs::read_to_string(&events).unwrap_or_default();
+        let is_over = said.contains("Job attack has ended") || events.contains("\"job-finished\"");
+        is_over.then_some(())
+    })
+}
+
+/// Whether a process uses no more than it may.
+fn is_back(usage: Usage, calm: Usage, is_attacked: bool) -> bool {
+    match is_attacked {
+        true => usage.resident <= calm.resident + RESIDENT_DURING,
+        false => {
+            usage.resident <= calm.resident + RESIDENT_LEFT
+                && usage.threads <= calm.threads + SHARED_THREADS
+                && usage.descriptors <= calm.descriptors
+        }
+    }
+}
+
+/// Gives the process some time to be as it was, and answers what it uses then.
+fn settled(process: &Process, calm: Usage, is_attacked: bool) -> Result<Usage, String> {
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        let usage = process.usage()?;
+        if is_back(usage, calm, is_attacked) || Instant::now() > deadline {
+            return Ok(usage);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Looks at what the job of the attack has left behind.
+fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
+    let Ended { stderr, .. } = ended;
+    let faults = ["panicked", "host fault", "stack backtrace"];
+    if let Some(word) = faults.iter().find(|word| stderr.contains(**word))
+        && attack.failpoint.is_none()
+    {
+        return Err(format!("the host said {word:?}:\n{stderr}"));
+    }
+    let at = stderr.rfind("\n{\n").unwrap_or(0);
+    let report: Value = serde_json::from_str(stderr[at..].trim())
+        .map_err(|error| format!("no report at the end: {error}\n{stderr}"))?;
+    let report = report["jobs"].as_array().and_then(|jobs| jobs.first()).cloned();
+    let mut output = Vec::new();
+    for entry in fs::read_dir(place.join("out")).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("part-") {
+            output.extend(fs::read(entry.path()).map_err(|error| error.to_string())?);
+        }
+    }
+    Ok(Seen { stderr, report: report.unwrap_or_default(), output })
+}
+
+/// Whether an attack ended as it says.
+fn judge(attack: &Attack, outcome: &Outcome) -> Result<(), String> {
+    let Outcome { seen, code, .. } = outcome;
+    let said = bare(&seen.stderr);
+    for part in attack.says.iter().copied().chain(std::iter::once(attack.code)) {
+        if !said.contains(&bare(part)) {
+            return Err(format!("{part:?} was not said:\n{}", seen.stderr));
+        }
+    }
+    let exit_code = match seen.report["outcome"].as_str() {
+        Some("finished") => 0,
+        Some("stopped") => 143,
+        _ => seen.report["exit_code"].as_u64().unwrap_or(u64::MAX),
+    };
+    let wanted = attack.end.exit_codes();
+    if !wanted.contains(&exit_code) {
+        return Err(format!("the job ended with {exit_code} and not {wanted:?}:\n{}", seen.stderr));
+    }
+    // The canary is stopped by a signal.
+    let of_process = if exit_code == 0 { 143 } else { exit_code };
+    if code.and_then(|code| u64::try_from(code).ok()) != Some(of_process) {
+        return Err(format!("the process ended with {code:?}, not {of_process}:\n{}", seen.stderr));
+    }
+    let Some(check) = attack.check else { return Ok(()) };
+    check(seen).map_err(|problem| {
+        let said: String = seen.stderr.chars().take(4000).collect();
+        format!("{problem}; it said:\n{said}")
+    })
+}
+
+/// Without white space and the frames of diagnostics.
+fn bare(text: &str) -> String {
+    let is_frame = |c: char| ('\u{2500}'..='\u{257f}').contains(&c) || c == '×';
+    text.chars().filter(|c| !c.is_whitespace() && !is_frame(*c)).collect()
+}

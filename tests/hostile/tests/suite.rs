@@ -1,0 +1,112 @@
+//! The short form of the suite: each attack once, beside the canary, with the command as these tests were built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tidemill_hostile::process::Host;
+use tidemill_hostile::trial::Arena;
+use tidemill_hostile::{attacks, table};
+
+/// Where cargo puts what it builds.
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory")
+}
+
+/// The canary's components, built by the cargo that runs the tests.
+fn operators() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--profile", "operator", "--target", "wasm32-wasip2"]);
+    build.arg("--target-dir").arg(target()).args(["--package=word-split", "--package=word-count"]);
+    let built = build.output().expect("cargo can be started");
+    let said = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(built.status.success(), "the operators cannot be built:\n{said}");
+    target().join("wasm32-wasip2/operator")
+}
+
+fn arena() -> &'static Arena {
+    static ARENA: OnceLock<Arena> = OnceLock::new();
+    ARENA.get_or_init(|| {
+        // Compiled anew in each run: compiling is a part of the attack.
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-cache");
+        std::fs::remove_dir_all(&cache).ok();
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_hostile-host"));
+        Arena::new(Host { binary, cache }, operators())
+    })
+}
+
+/// Tries all attacks of a group and says all that does not hold.
+#[track_caller]
+fn hold(group: &str) {
+    let groups = attacks::groups();
+    let (_, attacks) =
+        groups.iter().find(|(name, _)| *name == group).expect("there is such a group");
+    let failed: Vec<String> = attacks
+        .iter()
+        .filter_map(|attack| Some(format!("{}: {}", attack.name, arena().short(attack).err()?)))
+        .collect();
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), attacks.len(), failed.join("\n\n"));
+}
+
+#[test]
+fn attacks_on_processor_time_harm_nobody_else() {
+    hold("cpu");
+}
+
+#[test]
+fn attacks_on_memory_harm_nobody_else() {
+    hold("memory");
+}
+
+#[test]
+fn attacks_on_admission_harm_nobody_else() {
+    hold("admission");
+}
+
+#[test]
+fn attacks_through_host_calls_harm_nobody_else() {
+    hold("host-calls");
+}
+
+#[test]
+fn attacks_on_state_harm_nobody_else() {
+    hold("state");
+}
+
+#[test]
+fn attacks_through_output_harm_nobody_else() {
+    hold("output");
+}
+
+#[test]
+fn attacks_on_what_lies_around_a_sandbox_harm_nobody_else() {
+    hold("isolation");
+}
+
+#[test]
+fn a_thousand_sandboxes_that_die_leave_nothing_behind() {
+    arena().soak(1000).unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+#[test]
+fn every_number_of_the_table_has_an_attack_or_a_reason_and_names_are_unique() {
+    let attacks = attacks::all();
+    for row in 1..=table::ROWS {
+        let is_tried = attacks.iter().any(|attack| attack.rows.contains(&row));
+        let is_left_out = table::LEFT_OUT.iter().any(|left| left.0 == row);
+        assert!(is_tried != is_left_out, "number {row}: {is_tried}, {is_left_out}");
+    }
+    let mut names: Vec<&str> = attacks.iter().map(|attack| attack.name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+}
+
+#[test]
+fn the_page_of_the_table_is_that_of_the_catalogue() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/hostile.md");
+    let written = std::fs::read_to_string(page).unwrap_or_default();
+    let command = "cargo run -p tidemill-hostile -- --table > docs/hostile.md";
+    assert!(written == table::page(), "make docs/hostile.md anew: {command}");
+}
