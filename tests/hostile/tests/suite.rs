@@ -66,6 +66,11 @@ fn attacks_on_admission_harm_nobody_else() {
 }
 
 #[test]
+fn attacks_on_the_compiler_harm_nobody_else() {
+    hold("bombs");
+}
+
+#[test]
 fn attacks_through_host_calls_harm_nobody_else() {
     hold("host-calls");
 }

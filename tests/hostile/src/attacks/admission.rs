@@ -1,17 +1,15 @@
-//! Attacks on admission: files that are something else, ask for what nobody is given, or are hard to compile.
+//! Attacks on admission: files that are something else, or ask for what nobody is given.
 
-use std::fmt::Write as _;
-
-use crate::attack::{Attack, End, Job};
+use crate::attack::{Attack, End};
 use crate::guest::Guest;
 
 /// A component or module in text.
-fn text(text: &str) -> Vec<u8> {
+pub(super) fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// An operator that brings along a module or component, and never uses it.
-fn bringing(more: &str) -> Vec<u8> {
+pub(super) fn bringing(more: &str) -> Vec<u8> {
     let more = text(more);
     // The version in a header tells modules and components apart; their sections have these numbers.
     let section = if more[4..8] == [1, 0, 0, 0] { 1 } else { 4 };
@@ -28,7 +26,7 @@ fn importing(name: &str) -> Vec<u8> {
 }
 
 /// An attack that is refused with these words.
-fn refused(
+pub(super) fn refused(
     row: &'static [u8],
     name: &'static str,
     code: &'static str,
@@ -51,7 +49,6 @@ fn refused(
 }
 
 const FEATURES: &str = "the engine's features: what is not named there is refused";
-const STRUCTURE: &str = "limits on what a component is made of, before it is compiled";
 const IMPORTS: &str = "the list of imports, by name and version";
 const KIND: &str =
     "the file must begin like WebAssembly; nothing is unpacked or loaded as machine code";
@@ -60,7 +57,6 @@ pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = features();
     attacks.extend(imports());
     attacks.extend(files());
-    attacks.extend(bombs());
     attacks
 }
 
@@ -305,7 +301,7 @@ fn files() -> Vec<Attack> {
 }
 
 /// An unsigned number as binaries have it.
-fn leb(mut number: usize) -> Vec<u8> {
+pub(super) fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let low = (number & 0x7f) as u8;
@@ -315,139 +311,4 @@ fn leb(mut number: usize) -> Vec<u8> {
             return bytes;
         }
     }
-}
-
-/// Each component within the next.
-fn nested(depth: usize) -> Vec<u8> {
-    const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
-    (0..depth).fold(HEADER.to_vec(), |inner, _| [HEADER, &[4], &leb(inner.len()), &inner].concat())
-}
-
-fn bombs() -> Vec<Attack> {
-    vec![
-        refused(
-            &[58],
-            "nested",
-            "STRUCTURE_LIMIT",
-            "nests 1,000 components into each other",
-            "depth of nesting",
-            &["refused"],
-            || nested(1000),
-        ),
-        refused(
-            &[58],
-            "exploding-types",
-            "INVALID_COMPONENT",
-            "types that double twenty times over",
-            "size of a type",
-            &["refused"],
-            || {
-                let mut component = "(component (type $t0 (tuple u8 u8))".to_owned();
-                for n in 1..40 {
-                    let before = n - 1;
-                    write!(component, "(type $t{n} (tuple $t{before} $t{before}))")
-                        .expect("text grows");
-                }
-                text(&(component + ")"))
-            },
-        ),
-        refused(
-            &[12],
-            "deep-loops",
-            "STRUCTURE_LIMIT",
-            "nests 11,000 loops, for which compilers need quadratic time",
-            STRUCTURE,
-            &["block-depth"],
-            || {
-                let (open, close) = ("(loop ".repeat(11_000), ")".repeat(11_000));
-                Guest::new().fields(format!("(func {open} {close})")).build()
-            },
-        ),
-        refused(
-            &[12],
-            "giant-function",
-            "STRUCTURE_LIMIT",
-            "brings one function of 2 MiB",
-            STRUCTURE,
-            &["body-bytes"],
-            || {
-                let body = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))".repeat(300_000);
-                Guest::new().fields(format!("(func (local i32) {body})")).build()
-            },
-        ),
-        refused(
-            &[12],
-            "many-locals",
-            "STRUCTURE_LIMIT",
-            "brings a function with 40,000 locals",
-            STRUCTURE,
-            &["locals"],
-            || {
-                let locals = "i64 ".repeat(40_000);
-                Guest::new().fields(format!("(func (local {locals}))")).build()
-            },
-        ),
-        refused(
-            &[12, 14],
-            "too-many-functions",
-            "STRUCTURE_LIMIT",
-            "brings 60,000 functions",
-            STRUCTURE,
-            &["functions"],
-            || Guest::new().fields("(func)".repeat(60_000)).build(),
-        ),
-        refused(
-            &[17],
-            "many-tables",
-            "STRUCTURE_LIMIT",
-            "brings 90 tables",
-            STRUCTURE,
-            &["tables"],
-            || Guest::new().fields("(table 1 funcref)".repeat(90)).build(),
-        ),
-        refused(
-            &[17],
-            "many-instances",
-            "STRUCTURE_LIMIT",
-            "brings 1,000 instances of a module",
-            STRUCTURE,
-            &["core-instances"],
-            || {
-                bringing(&format!(
-                    "(component (core module $m) {})",
-                    "(core instance (instantiate $m))".repeat(1000)
-                ))
-            },
-        ),
-        Attack {
-            rows: &[12],
-            name: "hard-to-allocate",
-            tries: "brings a function just within the limits whose 5,000 values are all alive at once",
-            stopped_by: "60 s of CPU time and 1 GiB of memory for a compilation, in a child process of its own",
-            end: End::Finishes,
-            component: || {
-                let get: String = (0..5000).fold(String::new(), |mut text, n| {
-                    write!(text, "(i64.load offset={} (i32.const 0))", n * 8).expect("text grows");
-                    text
-                });
-                let add = "i64.add ".repeat(4999);
-                Guest::new().fields(format!("(func (result i64) {get} {add})")).build()
-            },
-            ..Attack::default()
-        },
-        Attack {
-            rows: &[12, 14],
-            name: "many-functions",
-            tries: "brings 9,000 functions to be compiled",
-            stopped_by: "components are compiled in a child process, on one core and one at a time",
-            end: End::Finishes,
-            job: Job::default(),
-            component: || {
-                let function = "(func (param i64 i64) (result i64) (i64.add (i64.mul (local.get 0)
-                    (local.get 1)) (i64.xor (local.get 0) (i64.rotl (local.get 1) (i64.const 7)))))";
-                Guest::new().fields(function.repeat(9_000)).build()
-            },
-            ..Attack::default()
-        },
-    ]
 }

@@ -1,6 +1,7 @@
 //! The hostile operators, by what they attack.
 
 mod admission;
+mod bombs;
 mod cpu;
 mod host_calls;
 mod isolation;
@@ -21,6 +22,7 @@ pub fn groups() -> Vec<(&'static str, Vec<Attack>)> {
         ("cpu", cpu::attacks()),
         ("memory", memory::attacks()),
         ("admission", admission::attacks()),
+        ("bombs", bombs::attacks()),
         ("host-calls", host_calls::attacks()),
         ("state", state::attacks()),
         ("output", output::attacks()),
