@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::Place;
+use crate::harness::{Place, Running};
 
 /// Counts words of a file; `NAME` stands for the job's name.
 const COUNT: &str = r#"
@@ -94,6 +94,41 @@ fn a_signal_stops_all_jobs() {
     for job in report["jobs"].as_array().expect("a list of jobs") {
         assert_eq!(job["outcome"], "stopped", "{report}");
     }
+}
+
+/// How many threads of a process have this name.
+fn threads(running: &Running, name: &str) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten();
+    let comms = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
+    comms.flatten().filter(|comm| comm.trim_end() == name).count()
+}
+
+/// How many open files of a process have a path that ends so.
+fn open_files(running: &Running, suffix: &str) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", running.id())).into_iter().flatten();
+    let paths = files.flatten().map(|file| std::fs::read_link(file.path()));
+    paths.flatten().filter(|path| path.ends_with(suffix)).count()
+}
+
+#[test]
+fn a_job_that_has_ended_leaves_no_thread_and_no_open_file() {
+    let place = counting(&["done"]);
+    job(&place, "waits", WAITING);
+    let running = place.tidemill("run done.toml waits.toml").start();
+    running.until_stderr(|text| text.contains("done finished after").then_some(()));
+    running.until_stderr(|text| text.contains("listens on").then_some(()));
+    let begun = std::time::Instant::now();
+    let is_clean = || {
+        let lanes = threads(&running, "0/done");
+        (threads(&running, "tidemill-socket"), open_files(&running, "events.ndjson"), lanes)
+            == (1, 1, 0)
+    };
+    while !is_clean() {
+        assert!(begun.elapsed().as_secs() < 10, "something is left of the job that has ended");
+        std::thread::yield_now();
+    }
+    running.signal(Signal::TERM);
+    running.end().expect(143);
 }
 
 #[test]

@@ -23,6 +23,13 @@ pub(crate) fn peak_memory_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Has the system give this process memory in small pages from here on. One that does not know how goes on as before.
+pub(crate) fn refuse_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("Huge pages stay: {error}.");
+    }
+}
+
 /// How busy the machine has been so far.
 pub(crate) struct Machine {
     at: Instant,

@@ -7,8 +7,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -58,15 +59,21 @@ pub enum Answer {
     },
 }
 
-/// Removes the socket when the job ends.
-pub(super) struct ControlSocket(Option<PathBuf>);
+/// Removes the socket and ends its thread when the job ends.
+pub(super) struct ControlSocket(Option<Listening>);
+
+struct Listening {
+    path: PathBuf,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
 
 impl ControlSocket {
     /// Listens for requests until dropped.
     pub(super) fn open(directory: &Path, shared: &Arc<Shared>) -> Self {
         let path = directory.join(SOCKET);
         match listen(&path, shared.clone()) {
-            Ok(()) => Self(Some(path)),
+            Ok(listening) => Self(Some(listening)),
             Err(error) => {
                 tracing::warn!("{}: {error}; the job runs without it.", path.display());
                 Self(None)
@@ -77,26 +84,37 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            tidemill_storage::data_dir::remove_socket(path);
+        let Some(Listening { path, is_over, thread }) = self.0.take() else { return };
+        is_over.store(true, SeqCst);
+        // It waits for a connection, so it gets one.
+        let is_told = UnixStream::connect(&path).is_ok();
+        tidemill_storage::data_dir::remove_socket(&path);
+        if is_told {
+            thread.join().ok();
         }
     }
 }
 
-fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<()> {
+fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<Listening> {
     // The job's lock is held, so one that is there is left over.
     tidemill_storage::data_dir::remove_socket(path);
     let listener = UnixListener::bind(path)?;
     tidemill_storage::data_dir::keep_private(path)?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ended = is_over.clone();
     let serve = move || {
         for stream in listener.incoming().flatten() {
+            if ended.load(SeqCst) {
+                return;
+            }
             let shared = shared.clone();
             let answer = move || answer(&stream, &shared);
             // One that gets no thread sees its connection closed.
             thread::Builder::new().name("tidemill-answer".to_owned()).spawn(answer).ok();
         }
     };
-    thread::Builder::new().name("tidemill-socket".to_owned()).spawn(serve).map(drop)
+    let thread = thread::Builder::new().name("tidemill-socket".to_owned()).spawn(serve)?;
+    Ok(Listening { path: path.to_owned(), is_over, thread })
 }
 
 fn answer(stream: &UnixStream, shared: &Shared) {

@@ -30,7 +30,7 @@ use super::open::{limited_checkpoints, open_job_dir};
 use super::rollback;
 use super::savepoint;
 use super::supervisor::Ended;
-use super::{InputLog, Job, JobError, Outcome, Report, SourceReport};
+use super::{InputLog, Job, JobError, Outcome, Report, SourceReport, lock};
 
 /// How often a wait before a start looks whether the job was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -45,6 +45,8 @@ impl Job {
         let ended = self.run_to_its_end();
         // Directories are unlocked by now: who was waiting may begin with the savepoint.
         shared.hand_over.end();
+        // Whoever still looks at the job's figures must not keep its files open.
+        *lock(&shared.events) = None;
         ended
     }
 

@@ -24,10 +24,14 @@ use super::progress::Watch;
 use crate::config::{JobPlan, Locations, TenantsPlan};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
 use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
+use crate::machine;
 use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
 use crate::tenants::{Fairness, Tenants};
 use output::{Output, name_of};
 
+/// With more lanes for each core most of them wait most of the time, and each would keep a huge page or more for the
+/// little memory that it needs; with fewer huge pages are worth a tenth of the speed of large state.
+const LANES_PER_CORE_MAX: usize = 8;
 /// Where a job keeps its data unless told otherwise, beside the job file.
 const DATA_DIR: &str = ".tidemill";
 
@@ -53,6 +57,9 @@ pub(super) fn run(
     check_together(arguments, &planned)?;
     let plans: Vec<&JobPlan> =
         planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
+    if plans.iter().map(|plan| plan.parallelism).sum::<usize>() > LANES_PER_CORE_MAX * cores() {
+        machine::refuse_huge_pages();
+    }
     let output = Output::choose(arguments, &plans, console, tenants.clone());
     // A line drawn over and over does not go with data on the same terminal.
     let has_data = plans.iter().any(|plan| writes_to_stdout(plan)) && io::stdout().is_terminal();
@@ -333,6 +340,10 @@ fn serve(control: &Control, endpoint: MetricsEndpoint, jobs: RunningJobs, tenant
         let Err(error) = endpoint.serve(metrics).await;
         tracing::error!(%error, "Metrics are no longer served; jobs go on.");
     });
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn writes_to_stdout(plan: &JobPlan) -> bool {
