@@ -131,6 +131,37 @@ fn a_job_that_has_ended_leaves_no_thread_and_no_open_file() {
     running.end().expect(143);
 }
 
+/// How often the thread of this name has gone to sleep.
+fn sleeps(running: &Running, name: &str) -> Option<u64> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", running.id())).ok()?;
+    let status = tasks.flatten().find_map(|task| {
+        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        (comm.trim_end() == name).then(|| std::fs::read_to_string(task.path().join("status")))
+    });
+    let status = status?.ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
+#[test]
+fn a_lane_that_has_nothing_to_do_is_not_woken() {
+    let place = Place::new();
+    job(&place, "idle", &format!("    checkpoint-interval = \"1day\"\n{WAITING}"));
+    let mut running = place.tidemill("run idle.toml").start();
+    running.until_stderr(|text| text.contains("listens on").then_some(()));
+    let second = std::time::Duration::from_secs(1);
+    let wakes = |running: &mut Running| {
+        let before = sleeps(running, "0/idle");
+        assert!(!running.ends_within(second));
+        sleeps(running, "0/idle").zip(before).map(|(after, before)| after - before)
+    };
+    // It has to begin first.
+    while wakes(&mut running).is_none() {}
+    assert_eq!(wakes(&mut running), Some(0));
+    running.signal(Signal::TERM);
+    running.end().expect(143);
+}
+
 #[test]
 fn jobs_that_would_get_into_each_others_way_are_refused() {
     let place = counting(&["a", "b"]);

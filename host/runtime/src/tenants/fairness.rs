@@ -16,8 +16,10 @@ use crate::machine::Machine;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A tenant may be over its share by this part before it is told, in hundredths; so that nobody goes to and fro.
-const SLACK_PERCENT: u64 = 10;
+/// Who uses less than this part of its share has what it wants, in hundredths.
+const CONTENT_PERCENT: u64 = 80;
+/// Who has been told is told otherwise only with so much less, so that nobody goes to and fro.
+const SLACK_PERCENT: u64 = 20;
 
 /// What a tenant has used since the last look, and the weight of its share.
 #[derive(Clone, Copy, Debug)]
@@ -27,20 +29,31 @@ struct Use {
     was_over: bool,
 }
 
-/// For each tenant whether it is over its share of what all of them have used, where cores `are_short`.
+/// For each tenant whether it is over its share, where cores `are_short`. Who uses clearly less than its share has
+/// what it wants; what it leaves is shared by the others, and so on; those who are left at last would take more if they
+/// could. They give way, unless they are all.
 fn judge(uses: &[Use], are_short: bool) -> Vec<bool> {
-    if !are_short {
-        return vec![false; uses.len()];
+    let mut is_over: Vec<bool> = uses.iter().map(|tenant| are_short && tenant.cpu_us > 0).collect();
+    let active = is_over.iter().filter(|is_over| **is_over).count();
+    loop {
+        let hungry = || uses.iter().zip(&is_over).filter(|(_, is_over)| **is_over);
+        let used_us: u64 = hungry().map(|(tenant, _)| tenant.cpu_us).sum();
+        let shares: u64 = hungry().map(|(tenant, _)| tenant.share).sum();
+        let has_enough = |tenant: &Use| {
+            let content =
+                if tenant.was_over { CONTENT_PERCENT - SLACK_PERCENT } else { CONTENT_PERCENT };
+            tenant.cpu_us * 100 * shares.max(1) < used_us * tenant.share * content
+        };
+        let before = is_over.clone();
+        for (tenant, is_over) in uses.iter().zip(&mut is_over) {
+            *is_over = *is_over && !has_enough(tenant);
+        }
+        if is_over == before {
+            break;
+        }
     }
-    let used_us: u64 = uses.iter().map(|tenant| tenant.cpu_us).sum();
-    let shares: u64 =
-        uses.iter().filter(|tenant| tenant.cpu_us > 0).map(|tenant| tenant.share).sum();
-    let is_over = |tenant: &Use| {
-        let fair_us = used_us * tenant.share / shares.max(1);
-        let slack = if tenant.was_over { 0 } else { SLACK_PERCENT };
-        tenant.cpu_us * 100 > fair_us * (100 + slack)
-    };
-    uses.iter().map(is_over).collect()
+    let hungry = is_over.iter().filter(|is_over| **is_over).count();
+    if hungry == active { vec![false; uses.len()] } else { is_over }
 }
 
 /// Looks after fairness until it is dropped.
@@ -122,10 +135,20 @@ mod tests {
     }
 
     #[test]
-    fn while_cores_are_short_who_uses_more_than_its_share_is_over() {
+    fn while_cores_are_short_who_would_take_more_gives_way_to_who_has_enough() {
         assert_eq!(over(&[(1900, 1), (90, 1)]), [true, false]);
+        assert_eq!(over(&[(1000, 1), (600, 1), (300, 1)]), [true, false, false]);
+        let mut many = vec![(197, 1); 10];
+        many.push((30, 1));
+        let expected: Vec<bool> = (0..11).map(|tenant| tenant < 10).collect();
+        assert_eq!(over(&many), expected);
+    }
+
+    #[test]
+    fn nobody_gives_way_where_all_would_take_more() {
         assert_eq!(over(&[(1000, 1), (1000, 1)]), [false, false]);
-        assert_eq!(over(&[(1000, 1), (700, 1), (300, 1)]), [true, false, false]);
+        assert_eq!(over(&[(1050, 1), (950, 1)]), [false, false]);
+        assert_eq!(over(&[(2000, 1)]), [false]);
     }
 
     #[test]
@@ -136,9 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn who_was_over_is_so_until_it_is_back_in_its_share() {
-        let uses = |was_over| [1050, 950].map(|cpu_us| Use { cpu_us, share: 1, was_over });
-        assert_eq!(judge(&uses(false), true), [false, false]);
-        assert_eq!(judge(&uses(true), true), [true, false]);
+    fn who_was_over_is_so_until_it_uses_clearly_less() {
+        let uses = |was_over| {
+            [700, 1300, 100].map(|cpu_us| Use {
+                cpu_us,
+                share: 1,
+                was_over: was_over && cpu_us == 700,
+            })
+        };
+        assert_eq!(judge(&uses(true), true), [true, true, false]);
+        assert_eq!(judge(&uses(false), true), [false, true, false]);
     }
 }

@@ -1,6 +1,6 @@
 //! The long form of the suite: each attack for a time beside the canary, with and without it in turn.
 //!
-//! `hostile [--seconds N] [--attack NAME]... [--format json] [--soak [N]] [--short] [--table] [--binary PATH]`; run by
+//! `hostile [--seconds N] [--attack NAME]... [--format json] [--soak [N]] [--crowd] [--short] [--table] [--binary PATH]`; run by
 //! `cargo xtask hostile` with a release build of the command.
 
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidemill_hostile::attack::{Attack, End};
 use tidemill_hostile::canary::Latencies;
+use tidemill_hostile::crowd::SANDBOXES;
 use tidemill_hostile::guest::Guest;
 use tidemill_hostile::process::Host;
 use tidemill_hostile::trial::{Arena, harmless};
@@ -21,6 +22,7 @@ struct Wanted {
     attacks: Vec<String>,
     json: bool,
     soak: Option<u64>,
+    crowd: bool,
     short: bool,
     table: bool,
     binary: PathBuf,
@@ -45,6 +47,7 @@ fn wanted() -> Result<Wanted, String> {
         attacks: Vec::new(),
         json: false,
         soak: None,
+        crowd: false,
         short: false,
         table: false,
         binary: beside.with_file_name("hostile-host"),
@@ -64,6 +67,7 @@ fn wanted() -> Result<Wanted, String> {
                 wanted.binary = absolute.map_err(|error| format!("{}: {error}", path.display()))?;
             }
             "--format" => wanted.json = value()? == "json",
+            "--crowd" => wanted.crowd = true,
             "--short" => wanted.short = true,
             "--table" => wanted.table = true,
             "--soak" => {
@@ -90,6 +94,9 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     if let Some(count) = wanted.soak {
         println!("{}", arena.soak(count)?);
         return Ok(true);
+    }
+    if wanted.crowd {
+        return crowd(&arena, Duration::from_secs(wanted.seconds.max(3)));
     }
     let is_wanted = |attack: &&Attack| match &wanted.attacks[..] {
         [] => true,
@@ -147,6 +154,31 @@ fn compare(arena: &Arena, attack: &Attack, time: Duration) -> Result<Compared, S
         compared.with.ms.extend(arena.window(attack, time)?.ms);
     }
     Ok(compared)
+}
+
+/// The canary alone and among a thousand idle sandboxes of other tenants with ten attackers, in turn.
+fn crowd(arena: &Arena, time: Duration) -> Result<bool, String> {
+    const EACH_MAX: f64 = 200.0 * 1024.0;
+    let calm = harmless(|| Guest::new().build());
+    let alone = arena.calm()?;
+    let at_rest = arena.crowd(Duration::from_secs(2), false)?.resident;
+    let each = at_rest.saturating_sub(alone.resident) as f64 / SANDBOXES as f64;
+    let mut compared = Compared { without: Latencies::default(), with: Latencies::default() };
+    for _ in 0..2 {
+        compared.without.ms.extend(arena.window(&calm, time)?.ms);
+        compared.with.ms.extend(arena.crowd(time, true)?.latencies.ms);
+    }
+    let row = json!({
+        "attack": "ten attackers and a crowd",
+        "p99_without_ms": compared.without.at(0.99),
+        "p99_with_ms": compared.with.at(0.99),
+        "longest_with_ms": compared.with.at(1.0),
+        "holds": compared.holds(),
+    });
+    tell(&row);
+    let holds = if each < EACH_MAX { "holds" } else { "FAILS" };
+    println!("{holds}  {SANDBOXES} idle sandboxes take {:.0} KiB each", each / 1024.0);
+    Ok(compared.holds() && each < EACH_MAX)
 }
 
 fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, String> {
