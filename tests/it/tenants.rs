@@ -194,7 +194,7 @@ fn a_tenant_over_its_share_gives_way_and_comes_back_when_it_is_alone() {
     };
     until("all lanes of the greedy tenant give way", &|| {
         let priorities = priorities(&running, "/hog");
-        priorities.len() == 4 * cores && priorities.iter().all(|niceness| *niceness == 10)
+        priorities.len() == 4 * cores && priorities.iter().all(|niceness| *niceness == 19)
     });
     assert!(priorities(&running, "/small").iter().all(|niceness| *niceness == 0));
     let stop = "savepoint create small.toml --data-dir data --stop --to saved";

@@ -16,7 +16,7 @@ use crate::attack::{Attack, Job};
 use crate::attacks;
 use crate::canary::{Canary, Latencies};
 use crate::process::Process;
-use crate::trial::{Arena, WARM_UP};
+use crate::trial::{Arena, WARM_UP, place};
 
 /// Idle jobs, each of a tenant of its own; lanes of each, and operators on each lane.
 const JOBS: usize = 10;
@@ -45,7 +45,7 @@ impl Arena {
     /// # Errors
     /// When the canary's output is wrong, or the host panics.
     pub fn crowd(&self, time: Duration, attacked: bool) -> Result<Crowded, String> {
-        let place = tempfile::tempdir().map_err(|error| format!("no place for jobs: {error}"))?;
+        let place = place()?;
         let mut jobs = vec!["canary.toml".to_owned()];
         let mut tenants = "[tenants.alice]\n".to_owned();
         write(place.path(), "canary.toml", crate::canary::job(&self.operators).as_bytes())?;

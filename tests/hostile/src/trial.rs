@@ -181,8 +181,7 @@ impl Arena {
 
     fn place(&self, attack: &Attack, job: &Job) -> Result<TempDir, String> {
         let failed = |error: std::io::Error| format!("no place for a job: {error}");
-        let place =
-            tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).map_err(failed)?;
+        let place = place()?;
         let toml = job.toml().replace("@operators", &self.operators.to_string_lossy());
         let write =
             |name: &str, bytes: &[u8]| fs::write(place.path().join(name), bytes).map_err(failed);
@@ -223,6 +222,13 @@ impl Arena {
         let seen = see(ended, attack, place.path())?;
         Ok(Outcome { latencies, usage, peak: peak.max(usage.resident), seen, code })
     }
+}
+
+/// An empty directory for jobs, in memory where the system has one for files: a disk that is shared without quotas
+/// is not what is tried.
+pub(crate) fn place() -> Result<TempDir, String> {
+    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    place.map_err(|error| format!("no place for jobs: {error}"))
 }
 
 /// Waits until the job of the attack has ended.

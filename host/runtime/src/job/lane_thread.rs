@@ -24,7 +24,7 @@ use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
 use super::spawner;
 
 /// How much a lane of a tenant over its share gives way to others.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 19;
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
