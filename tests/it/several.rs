@@ -155,9 +155,8 @@ fn a_lane_that_has_nothing_to_do_is_not_woken() {
         assert!(!running.ends_within(second));
         sleeps(running, "0/idle").zip(before).map(|(after, before)| after - before)
     };
-    // It has to begin first.
-    while wakes(&mut running).is_none() {}
-    assert_eq!(wakes(&mut running), Some(0));
+    // It has to begin first; what wakes it again and again would do so in each of these seconds.
+    assert!((0..20).any(|_| wakes(&mut running) == Some(0)), "something wakes an idle lane");
     running.signal(Signal::TERM);
     running.end().expect(143);
 }
