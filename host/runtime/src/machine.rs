@@ -41,9 +41,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn look() -> Self {
-        let time = clock_gettime(ClockId::ProcessCPUTime);
-        let process_us =
-            time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000;
+        let process_us = process_cpu_us();
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
         Self { at: Instant::now(), process_us, ticks: ticks(&stat) }
     }

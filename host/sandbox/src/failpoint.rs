@@ -1,15 +1,25 @@
-//! Named places at which a test can have the host's own code panic.
+//! Named places at which a test can have the host fail.
 //!
 //! `TIDEMILL_FAILPOINT=name:n` in the environment of a build with debug assertions makes the n-th passing of the
-//! place panic, in the middle of whatever the thread does. In any other build a failpoint is nothing.
+//! place [due](is_due): here the host's own code panics in the middle of whatever the thread does; other crates
+//! decide for themselves. In any other build a failpoint is nothing.
 
 /// A place at which a test can have the host panic.
+#[inline]
+pub(crate) fn failpoint(name: &str) {
+    assert!(!is_due(name), "the failpoint {name} was passed");
+}
+
+/// Whether the host is to fail at this passing of a place.
 #[cfg(not(debug_assertions))]
 #[inline]
-pub(crate) fn failpoint(_name: &str) {}
+pub fn is_due(_name: &str) -> bool {
+    false
+}
 
+/// Whether the host is to fail at this passing of a place.
 #[cfg(debug_assertions)]
-pub(crate) fn failpoint(name: &str) {
+pub fn is_due(name: &str) -> bool {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
@@ -19,10 +29,5 @@ pub(crate) fn failpoint(name: &str) {
         let (name, count) = wanted.rsplit_once(':')?;
         Some((name.to_owned(), AtomicI64::new(count.parse().ok()?)))
     });
-    if let Some((wanted, left)) = wanted
-        && wanted == name
-        && left.fetch_sub(1, SeqCst) == 1
-    {
-        panic!("the failpoint {name} was passed");
-    }
+    wanted.as_ref().is_some_and(|(wanted, left)| wanted == name && left.fetch_sub(1, SeqCst) == 1)
 }

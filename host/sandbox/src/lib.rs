@@ -14,7 +14,7 @@ mod bindings;
 pub mod compiler;
 mod component;
 mod engine;
-mod failpoint;
+pub mod failpoint;
 mod files;
 mod guest_data;
 mod guest_log;
