@@ -92,10 +92,12 @@ impl LanePace {
     }
 
     fn hold(&mut self, wait_us: u64, now_us: u64) {
-        if wait_us > 0 {
-            let wait_us = wait_us.min(HOLD_MAX_US);
-            self.held_until_us = self.held_until_us.max(now_us.saturating_add(wait_us));
-            self.tenant.usage().held_us.fetch_add(wait_us, Relaxed);
+        // Two rates may hold it at once: what counts is how long it waits.
+        let from_us = self.held_until_us.max(now_us);
+        let until_us = now_us.saturating_add(wait_us.min(HOLD_MAX_US));
+        if until_us > from_us {
+            self.held_until_us = until_us;
+            self.tenant.usage().held_us.fetch_add(until_us - from_us, Relaxed);
         }
     }
 
@@ -166,6 +168,16 @@ mod tests {
         TaskCounters::add(&pace.counters[0].failed_batches, 2);
         pace.stepped(0, Spent::default(), 100);
         assert!(pace.held_us(100) > 50_000);
+    }
+
+    #[test]
+    fn a_lane_that_two_rates_hold_waits_once() {
+        let mut pace = pace("cpu = 0.5\noutput-rate = \"1kB\"", true);
+        pace.charge(150_000, 0);
+        TaskCounters::add(&pace.counters[0].bytes_in, 1500);
+        pace.stepped(0, Spent::default(), 0);
+        assert_eq!(pace.held_us(0), 500_001);
+        assert_eq!(pace.tenant.usage().held_us.load(Relaxed), 500_001);
     }
 
     #[test]

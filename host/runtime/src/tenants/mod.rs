@@ -133,10 +133,14 @@ impl Tenants {
     fn check_directory(&self, plan: &TenantPlan, file: &Path) -> Result<(), TenantRefusal> {
         // A link to a file elsewhere lies where it leads.
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-        let holds =
-            |dir: &Path| file.starts_with(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
-        let of = |tenant: &&TenantPlan| tenant.jobs_dir.as_deref().is_some_and(holds);
-        let owner = self.plan.tenants.iter().find(of);
+        // Of directories in each other the innermost says it.
+        let depth = |tenant: &&TenantPlan| {
+            let dir = tenant.jobs_dir.as_deref()?;
+            let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+            file.starts_with(&dir).then(|| dir.components().count())
+        };
+        let owners = self.plan.tenants.iter().filter(|tenant| depth(tenant).is_some());
+        let owner = owners.max_by_key(depth);
         let owner = match (&plan.jobs_dir, owner) {
             (None, None) => return Ok(()),
             (_, Some(owner)) if owner.name == plan.name => return Ok(()),
@@ -276,12 +280,13 @@ mod tests {
     #[test]
     fn a_directory_of_jobs_says_who_owns_them() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["acme", "other", "common"] {
+        for name in ["acme", "other", "common", "acme/guest"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
             std::fs::write(dir.path().join(name).join("job.toml"), "").unwrap();
         }
         let file = dir.path().join("tenants.toml");
-        let text = "[tenants.acme]\njobs-dir = \"acme\"\n[tenants.other]\njobs-dir = \"other\"\n[tenants.free]\n";
+        let text = "[tenants.acme]\njobs-dir = \"acme\"\n[tenants.other]\njobs-dir = \"other\"\n[tenants.free]\n\
+                    [tenants.guest]\njobs-dir = \"acme/guest\"\n";
         let plan = TenantsPlan::from_text(&file, &file, text.to_owned()).unwrap();
         let tenants = Tenants::new(plan);
         let owner = |tenant: &str, at: &str| {
@@ -292,9 +297,11 @@ mod tests {
         };
         assert_eq!(owner("acme", "acme/job.toml"), Ok(()));
         assert_eq!(owner("free", "common/job.toml"), Ok(()));
+        assert_eq!(owner("guest", "acme/guest/job.toml"), Ok(()));
         for (tenant, at, says) in [
             ("acme", "other/job.toml", "a directory of tenant \"other\""),
             ("free", "acme/../other/job.toml", "a directory of tenant \"other\""),
+            ("acme", "acme/guest/job.toml", "a directory of tenant \"guest\""),
             ("acme", "common/job.toml", "a directory of nobody"),
         ] {
             let refused = owner(tenant, at).unwrap_err();
