@@ -10,7 +10,7 @@ use tidemill_core::checkpoint::coordinator::Fact;
 use tidemill_core::checkpoint::ledger::MergeTask;
 use tidemill_core::checkpoint::manifest::{Manifest, SnapshotFile};
 use tidemill_core::connector::Wake;
-use tidemill_core::ids::CheckpointId;
+use tidemill_core::ids::{CheckpointId, NodeId};
 
 use crate::rng::Rng;
 
@@ -81,6 +81,8 @@ pub enum Command {
     StopSources,
     /// A checkpoint.
     Trigger(Barrier),
+    /// The next snapshot of an operator is to be a base.
+    Rebase(NodeId),
     /// It is complete.
     Completed(CheckpointId),
     /// It was given up.

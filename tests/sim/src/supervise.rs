@@ -184,6 +184,9 @@ impl Incarnation {
         if retained < env.plan.retained {
             env.history.only_kept(completion.checkpoint);
         }
+        if ended.is_none() {
+            self.ask_for_bases(env);
+        }
         // The file of a merge has no manifest yet, so nothing is collected while there is one.
         if ended.is_some() || self.is_merging {
             return;
@@ -198,6 +201,20 @@ impl Incarnation {
             }
             None if self.ledger.may_collect() => self.keeper.ask(Task::DropOld(retained)),
             None => {}
+        }
+    }
+
+    /// Snapshots in simulation are rarely large enough: some bases are taken before they are due.
+    fn ask_for_bases(&mut self, env: &mut Env) {
+        let mut tasks: Vec<_> = self.ledger.due_bases().collect();
+        if env.rng.one_in(4) {
+            let (nodes, lanes) = (env.plan.kinds.len(), self.lanes.len());
+            tasks.push((NodeId(env.rng.below(nodes)), LaneId(env.rng.below(lanes))));
+        }
+        for (node, LaneId(lane)) in tasks {
+            let lane = &mut self.lanes[lane];
+            lane.commands.push_back(Command::Rebase(node));
+            lane.awake.wake();
         }
     }
 

@@ -102,6 +102,7 @@ impl Incarnation {
                 Command::StopSources => lane.lane.stop_sources(),
                 Command::Completed(checkpoint) => lane.lane.completed(checkpoint),
                 Command::Aborted(checkpoint) => lane.lane.aborted(checkpoint),
+                Command::Rebase(node) => lane.lane.rebase(node),
                 Command::Trigger(barrier) => {
                     outcome = lane.lane.trigger(barrier, now).map(|()| StepOutcome::Finished);
                 }

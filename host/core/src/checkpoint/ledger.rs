@@ -3,7 +3,8 @@
 //! Owns what a manifest says beside the answers: who the job is, which node has which name, and which
 //! files a task's state is made of. Knows nothing of disks. Invariants: a chain is a base and the deltas
 //! of *completed* checkpoints after it, in order; a chain has at most [`DELTAS_MAX`] deltas, or as many
-//! bytes of deltas as of base, before a merge is due.
+//! bytes of deltas as of base, before it becomes one file again: by a merge, or, where a delta holds about as
+//! much as a base, by making the task's next snapshot a base.
 
 use std::collections::BTreeMap;
 
@@ -201,19 +202,25 @@ impl Ledger {
 
     /// A chain that should be merged now, the longest first.
     pub fn due_merge(&self) -> Option<MergeTask> {
+        let due = self.chains().filter(|task| due(&task.chain) == Some(Due::Merge));
+        due.max_by_key(|task| task.chain.len())
+    }
+
+    /// Tasks whose next snapshot should be a base.
+    pub fn due_bases(&self) -> impl Iterator<Item = (NodeId, LaneId)> {
+        let due = self.chains().filter(|task| due(&task.chain) == Some(Due::Base));
+        due.map(|task| (task.node, task.lane))
+    }
+
+    /// The chains of all tasks of operators.
+    fn chains(&self) -> impl Iterator<Item = MergeTask> {
         let tasks = self.roles.iter().enumerate().filter_map(|(index, role)| match role {
             NodeRole::Operator { name, .. } => Some((NodeId(index), name)),
             NodeRole::Source { .. } | NodeRole::Sink { .. } => None,
         });
-        let lanes = self.newest.parallelism as usize;
-        let chains = tasks.flat_map(|(node, name)| {
-            (0..lanes).map(move |lane| (node, LaneId(lane), self.chain(node, LaneId(lane), name)))
-        });
-        let due = chains.filter(|(.., chain)| is_due(chain));
-        due.max_by_key(|(.., chain)| chain.len()).map(|(node, lane, chain)| MergeTask {
-            node,
-            lane,
-            chain,
+        tasks.flat_map(move |(node, name)| {
+            let lanes = (0..self.newest.parallelism as usize).map(LaneId);
+            lanes.map(move |lane| MergeTask { node, lane, chain: self.chain(node, lane, name) })
         })
     }
 
@@ -223,12 +230,27 @@ impl Ledger {
     }
 }
 
-fn is_due(chain: &[SnapshotFile]) -> bool {
-    let Some((base, deltas)) = chain.split_first() else {
-        return false;
-    };
+/// How a chain is to become one file again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// By a merge in the background.
+    Merge,
+    /// By a base instead of the next delta. When that delta would hold half of the state or more, a base costs
+    /// the lane little beyond it, and a merge would read all and write all once more.
+    Base,
+}
+
+fn due(chain: &[SnapshotFile]) -> Option<Due> {
+    let (base, deltas) = chain.split_first()?;
+    let newest = deltas.last()?;
+    if deltas.len() > DELTAS_MAX {
+        return Some(Due::Merge);
+    }
     let bytes: u64 = deltas.iter().map(|delta| delta.bytes).sum();
-    deltas.len() > DELTAS_MAX || (!deltas.is_empty() && bytes >= base.bytes.max(MERGE_BYTES_MIN))
+    if bytes < base.bytes.max(MERGE_BYTES_MIN) {
+        return None;
+    }
+    Some(if newest.bytes >= base.bytes / 2 { Due::Base } else { Due::Merge })
 }
 
 /// Chains of fewer bytes are merged only because of their length.
@@ -378,10 +400,40 @@ mod tests {
         let mut ledger = ledger();
         let base = Some(file("base", 3 << 20, true));
         ledger.completed(ledger.compose(&gathered(1, true, base), 0, None));
-        let delta = Some(file("one", 2 << 20, false));
-        ledger.completed(ledger.compose(&gathered(2, false, delta.clone()), 0, None));
-        assert_eq!(ledger.due_merge(), None);
-        ledger.completed(ledger.compose(&gathered(3, false, delta), 0, None));
+        for (checkpoint, is_due) in [(2, false), (3, false), (4, true)] {
+            let delta = Some(file("small", 1 << 20, false));
+            ledger.completed(ledger.compose(&gathered(checkpoint, false, delta), 0, None));
+            assert_eq!(ledger.due_merge().is_some(), is_due);
+            assert_eq!(ledger.due_bases().next(), None);
+        }
+    }
+
+    #[test]
+    fn deltas_of_half_a_base_or_more_are_followed_by_a_base_and_not_merged() {
+        let mut ledger = ledger();
+        let base = Some(file("base", 3 << 20, true));
+        ledger.completed(ledger.compose(&gathered(1, true, base.clone()), 0, None));
+        for (checkpoint, is_due) in [(2, false), (3, true)] {
+            let delta = Some(file("large", 2 << 20, false));
+            ledger.completed(ledger.compose(&gathered(checkpoint, false, delta), 0, None));
+            let bases: Vec<_> = ledger.due_bases().collect();
+            assert_eq!(bases, if is_due { vec![(NodeId(1), LaneId(0))] } else { vec![] });
+            assert_eq!(ledger.due_merge(), None);
+        }
+        ledger.completed(ledger.compose(&gathered(4, true, base), 0, None));
+        assert_eq!((ledger.due_bases().next(), ledger.due_merge()), (None, None));
+        assert_eq!(names(ledger.newest()), ["base"]);
+    }
+
+    #[test]
+    fn a_chain_that_asked_for_a_base_in_vain_is_merged_in_the_end() {
+        let mut ledger = ledger();
+        for checkpoint in 1..=DELTAS_MAX as u64 + 2 {
+            let is_base = checkpoint == 1;
+            let file = Some(file(&checkpoint.to_string(), 2 << 20, is_base));
+            ledger.completed(ledger.compose(&gathered(checkpoint, is_base, file), 0, None));
+        }
         assert!(ledger.due_merge().is_some());
+        assert_eq!(ledger.due_bases().next(), None);
     }
 }

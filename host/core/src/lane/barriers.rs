@@ -102,6 +102,15 @@ impl NodeTask {
         }
     }
 
+    /// The next snapshot is to be a base.
+    pub(super) fn rebase(&mut self) {
+        if let NodeWork::Operator(task, _) = &mut self.work
+            && let Some(state) = task.frame.state_mut()
+        {
+            state.rebase();
+        }
+    }
+
     /// A checkpoint was given up.
     pub(super) fn aborted(&mut self, checkpoint: CheckpointId) {
         if let NodeWork::Operator(task, snapshots) = &mut self.work {

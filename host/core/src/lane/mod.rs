@@ -127,6 +127,11 @@ impl Lane {
         self.nodes.iter_mut().for_each(|node| node.completed(checkpoint));
     }
 
+    /// The next snapshot of an operator is to be a base.
+    pub fn rebase(&mut self, node: NodeId) {
+        self.nodes.get_mut(node.0).into_iter().for_each(NodeTask::rebase);
+    }
+
     /// A checkpoint was given up: what it took goes into the next.
     pub fn aborted(&mut self, checkpoint: CheckpointId) {
         self.nodes.iter_mut().for_each(|node| node.aborted(checkpoint));

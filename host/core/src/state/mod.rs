@@ -226,8 +226,8 @@ pub trait StateBackend: Send {
     /// task's own chain of snapshots, and nothing was written since, so the next snapshot can be a delta.
     fn track(&mut self, continues: bool);
 
-    /// Makes the next snapshot a base: what is held is not in the chain that it would continue.
-    fn mark_all_dirty(&mut self);
+    /// Makes the next snapshot a base, whatever changed.
+    fn rebase(&mut self);
 
     /// Freezes what is held for a snapshot: all of it when `full` or when there is nothing to continue,
     /// else what changed since the last completed snapshot. Answers whether it is all of it. A snapshot

@@ -11,9 +11,9 @@ impl TaskState {
         self.backend.track(continues);
     }
 
-    /// As [`StateBackend::mark_all_dirty`].
-    pub fn mark_all_dirty(&mut self) {
-        self.backend.mark_all_dirty();
+    /// As [`StateBackend::rebase`].
+    pub fn rebase(&mut self) {
+        self.backend.rebase();
     }
 
     /// As [`StateBackend::freeze`]; between calls only.

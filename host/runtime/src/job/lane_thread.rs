@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidemill_core::checkpoint::Barrier;
 use tidemill_core::connector::Wake;
-use tidemill_core::ids::{CheckpointId, Now};
+use tidemill_core::ids::{CheckpointId, NodeId, Now};
 use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_sandbox::CallSignal;
@@ -52,6 +52,8 @@ impl Wake for LaneWaker {
 pub(super) enum Command {
     StopSources,
     Trigger(Barrier),
+    /// The next snapshot of an operator is to be a base.
+    Rebase(NodeId),
     Completed(CheckpointId),
     Aborted(CheckpointId),
 }
@@ -355,6 +357,7 @@ fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<Followe
         match command {
             Command::StopSources => lane.stop_sources(),
             Command::Trigger(barrier) => lane.trigger(barrier, now)?,
+            Command::Rebase(node) => lane.rebase(node),
             Command::Completed(checkpoint) => {
                 lane.completed(checkpoint);
                 has_settled = true;

@@ -324,6 +324,9 @@ impl Supervisor<'_> {
         if let Some(ended) = ended {
             return self.end(ended, course);
         }
+        for (node, lane) in self.ledger.due_bases() {
+            self.lines[lane.0].tell(Command::Rebase(node));
+        }
         // The file of a merge has no manifest yet, so nothing is collected while there is one.
         if course.merging {
             return;

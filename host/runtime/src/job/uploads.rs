@@ -364,8 +364,8 @@ fn snapshot_file(name: &str, written: Written, is_base: bool) -> SnapshotFile {
     SnapshotFile { name: name.to_owned(), bytes, digest, is_base, entries }
 }
 
-/// Makes one base of a chain. Its name is that of the newest checkpoint's base, which no snapshot has: a
-/// chain that is merged has a base, so its task's snapshots are deltas.
+/// Makes one base of a chain. Its name is that of the newest checkpoint's base, which no snapshot has: had the
+/// task's snapshot been a base, that would be the whole chain, and nothing to merge.
 fn merge_chain(
     disk: &dyn Disk,
     task: &MergeTask,

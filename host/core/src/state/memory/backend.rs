@@ -190,7 +190,7 @@ impl StateBackend for MemoryBackend {
         self.start_tracking(continues);
     }
 
-    fn mark_all_dirty(&mut self) {
+    fn rebase(&mut self) {
         self.snapshots.needs_base = true;
     }
 

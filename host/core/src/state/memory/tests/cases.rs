@@ -114,7 +114,7 @@ fn a_restore_continues_the_chain_and_a_foreign_one_begins_anew() {
     world.freeze(false);
     assert_eq!((world.complete(), world.chain.len()), (1, 2));
     world.crash();
-    world.backend.mark_all_dirty();
+    world.backend.rebase();
     world.freeze(false);
     assert!(world.complete() > 8);
     assert_eq!(world.chain.len(), 1);
