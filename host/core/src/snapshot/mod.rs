@@ -26,6 +26,7 @@
 //! amount; a changed or cut file is refused, not misread.
 
 mod block;
+mod buffer;
 mod chain;
 mod cursor;
 mod dump;
@@ -39,6 +40,7 @@ mod restore;
 pub(crate) mod tests;
 mod writer;
 
+pub use buffer::{Buffer, Buffers};
 pub use chain::merge;
 pub use dump::{DumpedItem, DumpedPlace, StateDump};
 pub use entry::{ChunkBytes, ENTRY_BYTES_MAX, Item, put_chunk, put_entry};
@@ -61,7 +63,7 @@ pub struct Segment {
     /// Entries in `bytes`.
     pub entries: u32,
     /// The entries, one after the other.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
 }
 
 /// Which key group and state entries belong to, in the order of a file.

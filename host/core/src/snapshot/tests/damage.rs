@@ -15,7 +15,7 @@ fn sample() -> MemoryFile {
         (2, &b, Item::MapEntry { key: b"x", bytes: b"y", expires_at: 98 }),
         (2, &b, Item::MapEntry { key: b"z", bytes: b"", expires_at: 97 }),
     ]);
-    let mut list = Segment { group: 3, state: 1, entries: 1, bytes: Vec::new() };
+    let mut list = Segment { group: 3, state: 1, entries: 1, bytes: Buffer::default() };
     put_chunk(&mut list.bytes, &c, 4, &items, &[7, 8]);
     all.push(list);
     write(&header(&three_states(), true), all).0
@@ -143,7 +143,7 @@ fn what_a_backend_hands_over_wrongly_is_not_written() {
     assert!(refused(vec![first.clone(), first.clone()]), "twice");
     assert!(refused(vec![Segment { group: 2, ..first.clone() }]), "another key group");
     assert!(refused(vec![Segment { state: 3, ..first.clone() }]), "an unknown state");
-    assert!(refused(vec![Segment { bytes: vec![1, 2], ..first }]), "no entry");
+    assert!(refused(vec![Segment { bytes: vec![1, 2].into(), ..first }]), "no entry");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn file(is_base: bool, items: &[(u16, Item<'_>)]) -> MemoryFile {
 
 /// A delta with list chunks of one item each, after an optional head.
 fn list_file(is_base: bool, head: Option<(bool, u64)>, chunks: &[(u64, &str)]) -> MemoryFile {
-    let mut segment = Segment { group: 1, state: 1, entries: 0, bytes: Vec::new() };
+    let mut segment = Segment { group: 1, state: 1, entries: 0, bytes: Buffer::default() };
     if let Some((cleared, first)) = head {
         put_entry(&mut segment.bytes, &key(), Item::ListHead { cleared, first });
     }

@@ -100,7 +100,7 @@ fn segments(entries: &[(u16, &[u8], Item<'_>)]) -> Vec<Segment> {
     let mut segments = Vec::new();
     for entry in sorted {
         let (group, state) = place(entry);
-        let mut segment = Segment { group, state, entries: 1, bytes: Vec::new() };
+        let mut segment = Segment { group, state, entries: 1, bytes: Buffer::default() };
         put_entry(&mut segment.bytes, entry.1, entry.2);
         segments.push(segment);
     }

@@ -12,6 +12,7 @@ use super::list::List;
 use super::map::Map;
 use super::marks::{Layers, SlotSet, Tracker};
 use super::parts::Parts;
+use crate::snapshot::Buffers;
 
 /// What a change needs to know beside the column.
 pub(super) struct Context<'a> {
@@ -32,7 +33,6 @@ pub(super) enum Container {
     Spent(Box<Map>),
 }
 
-#[derive(Default)]
 pub(super) struct Capture {
     marks: Layers<SlotSet>,
     /// Of the frozen slots, those that are encoded or detached.
@@ -43,11 +43,21 @@ pub(super) struct Capture {
 }
 
 impl Capture {
+    pub(super) fn new(buffers: &Buffers) -> Self {
+        Self {
+            marks: Layers::default(),
+            encoded: SlotSet::default(),
+            side: Parts::new(buffers),
+            detached: Vec::new(),
+        }
+    }
+
     /// Brings the marks up to date.
     #[inline]
     pub(super) fn catch_up(&mut self, tracker: &Tracker) {
         if self.marks.catch_up(tracker) {
             self.encoded.clear();
+            self.side.expect(self.bound());
         }
     }
 

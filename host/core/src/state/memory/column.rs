@@ -12,6 +12,7 @@ use super::map::Map;
 use super::marks::Tracker;
 use crate::column::Layout;
 use crate::describe::{StateDescription, StateKind};
+use crate::snapshot::Buffers;
 use crate::state::{ExpiresAt, NEVER};
 
 /// Widest fixed-width value that lies in a dense column; a wider one lies on the heap, so that a slot
@@ -37,7 +38,7 @@ pub(super) enum Items {
 }
 
 impl StateColumn {
-    pub(super) fn new(description: &StateDescription) -> Self {
+    pub(super) fn new(description: &StateDescription, buffers: &Buffers) -> Self {
         let layout = Layout::of(description.width);
         let items = match (description.kind, layout) {
             (StateKind::Value, Layout::Fixed(width)) if width <= DENSE_WIDTH_MAX => {
@@ -48,7 +49,14 @@ impl StateColumn {
             (StateKind::Map, _) => Items::Maps(Vec::new()),
         };
         let has_ttl = description.ttl.is_some();
-        Self { layout, items, expires: Vec::new(), has_ttl, bytes: 0, capture: Capture::default() }
+        Self {
+            layout,
+            items,
+            expires: Vec::new(),
+            has_ttl,
+            bytes: 0,
+            capture: Capture::new(buffers),
+        }
     }
 
     pub(super) fn layout(&self) -> Layout {

@@ -44,6 +44,7 @@ use super::{ExpiresAt, SlotRef, StateUsage};
 use crate::describe::StateDescription;
 use crate::ids::KeyGroup;
 use crate::planted::{self, Bug};
+use crate::snapshot::Buffers;
 
 const UNOWNED: u32 = u32::MAX;
 /// What a heap item costs beside its bytes: its pointer and the allocator's share.
@@ -64,6 +65,8 @@ pub struct MemoryBackend {
     usage: StateUsage,
     tracker: Tracker,
     snapshots: Snapshots,
+    /// For encoded entries.
+    buffers: Buffers,
     /// Slots that held nothing but carried a mark, in the order of `since`.
     bare: VecDeque<Bare>,
     /// The table that an item was last put back into, or `UNOWNED`.
@@ -90,6 +93,7 @@ impl MemoryBackend {
         groups: u32,
         owned: impl Iterator<Item = KeyGroup>,
     ) -> Self {
+        let buffers = Buffers::default();
         let mut table_of = vec![UNOWNED; groups as usize];
         let mut tables = Vec::new();
         // Snapshots are written in this order.
@@ -97,7 +101,8 @@ impl MemoryBackend {
         owned.sort_unstable();
         for group in owned {
             table_of[group.0 as usize] = tables.len() as u32;
-            let states: Vec<StateColumn> = states.iter().map(StateColumn::new).collect();
+            let column = |state| StateColumn::new(state, &buffers);
+            let states: Vec<StateColumn> = states.iter().map(column).collect();
             let slot_bytes = states.iter().map(StateColumn::slot_bytes).sum();
             tables.push(GroupTable { group, keys: KeyTable::new(slot_bytes), states });
         }
@@ -111,6 +116,7 @@ impl MemoryBackend {
             usage: StateUsage::default(),
             tracker: Tracker::default(),
             snapshots: Snapshots::default(),
+            buffers,
             bare: VecDeque::new(),
             restored: UNOWNED,
         }

@@ -70,7 +70,8 @@ impl MemoryBackend {
             }
             let (group, state) = (table.group.0, at.state as u16);
             let context = Context { tracker: &self.tracker, keys: &table.keys };
-            let mut out = Parts::default();
+            let mut out = Parts::new(&self.buffers);
+            out.expect(column.slots());
             let is_done = column.encode(&mut at.slot, &context, &mut budget, &mut out);
             out.drain_into(group, state, &mut segments);
             if is_done {
