@@ -5,6 +5,7 @@ mod bombs;
 mod cpu;
 mod host_calls;
 mod isolation;
+mod keys;
 mod memory;
 mod output;
 mod state;
@@ -27,5 +28,6 @@ pub fn groups() -> Vec<(&'static str, Vec<Attack>)> {
         ("state", state::attacks()),
         ("output", output::attacks()),
         ("isolation", isolation::attacks()),
+        ("keys", keys::attacks()),
     ]
 }
