@@ -9,7 +9,7 @@ use crate::attack::Attack;
 use crate::attacks;
 
 /// How many rows there are.
-pub const ROWS: u8 = 72;
+pub const ROWS: u8 = 77;
 
 /// Rows without an operator, and why.
 pub const LEFT_OUT: [(u8, &str, &str); 10] = [
@@ -104,6 +104,8 @@ What an operator may try on the host and on the jobs beside its own, and what co
 - the output of the job beside it is exact, line by line;
 - memory, threads and descriptors of the process are as they are when nobody attacks;
 - the host does not panic.
+
+Where it says that a quota of the tenant is *here* so much, the attack's tenant has it in a tenants' file, and the tenant of the job beside it has none.
 
 `cargo test -p tidemill-hostile` runs each once. `cargo xtask hostile` lets each attack for 30 seconds and compares the latency of the job beside it with and without the
 attack, in turn: p99 at most twice as long, or 2 ms longer. `cargo xtask hostile --soak` lets 10,000 sandboxes die in one process.
