@@ -2,7 +2,7 @@
 //!
 //! Owns what must hold in every trial: the canary's output is exact, the process is as it is when nobody attacks, the
 //! host does not panic. The short trial runs an attack to its end and judges that as well; a window lets it attack
-//! for a time.
+//! for a time; what is refused is tried again and again meanwhile, each time by a command of its own, as jobs are begun.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,9 @@ const SETTLING: Duration = Duration::from_secs(5);
 const GOING_ON: Duration = Duration::from_millis(1500);
 /// Every line of the canary must be out by then in a short trial; debug builds and parallel tests are noisy.
 const LATE_MS: f64 = 2000.0;
+/// Between two attempts of what is refused: jobs are begun by people and their programs, and each start of a process
+/// costs a machine more than most refusals.
+const AGAIN: Duration = Duration::from_millis(200);
 /// The tenants' file of a trial that has one.
 const TENANTS: &str = "tenants.toml";
 /// Lines of the canary that are not counted in a window: first connections, pages and checkpoints.
@@ -53,6 +56,8 @@ enum Until {
     Over(Duration),
     /// So long, and then it is stopped.
     Stopped(Duration),
+    /// It is refused, and again in processes of their own, one after the other, for so long.
+    Refused(Duration),
 }
 
 /// What came of running an attack beside the canary.
@@ -132,6 +137,9 @@ impl Arena {
     pub fn window(&self, attack: &Attack, time: Duration) -> Result<Latencies, String> {
         let outcome = match attack.lasting() {
             Some(job) => self.together(attack, &job, Until::Stopped(time))?,
+            None if attack.end == End::Refused => {
+                self.together(attack, &attack.job, Until::Refused(time))?
+            }
             None => self.together(attack, &attack.job, Until::Over(time))?,
         };
         Ok(outcome.latencies.without_first(WARM_UP))
@@ -211,11 +219,15 @@ impl Arena {
         let canary = Canary::start(address, stdout)?;
         let mut peak = 0;
         let (at_least, to_the_end) = match until {
-            Until::Over(time) => (time, true),
+            Until::Over(time) | Until::Refused(time) => (time, true),
             Until::Stopped(time) => (time, false),
         };
         if to_the_end {
             until_over(&mut process, place.path(), &mut peak)?;
+        }
+        while matches!(until, Until::Refused(_)) && begin.elapsed() < at_least {
+            thread::sleep(AGAIN);
+            self.attempt(attack, place.path())?;
         }
         thread::sleep(at_least.saturating_sub(begin.elapsed()));
         let usage = match self.calm.get() {
