@@ -106,7 +106,11 @@ fn a_job_that_the_host_has_no_room_for_says_so() {
 fn inspect_says_which_tenants_could_run_a_component() {
     let place = Place::new();
     let operators = crate::harness::operators().display();
-    place.write("tenants.toml", "[tenants.rich]\n[tenants.poor.limits]\nmemory = \"64KiB\"\n");
+    place.write(
+        "tenants.toml",
+        "[tenants.rich]\n[tenants.poor.limits]\nmemory = \"64KiB\"\n\
+         [tenants.small.limits]\ncomponent-size = \"1kB\"\n",
+    );
     let inspect = format!("inspect {operators}/heavy.wasm --policy tenants.toml --format json");
     let ended = place.tidemill(&inspect).end().expect(77);
     let report = ended.report();
@@ -119,6 +123,12 @@ fn inspect_says_which_tenants_could_run_a_component() {
     assert!(
         verdicts[1]["refusal"].as_str().is_some_and(|refusal| refusal.contains("MEMORY_LIMIT"))
     );
+    let size = report["bytes"].as_u64().expect("a number");
+    let refusal = format!("FILE_TOO_LARGE: the file has {size} bytes; at most 1000 are allowed");
+    assert_eq!(
+        (&verdicts[2]["code"], &verdicts[2]["refusal"]),
+        (&"FILE_TOO_LARGE".into(), &refusal.into())
+    );
     ended.says(&["refused for tenant \"poor\""]);
 }
 
@@ -127,6 +137,24 @@ fn limits_of_the_tenant_cap_those_of_its_jobs() {
     let place = acme("[tenants.acme.limits]\nvalue = 4");
     let ended = place.tidemill("run a.toml --tenants tenants.toml").end().expect(1);
     ended.says(&["ITEM_TOO_LARGE", "at most 4"]);
+}
+
+#[test]
+fn a_component_over_its_tenants_limit_is_refused_with_its_size() {
+    let heavy = crate::harness::operators().join("heavy.wasm");
+    let size = heavy.metadata().expect("it was built").len();
+    let limit = |bytes: u64| acme(&format!("[tenants.acme.limits]\ncomponent-size = {bytes}"));
+    let found = format!("the file has {size} bytes; at most {} are allowed", size - 1);
+    let place = limit(size - 1);
+    let ended = place.tidemill("run a.toml --tenants tenants.toml").end();
+    ended.refuses(77, &["FILE_TOO_LARGE", &found]);
+    assert!(place.names(".tidemill").is_empty() && place.names("out-a").is_empty());
+    limit(size).tidemill("run a.toml --tenants tenants.toml").end().expect(0);
+    // Its own job may allow it less.
+    let job = std::fs::read_to_string(place.path("a.toml")).expect("it was written");
+    let lower = "from = \"records\"\nlimits.component-size = 9";
+    place.write("a.toml", job.replace("from = \"records\"", lower));
+    place.tidemill("run a.toml").end().refuses(77, &["FILE_TOO_LARGE", "at most 9 are allowed"]);
 }
 
 #[test]

@@ -20,8 +20,8 @@ Commands:
   bench      Measure jobs, sandboxes and durability [jobs|peer|sandbox|micro|latency|idle|pause|cost|
              recovery|call-recovery|wal]... [--workload NAME] [--runs N] [--barriers N] [--compare OLD.json]
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
-  hostile    Operators that attack, each beside a well-behaved job whose output and latency are checked
-             [--seconds N] [--attack NAME]... [--format json] [--soak [N]]
+  hostile    Operators that attack, each beside a well-behaved job whose output and latency are checked; who
+             fails by latency alone is tried twice [--seconds N] [--attack NAME]... [--format json] [--soak [N]]
   test       Everything that must pass: formatting, lints, documentation, all tests
   operators  Build the sample operators to target/wasm32-wasip2/operator
 

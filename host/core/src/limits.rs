@@ -6,9 +6,11 @@ mod admission;
 
 pub use admission::{AdmissionLimits, StructureRule};
 
-/// Limits of one sandbox and its calls. A job file may lower them, never raise them.
+/// Limits of one sandbox, its calls and its file. A job file may lower them, never raise them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Bytes of the component's file.
+    pub component_bytes: u64,
     /// Bytes of all linear memories of a sandbox.
     pub memory_bytes: u64,
     /// Elements of all tables of a sandbox.
@@ -44,6 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            component_bytes: COMPONENT_BYTES_MAX,
             memory_bytes: 128 * MIB as u64,
             table_elements: 100_000,
             key_bytes: 4 * KIB,
@@ -67,6 +70,7 @@ impl Limits {
     /// For each limit the lower of the two.
     pub fn lower_of(&self, other: &Self) -> Self {
         Self {
+            component_bytes: self.component_bytes.min(other.component_bytes),
             memory_bytes: self.memory_bytes.min(other.memory_bytes),
             table_elements: self.table_elements.min(other.table_elements),
             key_bytes: self.key_bytes.min(other.key_bytes),
@@ -103,7 +107,7 @@ pub const MIB: usize = 1024 * KIB;
 pub const BATCH_RECORDS_MAX: usize = 8192;
 /// Bytes of one batch at most, everywhere; one record alone may be larger.
 pub const BATCH_BYTES_MAX: usize = MIB;
-/// Bytes of a component file at most.
+/// Bytes of a component file at most, everywhere.
 pub const COMPONENT_BYTES_MAX: u64 = 32 * MIB as u64;
 /// Bytes of a guest's stack.
 pub const WASM_STACK_BYTES: usize = 512 * KIB;

@@ -109,7 +109,7 @@ impl Sandboxes {
     }
 
     /// As [`Sandboxes::admit`], within the limits of its owner: on what it may be made of and what compiling it may
-    /// cost, and of the sandbox that is asked what it is.
+    /// cost, on the file, and of the sandbox that is asked what it is.
     ///
     /// # Errors
     /// The first rule that it breaks.
@@ -119,7 +119,7 @@ impl Sandboxes {
         admission: &AdmissionLimits,
         limits: &Arc<Limits>,
     ) -> Result<Component, AdmissionError> {
-        admission::precheck(bytes)?;
+        admission::precheck(bytes, limits.component_bytes)?;
         let began = Instant::now();
         let (Compilation { compiled, confinement }, component, cached) =
             self.compiled(bytes, admission)?;

@@ -1,6 +1,8 @@
 //! What an attack is: its row of the table, its operator, the job around it and what must come of it.
 
 use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
 
 /// How the job of an attack ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +11,8 @@ pub enum End {
     Refused,
     /// It runs and fails; exit code 1.
     Fails,
+    /// It runs and comes to no checkpoint; exit code 74.
+    Unsaved,
     /// It comes to the end of its input.
     Finishes,
     /// It goes on until it is stopped.
@@ -24,6 +28,7 @@ impl End {
         match self {
             Self::Refused => &[77],
             Self::Fails => &[1],
+            Self::Unsaved => &[74],
             Self::Finishes => &[0],
             Self::GoesOn => &[143, 75],
             Self::HostFault => &[70],
@@ -35,6 +40,7 @@ impl End {
         match self {
             Self::Refused => "refused (77)",
             Self::Fails => "the job fails (1)",
+            Self::Unsaved => "the job fails (74)",
             Self::Finishes => "no harm: the job finishes (0)",
             Self::GoesOn => "no harm: the job goes on",
             Self::HostFault => "the job fails, and nobody is blamed (70)",
@@ -104,6 +110,8 @@ pub struct Seen {
     pub stderr: String,
     /// The job's part of the report.
     pub report: serde_json::Value,
+    /// What the report says of its tenant.
+    pub tenant: serde_json::Value,
     /// The lines of its output files.
     pub output: Vec<u8>,
 }
@@ -130,6 +138,10 @@ pub struct Attack {
     pub end: End,
     /// The job around it.
     pub job: Job,
+    /// Lines of its tenant in the tenants' file, where that of the canary has none. Without them nobody has quotas.
+    pub quotas: &'static str,
+    /// Puts files beside its job.
+    pub files: Option<fn(&Path) -> io::Result<()>>,
     /// Makes the component.
     pub component: fn() -> Vec<u8>,
     /// What else must hold.
@@ -156,6 +168,8 @@ impl Default for Attack {
             says: &[],
             end: End::Fails,
             job: Job::default(),
+            quotas: "",
+            files: None,
             component: nothing,
             check: None,
             failpoint: None,
@@ -164,7 +178,30 @@ impl Default for Attack {
     }
 }
 
+impl Seen {
+    /// A number of the report on its tenant.
+    pub fn of_tenant(&self, figure: &str) -> f64 {
+        self.tenant[figure].as_f64().unwrap_or(f64::NAN)
+    }
+
+    /// The most of one of its quotas that its tenant held at once.
+    pub fn peak(&self, quota: &str) -> u64 {
+        self.tenant["quotas"][quota]["peak"].as_u64().unwrap_or(u64::MAX)
+    }
+
+    /// Seconds from the start of its job to its end.
+    pub fn elapsed_s(&self) -> f64 {
+        self.report["elapsed_s"].as_f64().unwrap_or(f64::NAN)
+    }
+}
+
 impl Attack {
+    /// The tenants' file; `None` where nobody has quotas.
+    pub fn tenants(&self) -> Option<String> {
+        let quotas = Some(self.quotas).filter(|quotas| !quotas.is_empty());
+        quotas.map(|quotas| format!("[tenants.alice]\n[tenants.mallory]\n{quotas}"))
+    }
+
     /// The job with which it attacks for as long as it is let; `None` when it is refused.
     pub fn lasting(&self) -> Option<Job> {
         let endless = |rate| Job { records: None, rate: Some(rate), ..self.job.clone() };
@@ -174,8 +211,8 @@ impl Attack {
         };
         match (self.end, &self.storm) {
             (End::Refused | End::HostFault, _) => None,
-            (End::Fails, Some(storm)) => Some(restarting(storm.clone())),
-            (End::Fails, None) => Some(restarting(endless(500))),
+            (End::Fails | End::Unsaved, Some(storm)) => Some(restarting(storm.clone())),
+            (End::Fails | End::Unsaved, None) => Some(restarting(endless(500))),
             (End::GoesOn, _) => Some(self.job.clone()),
             (End::Finishes, _) => Some(endless(self.job.rate.unwrap_or(500))),
         }

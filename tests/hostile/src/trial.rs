@@ -2,7 +2,7 @@
 //!
 //! Owns what must hold in every trial: the canary's output is exact, the process is as it is when nobody attacks, the
 //! host does not panic. The short trial runs an attack to its end and judges that as well; a window lets it attack
-//! for a time.
+//! for a time; what is refused is tried again and again meanwhile, each time by a command of its own, as jobs are begun.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,11 @@ const SETTLING: Duration = Duration::from_secs(5);
 const GOING_ON: Duration = Duration::from_millis(1500);
 /// Every line of the canary must be out by then in a short trial; debug builds and parallel tests are noisy.
 const LATE_MS: f64 = 2000.0;
+/// Between two attempts of what is refused: jobs are begun by people and their programs, and each start of a process
+/// costs a machine more than most refusals.
+const AGAIN: Duration = Duration::from_millis(200);
+/// The tenants' file of a trial that has one.
+const TENANTS: &str = "tenants.toml";
 /// Lines of the canary that are not counted in a window: first connections, pages and checkpoints.
 pub const WARM_UP: usize = 1000;
 
@@ -51,6 +56,8 @@ enum Until {
     Over(Duration),
     /// So long, and then it is stopped.
     Stopped(Duration),
+    /// It is refused, and again in processes of their own, one after the other, for so long.
+    Refused(Duration),
 }
 
 /// What came of running an attack beside the canary.
@@ -130,6 +137,9 @@ impl Arena {
     pub fn window(&self, attack: &Attack, time: Duration) -> Result<Latencies, String> {
         let outcome = match attack.lasting() {
             Some(job) => self.together(attack, &job, Until::Stopped(time))?,
+            None if attack.end == End::Refused => {
+                self.together(attack, &attack.job, Until::Refused(time))?
+            }
             None => self.together(attack, &attack.job, Until::Over(time))?,
         };
         Ok(outcome.latencies.without_first(WARM_UP))
@@ -172,7 +182,11 @@ impl Arena {
     /// `run` with the attack alone, which must be refused.
     fn alone(&self, attack: &Attack) -> Result<(), String> {
         let place = self.place(attack, &attack.job)?;
-        let ended = self.host.run(place.path(), &["attack.toml"], &[])?.end()?;
+        self.attempt(attack, place.path())
+    }
+
+    fn attempt(&self, attack: &Attack, place: &Path) -> Result<(), String> {
+        let ended = self.host.run(place, &words(attack, &["attack.toml"]), &[])?.end()?;
         match ended.code {
             Some(77) => Ok(()),
             code => Err(format!("alone it ended with {code:?}:\n{}", ended.stderr)),
@@ -188,6 +202,8 @@ impl Arena {
         write("attack.toml", toml.as_bytes())?;
         write("attack.wasm", &(attack.component)())?;
         write("canary.toml", canary::job(&self.operators).as_bytes())?;
+        attack.tenants().map_or(Ok(()), |tenants| write(TENANTS, tenants.as_bytes()))?;
+        attack.files.map_or(Ok(()), |files| files(place.path())).map_err(failed)?;
         Ok(place)
     }
 
@@ -195,7 +211,7 @@ impl Arena {
     fn together(&self, attack: &Attack, job: &Job, until: Until) -> Result<Outcome, String> {
         let place = self.place(attack, job)?;
         let failpoint = attack.failpoint.map(|failpoint| ("TIDEMILL_FAILPOINT", failpoint));
-        let jobs = ["attack.toml", "canary.toml"];
+        let jobs = words(attack, &["attack.toml", "canary.toml"]);
         let mut process = self.host.run(place.path(), &jobs, failpoint.as_slice())?;
         let begin = Instant::now();
         let address = process.address()?;
@@ -203,11 +219,15 @@ impl Arena {
         let canary = Canary::start(address, stdout)?;
         let mut peak = 0;
         let (at_least, to_the_end) = match until {
-            Until::Over(time) => (time, true),
+            Until::Over(time) | Until::Refused(time) => (time, true),
             Until::Stopped(time) => (time, false),
         };
         if to_the_end {
             until_over(&mut process, place.path(), &mut peak)?;
+        }
+        while matches!(until, Until::Refused(_)) && begin.elapsed() < at_least {
+            thread::sleep(AGAIN);
+            self.attempt(attack, place.path())?;
         }
         thread::sleep(at_least.saturating_sub(begin.elapsed()));
         let usage = match self.calm.get() {
@@ -229,6 +249,12 @@ impl Arena {
 pub(crate) fn place() -> Result<TempDir, String> {
     let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     place.map_err(|error| format!("no place for jobs: {error}"))
+}
+
+/// The words of a command that runs these jobs.
+fn words<'a>(attack: &Attack, jobs: &[&'a str]) -> Vec<&'a str> {
+    let tenants: &[&str] = if attack.quotas.is_empty() { &[] } else { &["--tenants", TENANTS] };
+    [jobs, tenants].concat()
 }
 
 /// Waits until the job of the attack has ended.
@@ -279,6 +305,9 @@ fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
     let at = stderr.rfind("\n{\n").unwrap_or(0);
     let report: Value = serde_json::from_str(stderr[at..].trim())
         .map_err(|error| format!("no report at the end: {error}\n{stderr}"))?;
+    let tenants = report["tenants"].as_array().into_iter().flatten();
+    let tenant = tenants.into_iter().find(|tenant| tenant["name"] == "mallory").cloned();
+    let tenant = tenant.unwrap_or_default();
     let report = report["jobs"].as_array().and_then(|jobs| jobs.first()).cloned();
     let mut output = Vec::new();
     for entry in fs::read_dir(place.join("out")).into_iter().flatten().flatten() {
@@ -286,7 +315,7 @@ fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
             output.extend(fs::read(entry.path()).map_err(|error| error.to_string())?);
         }
     }
-    Ok(Seen { stderr, report: report.unwrap_or_default(), output })
+    Ok(Seen { stderr, report: report.unwrap_or_default(), tenant, output })
 }
 
 /// Whether an attack ended as it says.

@@ -91,6 +91,21 @@ fn attacks_on_what_lies_around_a_sandbox_harm_nobody_else() {
 }
 
 #[test]
+fn attacks_through_granted_directories_harm_nobody_else() {
+    hold("granted");
+}
+
+#[test]
+fn attacks_on_how_keys_are_spread_harm_nobody_else() {
+    hold("keys");
+}
+
+#[test]
+fn attacks_beyond_what_a_tenant_may_use_harm_nobody_else() {
+    hold("quotas");
+}
+
+#[test]
 fn a_thousand_sandboxes_that_die_leave_nothing_behind() {
     arena().soak(1000).unwrap_or_else(|problem| panic!("{problem}"));
 }

@@ -209,6 +209,7 @@ fn each_variant(schema: &mut Value, change: impl Fn(&str, &mut Value)) {
 fn limit_defaults(settings: &mut Value) {
     let host = Limits::default();
     let mut most_bytes = |name: &str, bytes: u64| size(&mut settings[name], bytes, 1..=bytes);
+    most_bytes("component-size", host.component_bytes);
     most_bytes("memory", host.memory_bytes);
     most_bytes("key", host.key_bytes as u64);
     most_bytes("value", host.value_bytes as u64);

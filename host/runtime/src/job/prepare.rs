@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tidemill_core::describe::{Description, Ttl, TtlUpdate};
 use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
-use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
@@ -83,9 +82,11 @@ fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
 fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Component, JobError> {
     let (node, path) = (operator.name.clone(), operator.component.clone());
     let refused = |error| JobError::Component { node: node.clone(), path: path.clone(), error };
-    let bytes = match tidemill_storage::read_whole(&path, COMPONENT_BYTES_MAX) {
+    // The lower of what its tenant and its job allow.
+    let limit = operator.limits.component_bytes;
+    let bytes = match tidemill_storage::read_whole(&path, limit) {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(bytes)) => return Err(refused(AdmissionError::TooLarge { bytes })),
+        Ok(Err(bytes)) => return Err(refused(AdmissionError::TooLarge { bytes, limit })),
         Err(error) => {
             let problem = error.to_string();
             return Err(JobError::ComponentFile { node, path, problem });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::describe::DescriptionError;
 use tidemill_core::failure::Failure;
-use tidemill_core::limits::{COMPONENT_BYTES_MAX, StructureRule};
+use tidemill_core::limits::StructureRule;
 
 use super::{CONTRACT, CONTRACT_VERSION, OPERATOR_EXPORT, SNAPSHOT_EXPORT};
 use crate::trap::cut_words;
@@ -18,12 +18,12 @@ pub enum AdmissionError {
     #[error("EMPTY_FILE: the file is empty")]
     Empty,
     /// The file is over the limit.
-    #[error(
-        "FILE_TOO_LARGE: the file has {bytes} bytes; at most {COMPONENT_BYTES_MAX} are allowed"
-    )]
+    #[error("FILE_TOO_LARGE: the file has {bytes} bytes; at most {limit} are allowed")]
     TooLarge {
         /// Its size.
         bytes: u64,
+        /// What is allowed.
+        limit: u64,
     },
     /// The file is something else.
     #[error("NOT_WASM: this is {0}, not a WebAssembly component")]
@@ -233,7 +233,7 @@ mod tests {
         let described = tidemill_core::describe::Description::default().validate();
         vec![
             AdmissionError::Empty,
-            AdmissionError::TooLarge { bytes: 1 },
+            AdmissionError::TooLarge { bytes: 2, limit: 1 },
             AdmissionError::NotWasm(words()),
             AdmissionError::BareModule,
             AdmissionError::Encode(words()),

@@ -76,13 +76,15 @@ pub(crate) struct Checked {
     pub(crate) exports: Vec<String>,
 }
 
-/// What can be said of a file without parsing it: its size, and whether it is another kind of file.
-pub(crate) fn precheck(bytes: &[u8]) -> Result<(), AdmissionError> {
+/// What can be said of a file without parsing it: whether it has more than `max` bytes, and whether it is another
+/// kind of file.
+pub(crate) fn precheck(bytes: &[u8], max: u64) -> Result<(), AdmissionError> {
     if bytes.is_empty() {
         return Err(AdmissionError::Empty);
     }
-    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
-        return Err(AdmissionError::TooLarge { bytes: bytes.len() as u64 });
+    let size = bytes.len() as u64;
+    if size > max {
+        return Err(AdmissionError::TooLarge { bytes: size, limit: max });
     }
     match recognise(bytes) {
         Some(what) => Err(AdmissionError::NotWasm(what.to_owned())),
@@ -96,7 +98,7 @@ pub(crate) fn check(
     features: WasmFeatures,
     limits: &AdmissionLimits,
 ) -> Result<Checked, AdmissionError> {
-    precheck(bytes)?;
+    precheck(bytes, COMPONENT_BYTES_MAX)?;
     let encoded;
     let (kind, component) = match encoding(bytes)? {
         Encoding::Component => (ComponentKind::Component, bytes),

@@ -59,6 +59,19 @@ fn an_artefact_is_used_again_unless_a_single_bit_of_it_changed() {
     assert!(!component.facts().cached, "it was admitted under other limits");
 }
 
+#[test]
+fn a_file_over_the_limit_of_its_owner_is_refused_with_its_size() {
+    let component = guest(false);
+    let size = component.len() as u64;
+    let admit = |component_bytes| {
+        let limits = Arc::new(Limits { component_bytes, ..Limits::default() });
+        sandboxes().admit_within(&component, &AdmissionLimits::default(), &limits).err()
+    };
+    assert_eq!(admit(size), None);
+    let (bytes, limit) = (size, size - 1);
+    assert_eq!(admit(limit), Some(AdmissionError::TooLarge { bytes, limit }));
+}
+
 fn sandboxes() -> Sandboxes {
     Sandboxes::new(&EngineSettings::default(), None).unwrap()
 }

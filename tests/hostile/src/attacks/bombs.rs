@@ -14,6 +14,16 @@ fn nested(depth: usize) -> Vec<u8> {
     (0..depth).fold(HEADER.to_vec(), |inner, _| [HEADER, &[4], &leb(inner.len()), &inner].concat())
 }
 
+/// Functions of 5,000 values, all of them alive at once.
+pub(super) fn hard(functions: usize) -> Vec<u8> {
+    let get: String = (0..5000).fold(String::new(), |mut text, n| {
+        write!(text, "(i64.load offset={} (i32.const 0))", n * 8).expect("text grows");
+        text
+    });
+    let function = format!("(func (result i64) {get} {})", "i64.add ".repeat(4999));
+    Guest::new().fields(function.repeat(functions)).build()
+}
+
 pub(super) fn attacks() -> Vec<Attack> {
     vec![
         refused(
@@ -116,14 +126,7 @@ pub(super) fn attacks() -> Vec<Attack> {
             tries: "brings a function just within the limits whose 5,000 values are all alive at once",
             stopped_by: "60 s of CPU time and 1 GiB of memory for a compilation, in a child process of its own",
             end: End::Finishes,
-            component: || {
-                let get: String = (0..5000).fold(String::new(), |mut text, n| {
-                    write!(text, "(i64.load offset={} (i32.const 0))", n * 8).expect("text grows");
-                    text
-                });
-                let add = "i64.add ".repeat(4999);
-                Guest::new().fields(format!("(func (result i64) {get} {add})")).build()
-            },
+            component: || hard(1),
             ..Attack::default()
         },
         Attack {

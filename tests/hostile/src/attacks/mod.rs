@@ -3,10 +3,13 @@
 mod admission;
 mod bombs;
 mod cpu;
+mod granted;
 mod host_calls;
 mod isolation;
+mod keys;
 mod memory;
 mod output;
+mod quotas;
 mod state;
 
 use crate::attack::Attack;
@@ -27,5 +30,8 @@ pub fn groups() -> Vec<(&'static str, Vec<Attack>)> {
         ("state", state::attacks()),
         ("output", output::attacks()),
         ("isolation", isolation::attacks()),
+        ("granted", granted::attacks()),
+        ("keys", keys::attacks()),
+        ("quotas", quotas::attacks()),
     ]
 }

@@ -121,51 +121,7 @@ fn records() -> Vec<Attack> {
             }),
             ..Attack::default()
         },
-        Attack {
-            rows: &[66],
-            name: "hash-flood",
-            tries: "emits keys whose unseeded hashes all fall into one bucket, into a keyed operator",
-            stopped_by: "keys are hashed with a seed of the job's own, which no operator sees",
-            end: End::Finishes,
-            job: Job {
-                records: Some(200),
-                rate: Some(200),
-                operator: "\n[operators.count]\ncomponent = \"@operators/word_count.wasm\"\nfrom = \"attack\"\n\
-                           config = { emit = \"every\" }\n\
-                           [sinks.counts]\nconnector = \"discard\"\nfrom = \"count\"\n"
-                    .to_owned(),
-                ..Job::default()
-            },
-            component: flood,
-            ..Attack::default()
-        },
     ]
-}
-
-/// Emits 2,000 keys of eight bytes whose hashes without a seed agree in their low twelve bits.
-fn flood() -> Vec<u8> {
-    let fits = |key: &u64| xxhash_rust::xxh3::xxh3_64(&key.to_le_bytes()).trailing_zeros() >= 12;
-    let keys: String = (0..)
-        .filter(fits)
-        .take(2000)
-        .flat_map(u64::to_le_bytes)
-        .map(|byte| format!("\\{byte:02x}"))
-        .collect();
-    Guest::new()
-        .fields(format!(r#"(data (i32.const 131072) "{keys}")"#))
-        .process(
-            "(loop $end
-               (i32.store (i32.add (i32.const 196608) (i32.shl (local.get $i) (i32.const 2)))
-                 (i32.shl (i32.add (local.get $i) (i32.const 1)) (i32.const 3)))
-               (br_if $end (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
-                 (i32.const 2000))))
-             (call $emit (i32.const 0) (i32.const 2)
-               (i32.const 131072) (i32.const 16000) (i32.const 196608) (i32.const 2000)
-               (i32.const 0) (i32.const 0)
-               (i32.const 131072) (i32.const 16000) (i32.const 196608) (i32.const 2000)
-               (i32.const 0) (i32.const 0))",
-        )
-        .build()
 }
 
 fn no_escape(seen: &Seen) -> Result<(), String> {

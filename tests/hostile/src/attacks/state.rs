@@ -4,7 +4,7 @@ use crate::attack::{Attack, End, Job, storm};
 use crate::guest::Guest;
 
 /// Writes one entry of the map 0 of slot 0: a key of `key` bytes at 65536, a value of `value` bytes at 65536.
-fn write_entry(key: &str, value: &str) -> String {
+pub(super) fn write_entry(key: &str, value: &str) -> String {
     format!(
         "(i32.store (i32.const 256) (i32.const 0))
          (i32.store (i32.const 272) {key})

@@ -1,4 +1,5 @@
-//! The long form of the suite: each attack for a time beside the canary, with and without it in turn.
+//! The long form of the suite: each attack for a time beside the canary, with and without it in turn. What fails by
+//! latency alone is tried once more, and both tries are told.
 //!
 //! `hostile [--seconds N] [--attack NAME]... [--format json] [--soak [N]] [--crowd] [--short] [--table] [--binary PATH]`; run by
 //! `cargo xtask hostile` with a release build of the command.
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidemill_hostile::attack::{Attack, End};
 use tidemill_hostile::canary::Latencies;
 use tidemill_hostile::crowd::SANDBOXES;
@@ -168,17 +169,11 @@ fn crowd(arena: &Arena, time: Duration) -> Result<bool, String> {
         compared.without.ms.extend(arena.window(&calm, time)?.ms);
         compared.with.ms.extend(arena.crowd(time, true)?.latencies.ms);
     }
-    let row = json!({
-        "attack": "ten attackers and a crowd",
-        "p99_without_ms": compared.without.at(0.99),
-        "p99_with_ms": compared.with.at(0.99),
-        "longest_with_ms": compared.with.at(1.0),
-        "holds": compared.holds(),
-    });
-    tell(&row);
+    let is_in_time = compared.holds();
+    tell(&row("ten attackers and a crowd", 1, Ok(compared)));
     let holds = if each < EACH_MAX { "holds" } else { "FAILS" };
     println!("{holds}  {SANDBOXES} idle sandboxes take {:.0} KiB each", each / 1024.0);
-    Ok(compared.holds() && each < EACH_MAX)
+    Ok(is_in_time && each < EACH_MAX)
 }
 
 fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, String> {
@@ -187,22 +182,19 @@ fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, Str
     // Compiles the canary.
     arena.calm()?;
     for attack in attacks.iter().filter(|attack| attack.end != End::HostFault) {
-        let compared = compare(arena, attack, time);
-        let row = match &compared {
-            Ok(compared) => json!({
-                "attack": attack.name,
-                "p99_without_ms": compared.without.at(0.99),
-                "p99_with_ms": compared.with.at(0.99),
-                "longest_with_ms": compared.with.at(1.0),
-                "holds": compared.holds(),
-            }),
-            Err(problem) => json!({ "attack": attack.name, "problem": problem, "holds": false }),
-        };
-        holds &= row["holds"] == true;
-        if !wanted.json {
-            tell(&row);
+        for attempt in 1..=2 {
+            let row = row(attack.name, attempt, compare(arena, attack, time));
+            if !wanted.json {
+                tell(&row);
+            }
+            let is_late = row["holds"] == false && row["problem"].is_null();
+            let is_last = attempt == 2 || !is_late;
+            holds &= row["holds"] == true || !is_last;
+            rows.push(row);
+            if is_last {
+                break;
+            }
         }
-        rows.push(row);
     }
     if wanted.json {
         println!("{}", json!({ "seconds": time.as_secs(), "holds": holds, "attacks": rows }));
@@ -210,8 +202,30 @@ fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, Str
     Ok(holds)
 }
 
-fn tell(row: &serde_json::Value) {
-    let verdict = if row["holds"] == true { "holds" } else { "FAILS" };
+/// What came of the first or second try of an attack.
+fn row(attack: &str, attempt: u64, compared: Result<Compared, String>) -> Value {
+    match compared {
+        Ok(compared) => json!({
+            "attack": attack,
+            "try": attempt,
+            "p99_without_ms": compared.without.at(0.99),
+            "p99_with_ms": compared.with.at(0.99),
+            "longest_with_ms": compared.with.at(1.0),
+            "holds": compared.holds(),
+        }),
+        Err(problem) => {
+            json!({ "attack": attack, "try": attempt, "problem": problem, "holds": false })
+        }
+    }
+}
+
+fn tell(row: &Value) {
+    let verdict = match (row["holds"] == true, row["try"] == 2) {
+        (true, false) => "holds",
+        (true, true) => "holds at the second try",
+        (false, false) => "FAILS",
+        (false, true) => "FAILS at the second try",
+    };
     let name = row["attack"].as_str().unwrap_or_default();
     if let Some(problem) = row["problem"].as_str() {
         return println!("{verdict}  {name:<34} {problem}");

@@ -121,11 +121,13 @@ pub(in crate::config) struct RawOperator {
     pub(in crate::config) poison_limit: Option<At<Whole>>,
 }
 
-/// Limits of one sandbox; they can only be lowered.
+/// Limits of one sandbox and its component; they can only be lowered.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(rename = "Limits")]
 pub(in crate::config) struct RawLimits {
+    /// The component's file.
+    pub(in crate::config) component_size: Option<At<Size>>,
     /// Linear memory of a sandbox.
     pub(in crate::config) memory: Option<At<Size>>,
     /// Elements of all tables of a sandbox.

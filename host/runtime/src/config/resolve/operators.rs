@@ -79,6 +79,7 @@ pub(super) fn not_empty<'a>(key: &str, at: &'a At<String>) -> Result<&'a At<Stri
 /// The limits of a sandbox, of which none is raised.
 pub(super) fn lower(raw: &RawLimits) -> Result<Limits, Rejection> {
     let RawLimits {
+        component_size,
         memory,
         table_elements,
         key,
@@ -103,7 +104,9 @@ pub(super) fn lower(raw: &RawLimits) -> Result<Limits, Rejection> {
     let log_lines = u64::from(host.log_lines_per_second);
     let emit_records = lowered("emit-records", emit_records.as_ref(), 1, host.emit_records as u64)?;
     let table_elements = table_elements.as_ref();
+    let component_size = component_size.as_ref();
     Ok(Limits {
+        component_bytes: lowered("component-size", component_size, 1, host.component_bytes)?,
         memory_bytes: lowered("memory", memory.as_ref(), 1, host.memory_bytes)?,
         table_elements: lowered("table-elements", table_elements, 1, host.table_elements)?,
         key_bytes: size("key", key, host.key_bytes)?,

@@ -40,6 +40,7 @@ pub fn lowered_limits(limits: &Limits) -> Vec<(&'static str, String)> {
 
 fn all_limits(limits: &Limits) -> Vec<Setting> {
     vec![
+        ("component-size", size(limits.component_bytes)),
         ("memory", size(limits.memory_bytes)),
         ("table-elements", whole(limits.table_elements)),
         ("key", size(limits.key_bytes as u64)),

@@ -87,9 +87,10 @@ fn configuration_reaches_an_operator_as_text_in_order() {
 fn limits_can_be_lowered() {
     let text = "name = \"a\"\n[operators.op]\ncomponent = \"x\"\n\
                 limits = { memory = \"64MiB\", process-cpu = 100, process-cpu-per-record = \
-                \"50us\" }\n";
+                \"50us\", component-size = \"1MiB\" }\n";
     let plan = load(text, &[]).unwrap();
     let lowered = Limits {
+        component_bytes: 1 << 20,
         memory_bytes: 64 << 20,
         process_cpu_us: 100_000,
         process_cpu_us_per_record: 50,

@@ -45,6 +45,7 @@ fn the_example_of_the_page_is_read_as_it_says() {
     assert_eq!((acme.cpu_us_per_second, acme.cpu_share), (Some(1_500_000), 2));
     assert_eq!(acme.output_bytes_per_second, Some(50 * MIB as u64));
     assert_eq!(acme.limits.memory_bytes, 64 * MIB as u64);
+    assert_eq!(acme.limits.component_bytes, 4 * MIB as u64);
 }
 
 #[test]
@@ -67,6 +68,10 @@ fn what_is_wrong_is_said_with_its_place() {
     refused(
         "[tenants.a.limits]\nmemory = \"1GiB\"\n",
         "2:10: tenants.a.limits.memory: 1GiB is above the host's limit of 128MiB",
+    );
+    refused(
+        "[tenants.a.limits]\ncomponent-size = \"33MiB\"\n",
+        "2:18: tenants.a.limits.component-size: 33MiB is above the host's limit of 32MiB",
     );
     refused("[tenant.a]\n", "1:2: there is no setting `tenant` here");
     refused(
