@@ -1,35 +1,48 @@
-//! The job that most measures of durability are made with.
+//! A job in a folder of its own, run by the binary that users run: to its end, for a while, or until it is killed.
+//!
+//! Knows nothing of what is measured. The folder is gone when the job is dropped.
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::report;
+use super::{operators, report, tidemill};
 use crate::steps::{Outcome, target};
 
-/// A job that counts by `keys` keys on one lane, ready to run in its own folder.
-pub(super) struct Heavy {
+/// More events than any run takes.
+pub(super) const ENDLESS: u64 = 1 << 50;
+
+pub(super) struct Job {
     folder: PathBuf,
 }
 
-impl Heavy {
-    /// `more` are settings of its source.
-    pub(super) fn new(
+impl Job {
+    /// Makes its folder anew, with a job file: `text`, behind the name.
+    pub(super) fn new(name: &str, text: &str) -> Result<Self, String> {
+        let folder = target().join("bench").join(name);
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        fs::remove_dir_all(&folder).ok();
+        fs::create_dir_all(&folder).map_err(failed)?;
+        fs::write(folder.join("job.toml"), format!("name = \"{name}\"\n{text}")).map_err(failed)?;
+        Ok(Self { folder })
+    }
+
+    /// The job that most measures of durability are made with: it counts by `keys` keys on one lane. `more` are
+    /// settings of its source.
+    pub(super) fn heavy(
         name: &str,
         keys: u64,
         events: u64,
         interval: &str,
         more: &str,
     ) -> Result<Self, String> {
-        let folder = target().join("bench").join(name);
-        let component = target().join("wasm32-wasip2/operator/heavy.wasm");
+        let component = operators().join("heavy.wasm");
         let text = format!(
-            r#"name = "{name}"
-parallelism = 1
+            r#"parallelism = 1
 checkpoint-interval = "{interval}"
 [sources.records]
 connector = "nexmark"
@@ -49,15 +62,23 @@ key-type = "integer"
 value-type = "u64"
 "#
         );
-        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).map_err(failed)?;
-        fs::write(folder.join("job.toml"), text).map_err(failed)?;
-        Ok(Self { folder })
+        Self::new(name, &text)
     }
 
-    fn command(&self, more: &[&str]) -> Command {
-        let mut command = Command::new(target().join("release/tidemill"));
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn command(&self, before: &[&str], more: &[&str]) -> Command {
+        let program = tidemill();
+        let mut command = match before {
+            [] => Command::new(program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
         command.args(["run", "job.toml", "--report", "json", "-q"]).args(more);
         command.current_dir(&self.folder).stdin(Stdio::null());
         command
@@ -66,7 +87,7 @@ value-type = "u64"
     /// Runs it for so long, then stops it at a checkpoint; answers the report.
     pub(super) fn run_for(&self, seconds: u64) -> Result<Value, String> {
         let failed = |error: std::io::Error| format!("tidemill: {error}");
-        let mut child = self.command(&[]).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let mut child = self.command(&[], &[]).stdout(Stdio::piped()).spawn().map_err(failed)?;
         std::thread::sleep(Duration::from_secs(seconds));
         let stop = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
         stop.map_err(|error| format!("kill: {error}"))?;
@@ -80,7 +101,7 @@ value-type = "u64"
     /// Runs it for so long, then kills it with SIGKILL.
     pub(super) fn kill_after(&self, seconds: u64) -> Outcome {
         let failed = |error: std::io::Error| format!("tidemill: {error}");
-        let mut child = self.command(&[]).stdout(Stdio::null()).spawn().map_err(failed)?;
+        let mut child = self.command(&[], &[]).stdout(Stdio::null()).spawn().map_err(failed)?;
         std::thread::sleep(Duration::from_secs(seconds));
         child.kill().and_then(|()| child.wait()).map_err(failed)?;
         Ok(())
@@ -88,11 +109,16 @@ value-type = "u64"
 
     /// Runs it to its end; answers the report.
     pub(super) fn report(&self, more: &[&str]) -> Result<Value, String> {
-        report(&mut self.command(more))
+        self.report_behind(&[], more)
+    }
+
+    /// The same; `before` is put in front of the command.
+    pub(super) fn report_behind(&self, before: &[&str], more: &[&str]) -> Result<Value, String> {
+        report(&mut self.command(before, more))
     }
 }
 
-impl Drop for Heavy {
+impl Drop for Job {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.folder).ok();
     }
