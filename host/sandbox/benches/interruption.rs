@@ -40,9 +40,11 @@ impl Opened {
         let component = Component::from_file(&engine, path(name));
         let component = component.expect("it was built by `cargo xtask operators`");
         let mut store = Store::new(&engine, ());
+        // Instantiating runs code of the guest, too.
+        allow_a_call(&mut store, interruption);
         let plain = contract::Plain::instantiate(&mut store, &component, &linker(&component));
         let mut opened = Self { store, plain: plain.expect("an instance"), interruption };
-        opened.allow_a_call();
+        allow_a_call(&mut opened.store, interruption);
         let context = Context {
             tenant: String::new(),
             job: String::new(),
@@ -59,18 +61,18 @@ impl Opened {
     }
 
     fn process(&mut self, batch: &InputBatch) {
-        self.allow_a_call();
+        allow_a_call(&mut self.store, self.interruption);
         let guest = self.plain.tidemill_operator_operator();
         let bad = guest.call_process(&mut self.store, 0, batch).expect("no trap");
         assert!(bad.expect("it processes").is_empty());
     }
+}
 
-    fn allow_a_call(&mut self) {
-        match self.interruption {
-            Interruption::Nothing => {}
-            Interruption::Epochs => self.store.set_epoch_deadline(1),
-            Interruption::Fuel => self.store.set_fuel(u64::MAX).expect("the engine counts it"),
-        }
+fn allow_a_call(store: &mut Store<()>, interruption: Interruption) {
+    match interruption {
+        Interruption::Nothing => {}
+        Interruption::Epochs => store.set_epoch_deadline(1),
+        Interruption::Fuel => store.set_fuel(u64::MAX).expect("the engine counts it"),
     }
 }
 
