@@ -6,15 +6,19 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::{operators, report, tidemill};
+use crate::demo::checkpoints;
 use crate::steps::{Outcome, target};
 
 /// More events than any run takes.
 pub(super) const ENDLESS: u64 = 1 << 50;
+
+/// How long a job may take to come to some checkpoints.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Job {
     folder: PathBuf,
@@ -105,6 +109,23 @@ value-type = "u64"
         std::thread::sleep(Duration::from_secs(seconds));
         child.kill().and_then(|()| child.wait()).map_err(failed)?;
         Ok(())
+    }
+
+    /// Runs it until so many checkpoints are complete, then kills it with SIGKILL.
+    pub(super) fn kill_after_checkpoints(&self, count: usize) -> Outcome {
+        let failed = |error: std::io::Error| format!("tidemill: {error}");
+        let name = self.folder.file_name().unwrap_or_default();
+        let events = self.folder.join(".tidemill").join(name).join("events.ndjson");
+        let mut child = self.command(&[], &[]).stdout(Stdio::null()).spawn().map_err(failed)?;
+        let began = Instant::now();
+        while checkpoints(&events) < count && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().and_then(|()| child.wait()).map_err(failed)?;
+        match checkpoints(&events) >= count {
+            true => Ok(()),
+            false => Err(format!("{}: not {count} checkpoints in {PATIENCE:?}", name.display())),
+        }
     }
 
     /// Runs it to its end; answers the report.

@@ -129,8 +129,8 @@ pub(super) const WORKLOADS: [Workload; 8] = [
 
 /// The workloads whose recovery is measured.
 const RECOVERED: [&str; 2] = ["count", "heavy"];
-/// Seconds that they run before they are killed: some checkpoints.
-const LIFE_S: u64 = 4;
+/// Checkpoints after which they are killed.
+const CHECKPOINTS: usize = 4;
 
 /// The workload's name, if there is one.
 pub(super) fn known(name: &str) -> Result<String, String> {
@@ -295,12 +295,11 @@ fn recovery(workload: &Workload, parallelism: usize, runs: usize) -> Result<Figu
     for _ in 0..runs {
         // It never comes to its end by itself, however fast the machine is.
         let job = workload.job(parallelism, ENDLESS)?;
-        job.kill_after(LIFE_S)?;
-        let report = job.run_for(LIFE_S / 2)?;
+        job.kill_after_checkpoints(CHECKPOINTS)?;
+        let report = job.run_for(3)?;
         let durability = &report["durability"];
-        if number(&durability["resumed_from"])? < 1.0 {
-            let name = workload.name;
-            return Err(format!("{name}: no checkpoint in the {LIFE_S} s before it was killed"));
+        if number(&durability["resumed_from"])? < CHECKPOINTS as f64 {
+            return Err(format!("{}: it did not go on from its checkpoint", workload.name));
         }
         took_s.push(number(&durability["last_recovery_ms"])? / 1000.0);
     }
