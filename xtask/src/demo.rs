@@ -61,7 +61,7 @@ pub(crate) fn run() -> Outcome {
 }
 
 /// Completed checkpoints that the job's event log tells of.
-fn checkpoints(events: &Path) -> usize {
+pub(crate) fn checkpoints(events: &Path) -> usize {
     let text = fs::read_to_string(events).unwrap_or_default();
     text.lines().filter(|line| line.contains("checkpoint-completed")).count()
 }

@@ -17,8 +17,9 @@ Usage: cargo xtask COMMAND
 Commands:
   demo       Build everything in release mode and count the words of the sources of all dependencies;
              the job is killed in the middle and goes on
-  bench      Measure jobs, sandboxes and durability [jobs|peer|sandbox|micro|latency|idle|pause|cost|
-             recovery|call-recovery|wal]... [--workload NAME] [--runs N] [--barriers N] [--compare OLD.json]
+  bench      Measure jobs, sandboxes and durability [jobs|peer|sandbox|micro|instructions|latency|idle|pause|
+             cost|recovery|call-recovery|wal]... [--workload NAME] [--runs N] [--barriers N]
+             [--compare OLD.json]
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
   hostile    Operators that attack, each beside a well-behaved job whose output and latency are checked; who
              fails by latency alone is tried twice [--seconds N] [--attack NAME]... [--format json] [--soak [N]]

@@ -21,9 +21,6 @@ use crate::bindings::{operator, wasi};
 use crate::compiler::{Compiler, InProcess};
 use crate::guest_data::GuestData;
 
-/// How often the epoch advances: the resolution of CPU limits.
-const TICK: Duration = Duration::from_millis(5);
-
 /// What the engine depends on beside the profile.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
@@ -33,12 +30,16 @@ pub struct EngineSettings {
     pub memory_bytes: u64,
     /// What a component may be made of, and what compiling it may cost.
     pub admission: AdmissionLimits,
+    /// How often the epoch advances: the resolution of CPU limits. A day is for who counts instructions, in which
+    /// ticks would show.
+    pub tick: Duration,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
         let memory_bytes = Limits::default().memory_bytes;
-        Self { sandboxes: 2048, memory_bytes, admission: AdmissionLimits::default() }
+        let (admission, tick) = (AdmissionLimits::default(), Duration::from_millis(5));
+        Self { sandboxes: 2048, memory_bytes, admission, tick }
     }
 }
 
@@ -70,7 +71,7 @@ impl Sandboxes {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
         let engine = Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
         let linker = linker(&engine).map_err(|error| EngineError(format!("{error:#}")))?;
-        start_ticker(&engine)?;
+        start_ticker(&engine, settings.tick)?;
         let admission = settings.admission.clone();
         Ok(Self { engine, linker, artefacts, compiler: Arc::new(InProcess), admission })
     }
@@ -83,16 +84,14 @@ impl Sandboxes {
     }
 }
 
-fn start_ticker(engine: &Engine) -> Result<(), EngineError> {
+fn start_ticker(engine: &Engine, tick: Duration) -> Result<(), EngineError> {
     let engine = engine.weak();
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
+    let advance = move || loop {
+        std::thread::sleep(tick);
+        let Some(engine) = engine.upgrade() else { return };
+        engine.increment_epoch();
     };
-    let ticker = std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(tick);
+    let ticker = std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(advance);
     ticker.map_err(|error| EngineError(format!("no thread for the epoch ticker: {error}")))?;
     Ok(())
 }

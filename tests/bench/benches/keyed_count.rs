@@ -1,40 +1,35 @@
-//! Keyed count through the SDK in Wasm, beside the same operator linked in natively, beside a bare
-//! `HashMap` loop for orientation.
+//! Keyed count through the SDK in Wasm, beside the same operator linked in natively and beside one in Wasm that works on
+//! the contract's columns by hand, beside a bare `HashMap` loop for orientation.
 
 use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tidemill_bench::job::{component, keyed_batches, run, sandboxes};
-use tidemill_bench::native::NativeWordCount;
-use tidemill_core::failure::Failure;
-use tidemill_core::operator::{InstanceFactory, OperatorInstance};
+use tidemill_bench::job::{component, keyed_batches, outputs, run, sandboxes};
+use tidemill_bench::native;
 
 const RECORDS: usize = 2_000_000;
 
-fn native() -> Box<dyn InstanceFactory> {
-    Box::new(|| -> Result<Box<dyn OperatorInstance>, Failure> {
-        Ok(Box::new(NativeWordCount::default()))
-    })
-}
-
 fn keyed_count(criterion: &mut Criterion) {
-    let component = component("word_count");
-    let description = component.description().clone();
+    let sdk = component("word_count");
+    let columns = component("count_columns");
+    let description = sdk.description();
     for keys in [1_000, 1_000_000] {
         let batches = keyed_batches(RECORDS, keys);
+        let counts = outputs(description, native::factory(), &batches);
+        assert!(counts == outputs(description, sandboxes(&sdk), &batches), "they count alike");
+        assert!(counts == outputs(columns.description(), sandboxes(&columns), &batches));
+        drop(counts);
         let mut group = criterion.benchmark_group(format!("keyed_count/{keys}_keys"));
         group.throughput(Throughput::Elements(RECORDS as u64)).sample_size(10);
-        group.bench_function("wasm", |bencher| {
-            let setup = || sandboxes(&component);
-            bencher.iter_batched(
-                setup,
-                |s| run(&description, s, &batches),
-                BatchSize::PerIteration,
-            );
-        });
+        for (name, component) in [("wasm", &sdk), ("wasm_columns", &columns)] {
+            group.bench_function(name, |bencher| {
+                let job = |factory| run(component.description(), factory, &batches);
+                bencher.iter_batched(|| sandboxes(component), job, BatchSize::PerIteration);
+            });
+        }
         group.bench_function("native", |bencher| {
-            bencher.iter(|| run(&description, native(), &batches));
+            bencher.iter(|| run(description, native::factory(), &batches));
         });
         group.bench_function("hash_map", |bencher| {
             bencher.iter(|| {

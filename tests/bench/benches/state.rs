@@ -6,9 +6,12 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidemill_bench::job::{BATCH_RECORDS, keyed_batches};
-use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
-use tidemill_core::column::{BytesColumn, OptionalColumn};
-use tidemill_core::describe::{StateDescription, StateKind};
+use tidemill_bench::state::{
+    GROUPS, LIST, MAP, SEED, Turns, WIDTH, batches, dictionary, empty, encode, filled, read,
+    resolve, states, write,
+};
+use tidemill_core::batch::{Batch, Dictionary};
+use tidemill_core::column::BytesColumn;
 use tidemill_core::disk::Disk;
 use tidemill_core::ids::{CheckpointId, Incarnation, KeyGroup};
 use tidemill_core::key_group::Assignment;
@@ -16,110 +19,28 @@ use tidemill_core::snapshot::{
     Restore, SnapshotHeader, SnapshotReader, SnapshotWriter, Written, merge,
 };
 use tidemill_core::state::memory::MemoryBackend;
-use tidemill_core::state::{EncodeBudget, NEVER, Resolved, SlotRef, StateBackend};
+use tidemill_core::state::{EncodeBudget, NEVER, StateBackend};
 use tidemill_storage::RealDisk;
-
-const GROUPS: u32 = 128;
-const SEED: u64 = 5;
-const VALUE: usize = 0;
-const LIST: usize = 1;
-const MAP: usize = 2;
-const WIDTH: usize = 16;
-
-fn states() -> Vec<StateDescription> {
-    let state = |name: &str, kind, width| StateDescription {
-        name: name.to_owned(),
-        kind,
-        width,
-        schema_version: 1,
-        ttl: None,
-    };
-    vec![
-        state("value", StateKind::Value, Some(WIDTH as u32)),
-        state("list", StateKind::List, None),
-        state("map", StateKind::Map, None),
-    ]
-}
-
-fn empty() -> MemoryBackend {
-    MemoryBackend::new(&states(), GROUPS, (0..GROUPS as u16).map(KeyGroup))
-}
-
-/// Batches with as many records as there are keys, hashed.
-fn batches(keys: u64) -> Vec<Batch> {
-    let mut batches = keyed_batches(keys as usize, keys).to_vec();
-    batches.iter_mut().for_each(|batch| batch.ensure_hashes(SEED));
-    batches
-}
-
-fn dictionary(batch: &Batch) -> &Dictionary {
-    match &batch.keys {
-        RecordKeys::Of { dictionary, .. } => dictionary,
-        RecordKeys::None => panic!("the batches are keyed"),
-    }
-}
-
-fn resolve(backend: &mut MemoryBackend, batch: &Batch) -> Vec<SlotRef> {
-    let mut resolved = Resolved::default();
-    let found = backend.resolve(dictionary(batch), &[], &mut resolved);
-    found.expect("all key groups are owned");
-    resolved.slots
-}
-
-fn write(backend: &mut MemoryBackend, slots: &[SlotRef]) {
-    let values = OptionalColumn {
-        present: vec![0xff; slots.len().div_ceil(8)],
-        values: BytesColumn { data: vec![7; slots.len() * WIDTH], ends: Vec::new() },
-    };
-    let places: Vec<u32> = (0..slots.len() as u32).collect();
-    backend.write_values(VALUE, slots, &places, &values, NEVER);
-}
-
-/// A backend in which most of the keys have a value.
-fn filled(batches: &[Batch]) -> MemoryBackend {
-    let mut backend = empty();
-    for batch in batches {
-        let slots = resolve(&mut backend, batch);
-        write(&mut backend, &slots);
-        backend.settle();
-    }
-    backend
-}
-
-/// One batch after the other, so that those of a large state are cold when their turn comes.
-struct Turns<'b> {
-    batches: &'b [Batch],
-    next: usize,
-}
-
-impl<'b> Turns<'b> {
-    fn next(&mut self) -> &'b Batch {
-        self.next = (self.next + 1) % self.batches.len();
-        &self.batches[self.next]
-    }
-}
 
 fn values(criterion: &mut Criterion) {
     for keys in [1_000, 1_000_000] {
         let batches = batches(keys);
         let mut backend = filled(&batches);
-        let mut turns = Turns { batches: &batches, next: 0 };
+        let mut turns = Turns::new(&batches);
         let mut group = criterion.benchmark_group(format!("state/{keys}_keys"));
         group.throughput(Throughput::Elements(BATCH_RECORDS as u64));
         group.bench_function("resolve", |bencher| {
-            bencher.iter(|| resolve(&mut backend, turns.next()));
+            bencher.iter(|| resolve(&mut backend, turns.take()));
         });
         group.bench_function("resolve_read", |bencher| {
             bencher.iter(|| {
-                let slots = resolve(&mut backend, turns.next());
-                let mut out = OptionalColumn::default();
-                backend.read_values(VALUE, &slots, 0, &mut out);
-                out
+                let slots = resolve(&mut backend, turns.take());
+                read(&mut backend, &slots)
             });
         });
         group.bench_function("resolve_write", |bencher| {
             bencher.iter(|| {
-                let slots = resolve(&mut backend, turns.next());
+                let slots = resolve(&mut backend, turns.take());
                 write(&mut backend, &slots);
                 backend.settle();
             });
@@ -249,17 +170,6 @@ fn write_file(backend: &mut MemoryBackend, disk: &RealDisk, name: &str, is_base:
 fn open(disk: &RealDisk, name: &str) -> SnapshotReader {
     let file = disk.open(name).expect("it was written");
     SnapshotReader::open(file, name, None).expect("it is sound")
-}
-
-fn encode(backend: &mut MemoryBackend, mut each: impl FnMut(tidemill_core::snapshot::Segment)) {
-    backend.freeze(true);
-    loop {
-        let step = backend.encode(EncodeBudget::default());
-        step.segments.into_iter().for_each(&mut each);
-        if step.done {
-            return backend.settle_snapshot(true);
-        }
-    }
 }
 
 fn restore(bencher: &mut criterion::Bencher<'_, WallTime>, disk: &RealDisk, name: &str) {

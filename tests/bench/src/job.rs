@@ -1,7 +1,7 @@
 //! One source, one keyed operator, one sink, on one lane.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
 use tidemill_core::call::CallRules;
@@ -26,6 +26,8 @@ use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::{Component, EngineSettings, Sandboxes, Surroundings, TaskIdentity};
 
 const KEY_GROUPS: u32 = 128;
+/// The operator's node.
+const OPERATOR: NodeId = NodeId(1);
 /// Records of a batch, as a job has by default.
 pub const BATCH_RECORDS: usize = 4096;
 
@@ -98,6 +100,28 @@ impl SinkWriter for Nowhere {
     }
 }
 
+/// Keeps the values, one behind the other.
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl SinkWriter for Kept {
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+        self.0.lock().expect("nobody panics with it").extend(batch.values.data);
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn prepared(&mut self) -> Result<Option<Prepared>, ConnectorError> {
+        Ok(None)
+    }
+}
+
 /// Batches of `records` records in all, with keys drawn evenly from `keys` decimal numbers.
 pub fn keyed_batches(records: usize, keys: u64) -> Arc<Vec<Batch>> {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
@@ -118,20 +142,28 @@ pub fn keyed_batches(records: usize, keys: u64) -> Arc<Vec<Batch>> {
     Arc::new((0..records.div_ceil(BATCH_RECORDS)).map(batch).collect())
 }
 
-/// A sample operator's component, admitted.
+/// An operator's component, admitted.
 ///
 /// # Panics
-/// When it is not built; `cargo xtask operators` builds it.
+/// When it is not built; `cargo xtask bench` builds it.
 pub fn component(name: &str) -> Component {
+    component_in(&EngineSettings::default(), name)
+}
+
+/// The same, in an engine with other settings.
+///
+/// # Panics
+/// When it is not built; `cargo xtask bench` builds it.
+pub fn component_in(settings: &EngineSettings, name: &str) -> Component {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
     let target = target.unwrap_or_else(|| root.join("target"));
     let path = target.join("wasm32-wasip2/operator").join(format!("{name}.wasm"));
     let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-        panic!("{}: {error}; build it with `cargo xtask operators`", path.display())
+        panic!("{}: {error}; build it with `cargo xtask bench`", path.display())
     });
-    let sandboxes = Sandboxes::new(&EngineSettings::default(), None).expect("an engine");
-    sandboxes.admit(&bytes).expect("a sample operator is admitted")
+    let sandboxes = Sandboxes::new(settings, None).expect("an engine");
+    sandboxes.admit(&bytes).expect("the operator is admitted")
 }
 
 /// What is fixed for the calls of an operator.
@@ -171,8 +203,46 @@ pub fn run(
     factory: Box<dyn InstanceFactory>,
     batches: &Arc<Vec<Batch>>,
 ) {
-    let mut lane = lane(description, factory, batches, PoisonRules::default(), &[]);
+    finish(&mut lane(description, factory, batches, PoisonRules::default(), &[]));
+}
+
+/// Steps a lane to its end.
+///
+/// # Panics
+/// When the job fails.
+pub fn finish(lane: &mut Lane) {
     while lane.step(Now::default()).expect("the job does not fail") != StepOutcome::Finished {}
+}
+
+/// Steps a lane until its operator has made so many calls.
+///
+/// # Panics
+/// When the job fails, or comes to its end before.
+pub fn step_calls(lane: &mut Lane, calls: usize) {
+    let mut made = 0;
+    while made < calls {
+        match lane.step(Now::default()).expect("the job does not fail") {
+            StepOutcome::Finished => panic!("the job is over after {made} calls"),
+            StepOutcome::Progress(OPERATOR) => made += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Runs all batches through the operator; answers the bytes of all values that came out, one behind the other.
+///
+/// # Panics
+/// When the job fails.
+pub fn outputs(
+    description: &Arc<Description>,
+    factory: Box<dyn InstanceFactory>,
+    batches: &Arc<Vec<Batch>>,
+) -> Vec<u8> {
+    let kept = Arc::default();
+    let sink = Box::new(Kept(Arc::clone(&kept)));
+    finish(&mut lane_to(sink, description, factory, batches, PoisonRules::default(), &[]));
+    let mut values = kept.lock().expect("the lane has not panicked");
+    std::mem::take(&mut *values)
 }
 
 /// A lane with the operator, so configured, between a source of these batches and a sink that throws everything
@@ -181,6 +251,17 @@ pub fn run(
 /// # Panics
 /// The operator's description makes no valid graph.
 pub fn lane(
+    description: &Arc<Description>,
+    factory: Box<dyn InstanceFactory>,
+    batches: &Arc<Vec<Batch>>,
+    poison: PoisonRules,
+    config: &[(String, String)],
+) -> Lane {
+    lane_to(Box::new(Nowhere), description, factory, batches, poison, config)
+}
+
+fn lane_to(
+    sink: Box<dyn SinkWriter>,
     description: &Arc<Description>,
     factory: Box<dyn InstanceFactory>,
     batches: &Arc<Vec<Batch>>,
@@ -212,8 +293,8 @@ pub fn lane(
     };
     let mut parts = LaneParts::default();
     parts.sources.insert(NodeId(0), Box::new(Replay { batches: batches.clone(), next: 0 }));
-    parts.operators.insert(NodeId(1), operator);
-    parts.sinks.insert(NodeId(2), Box::new(Nowhere));
+    parts.operators.insert(OPERATOR, operator);
+    parts.sinks.insert(NodeId(2), sink);
     let settings = LaneSettings {
         assignment,
         hash_seed: 1,

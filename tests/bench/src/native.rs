@@ -3,7 +3,7 @@
 use tidemill_core::call::{CallFrame, KeySource, OutputBatch};
 use tidemill_core::column::{BytesColumn, Layout, OptionalColumn};
 use tidemill_core::failure::Failure;
-use tidemill_core::operator::{BadRecord, OpenContext, OperatorInstance};
+use tidemill_core::operator::{BadRecord, InstanceFactory, OpenContext, OperatorInstance};
 
 /// The sample operator `word-count`, natively: a running count per key, one record out per record in.
 #[derive(Default)]
@@ -47,6 +47,13 @@ impl OperatorInstance for NativeWordCount {
     fn close(&mut self, _: &mut Box<CallFrame>) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+/// Makes [`NativeWordCount`]s.
+pub fn factory() -> Box<dyn InstanceFactory> {
+    Box::new(|| -> Result<Box<dyn OperatorInstance>, Failure> {
+        Ok(Box::new(NativeWordCount::default()))
+    })
 }
 
 fn read_u64(bytes: &[u8]) -> u64 {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::root;
 
-/// The sample operators, and those in `operators/`.
+/// The sample operators, and those in `operators/` that tests run.
 const PACKAGES: [&str; 12] = [
     "enrich",
     "heavy",

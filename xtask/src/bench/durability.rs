@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::figures::{Figure, Figures, median, number};
-use super::heavy::Heavy;
-use super::{Wanted, cargo_bench};
+use super::job::{ENDLESS, Job};
+use super::{Wanted, cargo_bench, report};
 
 /// The pause of a lane over many barriers, with a million and with ten million keys, about a million of them
 /// changed between two checkpoints.
@@ -18,7 +18,7 @@ pub(super) fn pause(wanted: &Wanted) -> Figures {
     let cases =
         [(1_000_000, "1 M keys", ""), (10_000_000, "10 M keys", "events-per-second = 1_000_000")];
     for (keys, shown, more) in cases {
-        let job = Heavy::new("pause", keys, 1 << 50, "1s", more)?;
+        let job = Job::heavy("pause", keys, ENDLESS, "1s", more)?;
         let report = job.run_for(wanted.barriers + 3)?;
         let durability = &report["durability"];
         let figure = |what: &str, field: &str, divide: f64, unit, goal: &'static str| {
@@ -87,8 +87,8 @@ fn machine_pauses(work: Duration, count: usize) -> (f64, f64) {
 /// What a checkpoint each second costs in throughput.
 pub(super) fn cost(wanted: &Wanted) -> Figures {
     let events = 20_000_000;
-    let often = Heavy::new("cost-often", 1_000_000, events, "1s", "")?;
-    let never = Heavy::new("cost-never", 1_000_000, events, "1day", "")?;
+    let often = Job::heavy("cost-often", 1_000_000, events, "1s", "")?;
+    let never = Job::heavy("cost-never", 1_000_000, events, "1day", "")?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..wanted.runs {
         with.push(number(&often.report(&["--fresh"])?["elapsed_s"])?);
@@ -108,7 +108,7 @@ pub(super) fn cost(wanted: &Wanted) -> Figures {
 pub(super) fn recovery(wanted: &Wanted) -> Figures {
     let mut figures = Vec::new();
     for (keys, shown, life_s) in [(1_000_000, "1 M keys", 8), (10_000_000, "10 M keys", 25)] {
-        let job = Heavy::new("recovery", keys, 1 << 50, "2s", "")?;
+        let job = Job::heavy("recovery", keys, ENDLESS, "2s", "")?;
         let (mut took_s, mut touch_s, mut state_bytes) = (Vec::new(), Vec::new(), 0.0);
         job.kill_after(life_s)?;
         for _ in 0..wanted.runs {
@@ -143,7 +143,7 @@ fn first_touch(bytes: usize) -> Duration {
 }
 
 pub(super) fn call_recovery(_: &Wanted) -> Figures {
-    let times = cargo_bench("call_recovery")?;
+    let times = report(&mut cargo_bench("call_recovery"))?;
     let figure = |name: &str, value: f64, goal| Figure::new(name, value, "ms").down(goal);
     let (plain, trap) = (number(&times["plain_us"])? / 1000.0, number(&times["trap_us"])? / 1000.0);
     Ok(vec![
@@ -153,7 +153,7 @@ pub(super) fn call_recovery(_: &Wanted) -> Figures {
 }
 
 pub(super) fn wal(_: &Wanted) -> Figures {
-    let rates = cargo_bench("wal")?;
+    let rates = report(&mut cargo_bench("wal"))?;
     let (log, each, grouped) =
         (number(&rates["log"])?, number(&rates["plain_each"])?, number(&rates["plain_grouped"])?);
     let figure = |name: &str, value, unit, goal| Figure::new(name, value, unit).up(goal);

@@ -5,14 +5,14 @@
 //! fewer events.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::figures::{Figure, Figures, median, number};
+use super::job::{ENDLESS, Job};
 use super::{Wanted, operators, report, tidemill};
-use crate::steps::{root, target};
+use crate::steps::{Outcome, root, target};
 
 /// A workload.
 pub(super) struct Workload {
@@ -35,13 +35,15 @@ const EVENTS: &str = "connector = \"nexmark\"\nevents = #\npartitions = %\n\
 const UNIFORM: &str = "connector = \"nexmark\"\nevents = #\npartitions = %\n\
                        stream = \"uniform\"\nencoding = \"msgpack\"\nkey = \"key\"";
 const LINES: &str = "connector = \"nexmark\"\nevents = #\npartitions = %\nstream = \"lines\"";
-const FILES: &str = "connector = \"file\"\npath = \"../input/part-*\"\nformat = \"lines\"";
+const FILES: &str = "connector = \"file\"\npath = \"../input/#/part-*\"\nformat = \"lines\"";
+const COUNT: &str = "[operators.prices]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"prices\" }\n\
+     [operators.count]\ncomponent = \"@/nexmark_count.wasm\"\nfrom = \"prices.prices\"\nconfig = { values = \"prices\" }";
 const DISCARD: &str = "connector = \"discard\"";
 const TO_FILES: &str =
     "connector = \"file\"\npath = \"out\"\nformat = \"text\"\nvalue-type = \"text\"";
 
 /// Generated events are MessagePack arrays, those in files NDJSON; lines are text.
-pub(super) const WORKLOADS: [Workload; 7] = [
+pub(super) const WORKLOADS: [Workload; 8] = [
     Workload {
         name: "q0",
         source: EVENTS,
@@ -75,8 +77,7 @@ pub(super) const WORKLOADS: [Workload; 7] = [
     Workload {
         name: "count",
         source: EVENTS,
-        operators: "[operators.prices]\ncomponent = \"@/nexmark.wasm\"\nfrom = \"records\"\nconfig = { query = \"prices\" }\n\
-             [operators.count]\ncomponent = \"@/nexmark_count.wasm\"\nfrom = \"prices.prices\"\nconfig = { values = \"prices\" }",
+        operators: COUNT,
         last: "count",
         sink: DISCARD,
         events: 20_000_000,
@@ -114,7 +115,22 @@ pub(super) const WORKLOADS: [Workload; 7] = [
         outputs_per_50: 46,
         check: ("nexmark/q1.toml", 368_000, 0xe338_415d_d42f_e693),
     },
+    Workload {
+        name: "count-files",
+        source: FILES,
+        operators: COUNT,
+        last: "count",
+        sink: DISCARD,
+        events: 3_000_000,
+        outputs_per_50: 46,
+        check: ("nexmark-count/job.toml", 368_000, 0x7e82_e590_831e_df68),
+    },
 ];
+
+/// The workloads whose recovery is measured.
+const RECOVERED: [&str; 2] = ["count", "heavy"];
+/// Checkpoints after which they are killed.
+const CHECKPOINTS: usize = 4;
 
 /// The workload's name, if there is one.
 pub(super) fn known(name: &str) -> Result<String, String> {
@@ -144,7 +160,7 @@ pub(super) struct Run {
 
 impl Workload {
     /// Runs the sample job, whose sink sums the fields of what it gets, and compares the sum.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Outcome {
         let (job, outputs, sum) = self.check;
         let data = target().join("bench/check");
         let mut command = Command::new(tidemill());
@@ -166,31 +182,19 @@ impl Workload {
 
     /// Runs it once; `before` is put in front of the command.
     pub(super) fn run(&self, parallelism: usize, before: &[&str]) -> Result<Run, String> {
-        let folder = self.prepare(parallelism)?;
-        let program = tidemill();
-        let mut command = match before {
-            [] => Command::new(program),
-            [first, rest @ ..] => {
-                let mut command = Command::new(first);
-                command.args(rest).arg(program);
-                command
-            }
-        };
-        command.args(["run", "job.toml", "--fresh", "--report", "json", "-q"]);
-        let report = report(command.current_dir(&folder).stdin(Stdio::null()));
-        fs::remove_dir_all(&folder).ok();
-        self.outcome(&report?)
+        let job = self.job(parallelism, self.events)?;
+        self.outcome(&job.report_behind(before, &["--fresh"])?)
     }
 
-    fn prepare(&self, parallelism: usize) -> Result<PathBuf, String> {
+    fn job(&self, parallelism: usize, events: u64) -> Result<Job, String> {
         if self.source == FILES {
             self.make_input()?;
         }
-        let source = self.source.replace('#', &self.events.to_string());
+        let source = self.source.replace('#', &events.to_string());
         let source = source.replace('%', &parallelism.to_string());
         let operators = self.operators.replace('@', &operators().to_string_lossy());
         let Self { name, last, sink, .. } = self;
-        write_job(
+        Job::new(
             name,
             &format!(
                 "parallelism = {parallelism}\ncheckpoint-interval = \"1s\"\n\
@@ -199,9 +203,9 @@ impl Workload {
         )
     }
 
-    /// Makes the files that the source reads, unless they are there.
-    fn make_input(&self) -> Result<(), String> {
-        let input = target().join("bench/input");
+    /// Makes the files that the source reads, unless they are there: one for each number of events.
+    fn make_input(&self) -> Outcome {
+        let input = target().join("bench/input").join(self.events.to_string());
         if input.is_dir() {
             return Ok(());
         }
@@ -211,14 +215,11 @@ impl Workload {
             events.replace('%', "1"),
             TO_FILES
         );
-        let folder = write_job("make-input", &text)?;
-        let mut command = Command::new(tidemill());
-        command.args(["run", "job.toml", "--fresh", "--report", "json", "-q"]);
-        report(command.current_dir(&folder).stdin(Stdio::null()))?;
-        let moved = fs::rename(folder.join("out"), &input);
-        moved.map_err(|error| format!("{}: {error}", input.display()))?;
-        fs::remove_dir_all(&folder).ok();
-        Ok(())
+        let job = Job::new("make-input", &text)?;
+        job.report(&["--fresh"])?;
+        let failed = |error: std::io::Error| format!("{}: {error}", input.display());
+        fs::create_dir_all(target().join("bench/input")).map_err(failed)?;
+        fs::rename(job.folder().join("out"), &input).map_err(failed)
     }
 
     fn outcome(&self, report: &Value) -> Result<Run, String> {
@@ -238,17 +239,8 @@ impl Workload {
     }
 }
 
-/// Makes the folder of a job anew, with its job file.
-fn write_job(name: &str, text: &str) -> Result<PathBuf, String> {
-    let folder = target().join("bench").join(name);
-    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    fs::remove_dir_all(&folder).ok();
-    fs::create_dir_all(&folder).map_err(failed)?;
-    fs::write(folder.join("job.toml"), format!("name = \"{name}\"\n{text}")).map_err(failed)?;
-    Ok(folder)
-}
-
-/// All workloads at parallelism 1 and 2; for `heavy` also how far a second core goes.
+/// All workloads at parallelism 1 and 2; for `heavy` also how far a second core goes, and for those with much state
+/// how soon a job that was killed goes on.
 pub(super) fn jobs(wanted: &Wanted) -> Figures {
     let mut figures = Vec::new();
     for workload in chosen(wanted) {
@@ -257,6 +249,9 @@ pub(super) fn jobs(wanted: &Wanted) -> Figures {
             let runs: Result<Vec<Run>, String> =
                 (0..wanted.runs).map(|_| workload.run(parallelism, &[])).collect();
             figures.extend(of_runs(workload, parallelism, &runs?));
+            if RECOVERED.contains(&workload.name) {
+                figures.push(recovery(workload, parallelism, wanted.runs)?);
+            }
         }
         if workload.name == "heavy" {
             figures.extend(scaling(workload, wanted.runs)?);
@@ -291,4 +286,23 @@ fn scaling(workload: &Workload, runs: usize) -> Figures {
     }
     let name = format!("{}: parallelism 2 on two cores / 1 on one", workload.name);
     Ok(vec![Figure::new(name, median(one) / median(two), "x").up(">= 1.7")])
+}
+
+/// From the start of a process to running lanes, when the one before it was killed with SIGKILL between two
+/// checkpoints; the median over several jobs.
+fn recovery(workload: &Workload, parallelism: usize, runs: usize) -> Result<Figure, String> {
+    let mut took_s = Vec::new();
+    for _ in 0..runs {
+        // It never comes to its end by itself, however fast the machine is.
+        let job = workload.job(parallelism, ENDLESS)?;
+        job.kill_after_checkpoints(CHECKPOINTS)?;
+        let report = job.run_for(3)?;
+        let durability = &report["durability"];
+        if number(&durability["resumed_from"])? < CHECKPOINTS as f64 {
+            return Err(format!("{}: it did not go on from its checkpoint", workload.name));
+        }
+        took_s.push(number(&durability["last_recovery_ms"])? / 1000.0);
+    }
+    let name = format!("{} at parallelism {parallelism}: recovery after SIGKILL", workload.name);
+    Ok(Figure::new(name, median(took_s), "s").down("< 1 + 1 per GiB"))
 }

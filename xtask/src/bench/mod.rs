@@ -5,24 +5,26 @@
 
 mod durability;
 mod figures;
-mod heavy;
 mod idle;
+mod instructions;
+mod job;
 mod jobs;
 mod latency;
 mod peer;
 mod sandbox;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::steps::{Outcome, build_operators, cargo, target};
+use crate::steps::{Outcome, build_operators, cargo, root, target};
 use figures::Figures;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [SCENARIO]... [--runs N] [--barriers N] [--compare OLD.json] [--workload NAME]...
-scenarios: jobs peer sandbox micro latency idle pause cost recovery call-recovery wal (all but peer without any)";
+scenarios: jobs peer sandbox micro instructions latency idle pause cost recovery call-recovery wal (all but peer
+without any)";
 
 /// What the command line asks for.
 pub(crate) struct Wanted {
@@ -37,11 +39,12 @@ pub(crate) struct Wanted {
 
 type Scenario = (&'static str, fn(&Wanted) -> Figures);
 
-const SCENARIOS: [Scenario; 11] = [
+const SCENARIOS: [Scenario; 12] = [
     ("jobs", jobs::jobs),
     ("peer", peer::peer),
     ("sandbox", sandbox::sandbox),
     ("micro", sandbox::micro),
+    ("instructions", instructions::instructions),
     ("latency", latency::latency),
     ("idle", idle::idle),
     ("pause", durability::pause),
@@ -51,12 +54,15 @@ const SCENARIOS: [Scenario; 11] = [
     ("wal", durability::wal),
 ];
 
+/// Operators of the tests that are measured, too.
+const TEST_OPERATORS: [&str; 2] = ["count-columns", "misbehave"];
+
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let wanted = wanted(arguments)?;
     build_operators()?;
-    let misbehave =
-        ["build", "--profile", "operator", "--target", "wasm32-wasip2", "-p", "misbehave"];
-    cargo(&misbehave)?;
+    let mut build = vec!["build", "--profile", "operator", "--target", "wasm32-wasip2"];
+    TEST_OPERATORS.iter().for_each(|operator| build.extend(["-p", operator]));
+    cargo(&build)?;
     cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
     let folder = target().join("bench");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -123,10 +129,12 @@ fn report(command: &mut Command) -> Result<Value, String> {
     serde_json::from_slice(&output.stdout).map_err(|error| format!("{shown} gave no JSON: {error}"))
 }
 
-/// Runs a benchmark that prints one line of JSON.
-fn cargo_bench(name: &str) -> Result<Value, String> {
+/// A benchmark, to be run. All are built with the same packages, whichever theirs is, so that what they depend on is
+/// built once.
+fn cargo_bench(name: &str) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root: &Path = &crate::steps::root();
-    let bench = ["bench", "--quiet", "--package", "tidemill-bench", "--bench", name];
-    report(Command::new(cargo).args(bench).current_dir(root))
+    let mut command = Command::new(cargo);
+    command.args(["bench", "--quiet", "--package", "tidemill-bench"]);
+    command.args(["--package", "tidemill-sandbox", "--bench", name]).current_dir(root());
+    command
 }

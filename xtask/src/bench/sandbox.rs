@@ -1,13 +1,13 @@
-//! What a sandbox costs, and the parts below it: the benchmarks of `tests/bench`, which criterion measures.
+//! What a sandbox costs, and the parts below it: the benchmarks of `tests/bench` and of `host/sandbox`, which criterion
+//! measures.
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
-use super::Wanted;
 use super::figures::{Figure, Figures, number};
-use crate::steps::{Outcome, root, run, target};
+use super::{Wanted, cargo_bench};
+use crate::steps::{Outcome, run, target};
 
 /// Parts that are measured by themselves, by the names of their benchmarks.
 const PARTS: [(&str, &str); 16] = [
@@ -43,12 +43,7 @@ fn median_ns(benchmark: &str) -> Result<(f64, f64), String> {
 }
 
 fn bench(names: &[&str]) -> Outcome {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    for name in names {
-        let words = ["bench", "--quiet", "--package", "tidemill-bench", "--bench", name];
-        run(Command::new(&cargo).args(words).current_dir(root()))?;
-    }
-    Ok(())
+    names.iter().try_for_each(|name| run(&mut cargo_bench(name)))
 }
 
 /// Operators in Wasm beside the same operators linked in natively.
@@ -61,11 +56,14 @@ pub(super) fn sandbox(_: &Wanted) -> Figures {
             Ok::<_, String>(median / elements)
         };
         let (wasm, native, map) = (of("wasm")?, of("native")?, of("hash_map")?);
+        let columns = of("wasm_columns")?;
         let name = |what: &str| format!("keyed count, {shown} keys: {what}");
         figures.extend([
             Figure::new(name("Wasm"), wasm, "ns/record").down(""),
             Figure::new(name("native"), native, "ns/record").down(""),
             Figure::new(name("Wasm / native"), wasm / native, "x").down(goal),
+            Figure::new(name("Wasm by hand-written columns"), columns, "ns/record").down(""),
+            Figure::new(name("SDK / hand-written columns"), wasm / columns, "x").down("<= 1.3"),
             Figure::new(name("a bare HashMap loop"), map, "ns/record"),
         ]);
     }
@@ -81,5 +79,30 @@ pub(super) fn micro(_: &Wanted) -> Figures {
         let (median, elements) = median_ns(benchmark)?;
         Ok(Figure::new(name, median / elements, "ns").down(""))
     };
-    PARTS.into_iter().map(figure).collect()
+    let parts: Figures = PARTS.into_iter().map(figure).collect();
+    let mut figures = parts?;
+    figures.extend(interruption()?);
+    Ok(figures)
+}
+
+/// What it costs that a guest can be interrupted.
+fn interruption() -> Figures {
+    bench(&["interruption"])?;
+    let mut figures = Vec::new();
+    for (benchmark, what) in [("scan_json", "scan JSON"), ("split_words", "split a line")] {
+        let of = |by: &str| {
+            let (median, elements) = median_ns(&format!("interruption_{benchmark}/{by}"))?;
+            Ok::<_, String>(median / elements)
+        };
+        let (nothing, epochs, fuel) = (of("nothing")?, of("epochs")?, of("fuel")?);
+        let name = |by: &str| format!("{what} in Wasm, {by}");
+        figures.extend([
+            Figure::new(name("not interruptible"), nothing, "ns/record").down(""),
+            Figure::new(name("interruptible by epochs"), epochs, "ns/record").down(""),
+            Figure::new(name("interruptible by fuel"), fuel, "ns/record").down(""),
+            Figure::new(name("by epochs / not interruptible"), epochs / nothing, "x").down(""),
+            Figure::new(name("by fuel / not interruptible"), fuel / nothing, "x"),
+        ]);
+    }
+    Ok(figures)
 }

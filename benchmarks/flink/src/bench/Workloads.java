@@ -26,7 +26,7 @@ import org.apache.flink.util.Collector;
  * of what is needed (Flink's fastest serializer), and state is updated in place.
  */
 final class Workloads {
-    /** The accumulator that holds how many lines {@code q1-files} has read. */
+    /** The accumulator that holds how many lines of files were read. */
     static final String LINES_READ = "lines-read";
 
     private static final TypeInformation<Tuple2<Long, Long>> PAIR = Types.TUPLE(Types.LONG, Types.LONG);
@@ -36,11 +36,17 @@ final class Workloads {
     private final StreamExecutionEnvironment environment;
     private final long events;
     private final boolean check;
+    /** Folders of the workloads that read and write files. */
+    private final Path input;
 
-    Workloads(StreamExecutionEnvironment environment, long events, boolean check) {
+    private final Path output;
+
+    Workloads(StreamExecutionEnvironment environment, long events, boolean check, Path input, Path output) {
         this.environment = environment;
         this.events = events;
         this.check = check;
+        this.input = input;
+        this.output = output;
     }
 
     /** Adds the job of this name to the environment. */
@@ -52,8 +58,9 @@ final class Workloads {
                     .filter(bid -> bid.auction % 123 == 0)
                     .map(bid -> Tuple2.of(bid.auction, bid.price))
                     .returns(PAIR));
-            case "count" -> count(countAndSum(
-                    bids().map(bid -> Tuple2.of(bid.auction, bid.price)).returns(PAIR)));
+            case "count" -> count(countAndSum(prices(bids())));
+            case "count-files" -> count(countAndSum(prices(bidsOfFiles())));
+            case "q1-files" -> writeFiles(inOtherCurrency(bidsOfFiles()));
             case "heavy" -> count(countAndSum(generated(Generator::uniform, TypeInformation.of(Uniform.class))
                     .map(record -> Tuple2.of(record.key, record.value))
                     .returns(PAIR)));
@@ -67,19 +74,19 @@ final class Workloads {
         }
     }
 
-    /**
-     * Adds {@code q1-files}: files of NDJSON, q1, files of NDJSON. A counting sink beside the files tells when the last
-     * bid was there; the check reads the files themselves, later.
-     */
-    void buildFiles(Path input, Path output) {
+    private DataStream<Bid> bidsOfFiles() {
         org.apache.flink.core.fs.Path path = new org.apache.flink.core.fs.Path(input.toUri());
         FileSource<String> lines = FileSource.forRecordStreamFormat(new TextLineInputFormat(), path).build();
-        DataStream<Bid> priced = inOtherCurrency(environment
+        return environment
                 .fromSource(lines, WatermarkStrategy.noWatermarks(), "files")
                 .flatMap(new ParseBids())
-                .returns(Bid.class));
-        priced.sinkTo(Sinks.ndjson(output));
-        priced.sinkTo(new Sinks.Count<>(false));
+                .returns(Bid.class);
+    }
+
+    /** A counting sink beside the files tells when the last bid was there; the check reads the files themselves, later. */
+    private void writeFiles(DataStream<Bid> bids) {
+        bids.sinkTo(Sinks.ndjson(output));
+        bids.sinkTo(new Sinks.Count<>(false));
     }
 
     private <T> DataStream<T> generated(GeneratorSource.Maker<T> maker, TypeInformation<T> type) {
@@ -100,6 +107,10 @@ final class Workloads {
 
     private static DataStream<Bid> inOtherCurrency(DataStream<Bid> bids) {
         return bids.map(bid -> bid.withPrice(bid.price * 908 / 1000)).returns(Bid.class);
+    }
+
+    private static DataStream<Tuple2<Long, Long>> prices(DataStream<Bid> bids) {
+        return bids.map(bid -> Tuple2.of(bid.auction, bid.price)).returns(PAIR);
     }
 
     private static DataStream<Tuple3<Long, Long, Long>> countAndSum(DataStream<Tuple2<Long, Long>> pairs) {
