@@ -3,9 +3,8 @@
 //! A persisted contract: state files name key groups, so the hash, its seed and the bits taken from it
 //! may never change for a job. Golden vectors below hold it in place.
 //!
-//! Bits of the hash and who may use them: 16..48 pick the key group here; the low bits pick the bucket
-//! and the top 7 bits the tag of a hash table. A key group must use neither, or all keys of one table
-//! would share them.
+//! Bits of the hash and who may use them: 16..48 pick the key group here, so the upper ones of them are the same for
+//! all keys of a table; the other 32 bits pick the bucket in the table's index, and order the entries of a snapshot file.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

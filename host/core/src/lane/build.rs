@@ -98,6 +98,7 @@ pub fn build_lanes(
             linger_us: settings.linger_us,
             opened: false,
             last_slice_us: 0,
+            has_sliced: false,
         }
     };
     parts.into_iter().enumerate().map(build).collect()

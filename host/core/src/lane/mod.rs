@@ -89,8 +89,10 @@ pub struct Lane {
     schedule: Schedule,
     linger_us: u64,
     opened: bool,
-    /// When a slice of a snapshot was last encoded, in monotonic microseconds.
+    /// When a slice of a snapshot was last begun, in monotonic microseconds.
     last_slice_us: u64,
+    /// No node made a step since: another slice would only add to the time that its input waits.
+    has_sliced: bool,
 }
 
 impl Lane {
@@ -160,7 +162,8 @@ impl Lane {
                 return Ok(StepOutcome::Snapshot(NodeId(index)));
             }
         }
-        if now.monotonic_us.saturating_sub(self.last_slice_us) >= SLICE_EVERY_US
+        if !std::mem::take(&mut self.has_sliced)
+            && now.monotonic_us.saturating_sub(self.last_slice_us) >= SLICE_EVERY_US
             && let Some(node) = self.encode_slice(now)
         {
             return Ok(StepOutcome::Snapshot(node));
@@ -201,7 +204,7 @@ impl Lane {
 
     fn encode_slice(&mut self, now: Now) -> Option<NodeId> {
         let index = self.nodes.iter_mut().position(NodeTask::encode_slice)?;
-        self.last_slice_us = now.monotonic_us;
+        (self.last_slice_us, self.has_sliced) = (now.monotonic_us, true);
         Some(NodeId(index))
     }
 
