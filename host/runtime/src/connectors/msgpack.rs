@@ -1,4 +1,4 @@
-//! Small pieces of MessagePack: writing heads, reading token by token, turning values into JSON.
+//! Small pieces of MessagePack: reading token by token, turning values into JSON.
 //!
 //! Owns nothing but these functions; no document is ever built. Invariants: lengths in the input
 //! are claims, so nothing is reserved for them; nesting is bounded.
@@ -7,41 +7,6 @@ use crate::connectors::json;
 
 /// How deeply arrays and maps may be nested where they become JSON.
 const DEPTH_MAX: usize = 64;
-
-/// Appends an unsigned integer in its smallest form.
-#[inline]
-pub(super) fn write_unsigned(out: &mut Vec<u8>, value: u64) {
-    if value < 128 {
-        out.push(value as u8);
-    } else if let Ok(value) = u8::try_from(value) {
-        out.extend_from_slice(&[0xcc, value]);
-    } else if let Ok(value) = u16::try_from(value) {
-        let [a, b] = value.to_be_bytes();
-        out.extend_from_slice(&[0xcd, a, b]);
-    } else if let Ok(value) = u32::try_from(value) {
-        let [a, b, c, d] = value.to_be_bytes();
-        out.extend_from_slice(&[0xce, a, b, c, d]);
-    } else {
-        out.push(0xcf);
-        out.extend_from_slice(&value.to_be_bytes());
-    }
-}
-
-/// Appends the head of a text of `length` bytes (below 4 GiB) in its smallest form.
-#[inline]
-pub(super) fn write_text_head(out: &mut Vec<u8>, length: usize) {
-    if length < 32 {
-        out.push(0xa0 | length as u8);
-    } else if let Ok(length) = u8::try_from(length) {
-        out.extend_from_slice(&[0xd9, length]);
-    } else if let Ok(length) = u16::try_from(length) {
-        let [a, b] = length.to_be_bytes();
-        out.extend_from_slice(&[0xda, a, b]);
-    } else {
-        out.push(0xdb);
-        out.extend_from_slice(&(length as u32).to_be_bytes());
-    }
-}
 
 /// One token. An array or map is followed by its items, or by its keys and values in turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -234,26 +199,6 @@ mod tests {
         let mut reader = Reader::new(&bytes);
         reader.skip().unwrap();
         assert_eq!(reader.left(), 0);
-    }
-
-    #[test]
-    fn written_heads_are_read_back_in_their_smallest_form() {
-        for value in
-            [0, 1, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX]
-        {
-            let mut out = Vec::new();
-            write_unsigned(&mut out, value);
-            assert_eq!(out, rmp_serde::to_vec(&value).unwrap());
-            assert_eq!(Reader::new(&out).next(), Ok(Token::Unsigned(value)));
-        }
-        for length in [0, 1, 31, 32, 255, 256, 65_535, 65_536] {
-            let text = "x".repeat(length);
-            let mut out = Vec::new();
-            write_text_head(&mut out, length);
-            out.extend_from_slice(text.as_bytes());
-            assert_eq!(out, rmp_serde::to_vec(&text).unwrap());
-            assert_eq!(Reader::new(&out).next(), Ok(Token::Text(&text)));
-        }
     }
 
     proptest! {

@@ -4,12 +4,12 @@
 //! trait. The numbers of the stream are used up in a fixed order that is not always the order of
 //! the fields.
 
-use tidemill_core::column::BytesColumn;
-
 use crate::connectors::nexmark::encode::{Encode, Shape};
 use crate::connectors::nexmark::rng::Rng;
+use crate::connectors::nexmark::room::Room;
 use crate::connectors::nexmark::tables::{
-    CITIES, FIRST_NAMES, HOT_CHANNEL_COUNT, LAST_NAMES, NUMBERED_CHANNELS, STATES, WORDS,
+    CITIES, Channel, FIRST_NAMES, HOT_CHANNEL_COUNT, LAST_NAMES, NUMBERED_CHANNELS, STATES, WORDS,
+    Word,
 };
 
 /// Events of a block: a person, three auctions, bids.
@@ -71,28 +71,23 @@ fn pick<'a>(rng: &mut Rng, list: &[&'a [u8]]) -> &'a [u8] {
 
 /// Writes `date_time`, which stands before `extra` in persons and bids.
 #[inline]
-fn date_time<E: Encode>(out: &mut Vec<u8>, n: u64) {
+fn date_time<E: Encode>(out: &mut Room, n: u64) {
     E::integer(out, b",\"date_time\":", time(n));
 }
 
 /// Writes `extra` and ends the event; answers the length of the text.
 #[inline]
-fn extra<E: Encode>(out: &mut Vec<u8>, rng: &mut Rng, current: u64, desired: u64) -> usize {
+fn extra<E: Encode>(out: &mut Room, rng: &mut Rng, current: u64, desired: u64) -> usize {
     let length = rng.padding(current, desired);
     E::text(out, b",\"extra\":\"", length);
     rng.letters(out, length);
-    out.extend_from_slice(E::CLOSE);
+    out.put(E::CLOSE);
     length
 }
 
-/// Appends event `n`; answers the length of its `extra`.
+/// Writes event `n`; answers the length of its `extra`.
 #[inline]
-pub(super) fn event<E: Encode>(
-    seed: u64,
-    n: u64,
-    channels: &BytesColumn,
-    out: &mut Vec<u8>,
-) -> usize {
+pub(super) fn event<E: Encode>(seed: u64, n: u64, channels: &[Channel], out: &mut Room) -> usize {
     match n % BLOCK {
         0 => person::<E>(seed, n, out),
         place if place <= AUCTIONS => auction::<E>(seed, n, out),
@@ -100,7 +95,7 @@ pub(super) fn event<E: Encode>(
     }
 }
 
-fn person<E: Encode>(seed: u64, n: u64, out: &mut Vec<u8>) -> usize {
+fn person<E: Encode>(seed: u64, n: u64, out: &mut Room) -> usize {
     let mut rng = Rng::start(seed, n);
     E::open(out, Shape::Person);
     E::integer(out, b",\"id\":", FIRST_ID + last_person(n));
@@ -108,39 +103,39 @@ fn person<E: Encode>(seed: u64, n: u64, out: &mut Vec<u8>) -> usize {
     let last = pick(&mut rng, &LAST_NAMES);
     let name_bytes = first.len() + 1 + last.len();
     E::text(out, b",\"name\":\"", name_bytes);
-    out.extend_from_slice(first);
-    out.push(b' ');
-    out.extend_from_slice(last);
+    out.put(first);
+    out.put(b" ");
+    out.put(last);
     E::text_end(out);
     E::text(out, b",\"email\":\"", EMAIL_BYTES);
     rng.letters(out, 7);
-    out.push(b'@');
+    out.put(b"@");
     rng.letters(out, 5);
-    out.extend_from_slice(b".com");
+    out.put(b".com");
     E::text_end(out);
     E::text(out, b",\"credit_card\":\"", CARD_BYTES);
     for group in 0..4 {
         if group > 0 {
-            out.push(b' ');
+            out.put(b" ");
         }
         let digits = rng.below(10_000);
-        out.extend([1000, 100, 10, 1].map(|unit| b'0' + (digits / unit % 10) as u8));
+        out.put(&[1000, 100, 10, 1].map(|unit| b'0' + (digits / unit % 10) as u8));
     }
     E::text_end(out);
     let city = pick(&mut rng, &CITIES);
     E::text(out, b",\"city\":\"", city.len());
-    out.extend_from_slice(city);
+    out.put(city);
     E::text_end(out);
     let state = pick(&mut rng, &STATES);
     E::text(out, b",\"state\":\"", state.len());
-    out.extend_from_slice(state);
+    out.put(state);
     E::text_end(out);
     date_time::<E>(out, n);
     let current = 8 + name_bytes + EMAIL_BYTES + CARD_BYTES + city.len() + state.len();
     extra::<E>(out, &mut rng, current as u64, 200)
 }
 
-fn auction<E: Encode>(seed: u64, n: u64, out: &mut Vec<u8>) -> usize {
+fn auction<E: Encode>(seed: u64, n: u64, out: &mut Room) -> usize {
     let mut rng = Rng::start(seed, n);
     let seller = match rng.below(4) {
         0 => random_person(&mut rng, n),
@@ -169,7 +164,7 @@ fn auction<E: Encode>(seed: u64, n: u64, out: &mut Vec<u8>) -> usize {
 }
 
 #[inline]
-fn bid<E: Encode>(seed: u64, n: u64, channels: &BytesColumn, out: &mut Vec<u8>) -> usize {
+fn bid<E: Encode>(seed: u64, n: u64, channels: &[Channel], out: &mut Room) -> usize {
     let mut rng = Rng::start(seed, n);
     let auction = match rng.below(2) {
         0 => random_auction(&mut rng, n),
@@ -187,7 +182,7 @@ fn bid<E: Encode>(seed: u64, n: u64, channels: &BytesColumn, out: &mut Vec<u8>) 
         0 => rng.below(NUMBERED_CHANNELS),
         _ => NUMBERED_CHANNELS + rng.below(HOT_CHANNEL_COUNT),
     };
-    out.extend_from_slice(channels.get(channel as usize));
+    out.put_text(&channels[channel as usize]);
     date_time::<E>(out, n);
     extra::<E>(out, &mut rng, 32, 100)
 }
@@ -200,7 +195,7 @@ pub(super) struct Uniform {
 }
 
 #[inline]
-pub(super) fn uniform<E: Encode>(seed: u64, keys: u64, n: u64, out: &mut Vec<u8>) -> Uniform {
+pub(super) fn uniform<E: Encode>(seed: u64, keys: u64, n: u64, out: &mut Room) -> Uniform {
     let mut rng = Rng::start(seed, n);
     let key = rng.below(keys);
     let event = Uniform { key, value: 1 + rng.below(10_000), ts: time(n) };
@@ -209,21 +204,21 @@ pub(super) fn uniform<E: Encode>(seed: u64, keys: u64, n: u64, out: &mut Vec<u8>
     E::integer(out, b",\"value\":", event.value);
     E::integer(out, b",\"ts\":", event.ts);
     // The last field is a number: no quote to close.
-    out.extend_from_slice(E::CLOSE.strip_prefix(b"\"").unwrap_or_default());
+    out.put(E::CLOSE.strip_prefix(b"\"").unwrap_or_default());
     event
 }
 
-/// Appends line `n`: ten words, the frequent ones far more often.
+/// Writes line `n`: ten words, the frequent ones far more often.
 #[inline]
-pub(super) fn line(seed: u64, n: u64, words: &BytesColumn, out: &mut Vec<u8>) {
+pub(super) fn line(seed: u64, n: u64, words: &[Word], out: &mut Room) {
     let mut rng = Rng::start(seed, n);
     for place in 0..10 {
         if place > 0 {
-            out.push(b' ');
+            out.put(b" ");
         }
         let within = rng.below(WORDS) + 1;
         let within = rng.below(within) + 1;
         let word = rng.below(within);
-        out.extend_from_slice(words.get(word as usize));
+        out.put_text(&words[word as usize]);
     }
 }

@@ -7,14 +7,13 @@ use tidemill_core::column::BytesColumn;
 
 use crate::connectors::nexmark::encode::{Encode, MessagePack, Ndjson};
 use crate::connectors::nexmark::events::{self, BLOCK};
-use crate::connectors::nexmark::tables;
+use crate::connectors::nexmark::room::{EVENT_BYTES_MAX, Room};
+use crate::connectors::nexmark::tables::{self, Channel, Word};
 use crate::connectors::records::Records;
 use crate::connectors::settings::{Encoding, GeneratorSource, Stream};
 
 /// Partitions at most.
 const PARTITIONS_MAX: u32 = 4096;
-/// Bytes of an event at most, in either encoding.
-const EVENT_BYTES_MAX: usize = 1024;
 
 /// The field that becomes the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +38,9 @@ pub struct Generator {
     /// Events that become due each second, if there is a rate.
     pub(super) per_second: Option<u64>,
     key: KeyField,
-    /// Channels or words, as the stream needs them.
-    table: BytesColumn,
+    /// What the stream needs of them.
+    channels: Vec<Channel>,
+    words: Vec<Word>,
 }
 
 impl Generator {
@@ -63,11 +63,13 @@ impl Generator {
             return Err(format!("{partitions} partitions; use 1 to {PARTITIONS_MAX}"));
         }
         let key = key_field(stream, key.as_deref())?;
-        let table = match (stream, encoding) {
-            (Stream::Nexmark, Encoding::Ndjson) => tables::channels::<Ndjson>(),
-            (Stream::Nexmark, Encoding::MessagePack) => tables::channels::<MessagePack>(),
-            (Stream::Uniform, _) => BytesColumn::default(),
-            (Stream::Lines, _) => tables::words(),
+        let (channels, words) = match (stream, encoding) {
+            (Stream::Nexmark, Encoding::Ndjson) => (tables::channels::<Ndjson>(), Vec::new()),
+            (Stream::Nexmark, Encoding::MessagePack) => {
+                (tables::channels::<MessagePack>(), Vec::new())
+            }
+            (Stream::Uniform, _) => (Vec::new(), Vec::new()),
+            (Stream::Lines, _) => (Vec::new(), tables::words()),
         };
         Ok(Self {
             stream,
@@ -78,7 +80,8 @@ impl Generator {
             keys,
             per_second,
             key,
-            table,
+            channels,
+            words,
         })
     }
 
@@ -94,21 +97,23 @@ impl Generator {
 
     /// Appends event `n` to `out`.
     pub fn event(&self, n: u64, out: &mut Vec<u8>) {
+        let room = &mut Room::new();
         match (self.stream, self.encoding) {
             (Stream::Nexmark, Encoding::Ndjson) => {
-                events::event::<Ndjson>(self.seed, n, &self.table, out);
+                events::event::<Ndjson>(self.seed, n, &self.channels, room);
             }
             (Stream::Nexmark, Encoding::MessagePack) => {
-                events::event::<MessagePack>(self.seed, n, &self.table, out);
+                events::event::<MessagePack>(self.seed, n, &self.channels, room);
             }
             (Stream::Uniform, Encoding::Ndjson) => {
-                events::uniform::<Ndjson>(self.seed, self.keys, n, out);
+                events::uniform::<Ndjson>(self.seed, self.keys, n, room);
             }
             (Stream::Uniform, Encoding::MessagePack) => {
-                events::uniform::<MessagePack>(self.seed, self.keys, n, out);
+                events::uniform::<MessagePack>(self.seed, self.keys, n, room);
             }
-            (Stream::Lines, _) => events::line(self.seed, n, &self.table, out),
+            (Stream::Lines, _) => events::line(self.seed, n, &self.words, room),
         }
+        out.extend_from_slice(room.written());
     }
 
     /// Number of the `k`-th event of a partition: blocks are dealt round robin.
@@ -149,21 +154,20 @@ impl Generator {
             (Stream::Uniform, Encoding::MessagePack) => {
                 self.fill_uniform::<MessagePack>(partition, k, end, out)
             }
-            (Stream::Lines, _) => self.fill_with(partition, k, end, out, |n, out| {
-                events::line(self.seed, n, &self.table, &mut out.values.data);
+            (Stream::Lines, _) => self.fill_with(partition, k, end, out, |n, room, _| {
+                events::line(self.seed, n, &self.words, room);
             }),
         }
     }
 
     fn fill_nexmark<E: Encode>(&self, partition: u32, k: u64, end: u64, out: &mut Records) -> u64 {
-        self.fill_with(partition, k, end, out, |n, out| {
-            let data = &mut out.values.data;
-            let extra = events::event::<E>(self.seed, n, &self.table, data);
+        self.fill_with(partition, k, end, out, |n, room, keys| {
+            let extra = events::event::<E>(self.seed, n, &self.channels, room);
             match self.key {
-                KeyField::DateTime => push_decimal(&mut out.keys, events::time(n)),
+                KeyField::DateTime => push_decimal(keys, events::time(n)),
                 KeyField::Extra => {
-                    let to = data.len() - E::CLOSE.len();
-                    out.keys.push(&data[to - extra..to]);
+                    let to = room.written().len() - E::CLOSE.len();
+                    keys.push(&room.written()[to - extra..to]);
                 }
                 KeyField::None | KeyField::Key | KeyField::Value => {}
             }
@@ -171,18 +175,18 @@ impl Generator {
     }
 
     fn fill_uniform<E: Encode>(&self, partition: u32, k: u64, end: u64, out: &mut Records) -> u64 {
-        self.fill_with(partition, k, end, out, |n, out| {
-            let event = events::uniform::<E>(self.seed, self.keys, n, &mut out.values.data);
+        self.fill_with(partition, k, end, out, |n, room, keys| {
+            let event = events::uniform::<E>(self.seed, self.keys, n, room);
             match self.key {
-                KeyField::Key => push_decimal(&mut out.keys, event.key),
-                KeyField::Value => push_decimal(&mut out.keys, event.value),
-                KeyField::DateTime => push_decimal(&mut out.keys, event.ts),
+                KeyField::Key => push_decimal(keys, event.key),
+                KeyField::Value => push_decimal(keys, event.value),
+                KeyField::DateTime => push_decimal(keys, event.ts),
                 KeyField::None | KeyField::Extra => {}
             }
         })
     }
 
-    /// The loop of every stream: `each` appends event `n` to the data of the values, and its key.
+    /// The loop of every stream: `each` writes event `n`, and appends its key.
     #[inline]
     fn fill_with(
         &self,
@@ -190,12 +194,14 @@ impl Generator {
         mut k: u64,
         end: u64,
         out: &mut Records,
-        each: impl Fn(u64, &mut Records),
+        each: impl Fn(u64, &mut Room, &mut BytesColumn),
     ) -> u64 {
+        let room = &mut Room::new();
         while k < end && !out.is_full() && out.is_within_limits(EVENT_BYTES_MAX) {
             let n = self.nth(partition, k);
-            each(n, out);
-            out.values.push(b"");
+            room.clear();
+            each(n, room, &mut out.keys);
+            out.values.push(room.written());
             out.timestamps.push(events::time(n) as i64);
             k += 1;
         }

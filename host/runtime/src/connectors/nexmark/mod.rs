@@ -4,8 +4,7 @@
 //! Owns the definition of every event: a pure function of the seed and the event's number, so that
 //! the only state of a partition is its position. Knows nothing of lanes; time is part of the
 //! events. The bytes are a published contract: a change of any of them is a new version.
-//! Invariants: the partitions deal out the events in blocks and give each exactly once; an event is
-//! encoded straight into the batch.
+//! Invariant: the partitions deal out the events in blocks and give each exactly once.
 
 mod encode;
 mod events;
@@ -14,6 +13,7 @@ mod pace;
 mod position;
 mod reader;
 mod rng;
+mod room;
 mod tables;
 
 pub use generator::Generator;

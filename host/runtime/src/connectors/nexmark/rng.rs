@@ -3,6 +3,8 @@
 //! Owns the arithmetic, all of it on wrapping 64-bit integers. Invariant: every draw advances the
 //! stream by exactly one number, except letters, which take one for eight.
 
+use crate::connectors::nexmark::room::Room;
+
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The finalizer of splitmix64.
@@ -60,14 +62,10 @@ impl Rng {
         (missing - spread + more) as usize
     }
 
-    /// Appends lower-case letters.
+    /// Writes lower-case letters.
     #[inline]
-    pub(super) fn letters(&mut self, out: &mut Vec<u8>, count: usize) {
-        let end = out.len() + count;
-        for _ in 0..count.div_ceil(8) {
-            out.extend_from_slice(&letters(self.next()).to_le_bytes());
-        }
-        out.truncate(end);
+    pub(super) fn letters(&mut self, out: &mut Room, count: usize) {
+        out.put_words(count, || letters(self.next()));
     }
 }
 

@@ -3,10 +3,9 @@
 //! Owns the fixed lists and the two tables that are computed once. Channels are kept as they are
 //! encoded.
 
-use tidemill_core::column::BytesColumn;
-
 use crate::connectors::nexmark::encode::Encode;
 use crate::connectors::nexmark::rng::Rng;
+use crate::connectors::nexmark::room::{Room, Text, pack};
 
 pub(super) const FIRST_NAMES: [&[u8]; 11] = [
     b"Peter", b"Paul", b"Luke", b"John", b"Saul", b"Vicky", b"Kate", b"Julie", b"Sarah", b"Deiter",
@@ -38,50 +37,55 @@ pub(super) const WORDS: u64 = 50_000;
 const CHANNEL_SEED: u64 = 0x6368_616E_6E65_6C73;
 const WORD_SEED: u64 = 0x77_6F72_6473;
 
-/// The fields `channel` and `url` of every channel, encoded.
-pub(super) fn channels<E: Encode>() -> BytesColumn {
-    let count = NUMBERED_CHANNELS + HOT_CHANNEL_COUNT;
-    let mut table = BytesColumn::with_capacity(count as usize, count as usize * 120);
-    let mut url = Vec::new();
-    for channel in 0..count {
-        let mut rng = Rng::start(CHANNEL_SEED, channel);
-        url.clear();
-        url.extend_from_slice(b"https://www.nexmark.com/");
-        for part in 0..3 {
-            if part > 0 {
-                url.push(b'/');
-            }
-            rng.letters(&mut url, 5);
+/// The fields `channel` and `url` of a channel, encoded.
+pub(super) type Channel = Text<128>;
+pub(super) type Word = Text<16>;
+
+/// Every channel.
+pub(super) fn channels<E: Encode>() -> Vec<Channel> {
+    (0..NUMBERED_CHANNELS + HOT_CHANNEL_COUNT).map(channel::<E>).collect()
+}
+
+fn channel<E: Encode>(channel: u64) -> Channel {
+    let mut rng = Rng::start(CHANNEL_SEED, channel);
+    let mut url = Room::new();
+    url.put(b"https://www.nexmark.com/");
+    for part in 0..3 {
+        if part > 0 {
+            url.put(b"/");
         }
-        url.extend_from_slice(b"/item.htm?query=1");
-        let name = match channel.checked_sub(NUMBERED_CHANNELS) {
-            Some(hot) => HOT_CHANNELS[hot as usize].to_owned(),
-            None => {
-                if rng.below(10) > 0 {
-                    let id = (channel as u32).reverse_bits() & 0x7fff_ffff;
-                    url.extend_from_slice(format!("&channel_id={id}").as_bytes());
-                }
-                format!("channel-{channel}")
-            }
-        };
-        for (field, text) in [(&b",\"channel\":\""[..], name.as_bytes()), (b",\"url\":\"", &url)] {
-            E::text(&mut table.data, field, text.len());
-            table.data.extend_from_slice(text);
-            E::text_end(&mut table.data);
-        }
-        table.push(b"");
+        rng.letters(&mut url, 5);
     }
-    table
+    url.put(b"/item.htm?query=1");
+    let name = match channel.checked_sub(NUMBERED_CHANNELS) {
+        Some(hot) => HOT_CHANNELS[hot as usize].to_owned(),
+        None => {
+            if rng.below(10) > 0 {
+                let id = (channel as u32).reverse_bits() & 0x7fff_ffff;
+                url.put(format!("&channel_id={id}").as_bytes());
+            }
+            format!("channel-{channel}")
+        }
+    };
+    let mut fields = Room::new();
+    for (field, text) in
+        [(&b",\"channel\":\""[..], name.as_bytes()), (b",\"url\":\"", url.written())]
+    {
+        E::text(&mut fields, field, text.len());
+        fields.put(text);
+        E::text_end(&mut fields);
+    }
+    pack(fields.written())
 }
 
 /// Every word.
-pub(super) fn words() -> BytesColumn {
-    let mut table = BytesColumn::with_capacity(WORDS as usize, WORDS as usize * 7);
-    for word in 0..WORDS {
+pub(super) fn words() -> Vec<Word> {
+    let word = |word| {
         let mut rng = Rng::start(WORD_SEED, word);
+        let mut letters = Room::new();
         let length = 3 + rng.below(8) as usize;
-        rng.letters(&mut table.data, length);
-        table.push(b"");
-    }
-    table
+        rng.letters(&mut letters, length);
+        pack(letters.written())
+    };
+    (0..WORDS).map(word).collect()
 }
