@@ -21,10 +21,7 @@ use tidemill_sandbox::CallSignal;
 
 use super::lane_pace::LanePace;
 use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
-use super::spawner;
-
-/// How much a lane of a tenant over its share gives way to others.
-const NICENESS: i32 = 19;
+use super::{priority, spawner};
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
@@ -337,11 +334,7 @@ impl<R: LaneReport> Driver<R> {
 
 /// Lets threads of other tenants go first; answers whether the system has agreed.
 fn give_way() -> bool {
-    if !spawner::is_ready() {
-        return false;
-    }
-    let this = rustix::thread::gettid();
-    rustix::process::setpriority_process(Some(this), NICENESS).is_ok()
+    spawner::is_ready() && priority::give_way_to_all()
 }
 
 /// What following the coordinator's commands came to.

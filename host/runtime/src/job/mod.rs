@@ -42,6 +42,7 @@ mod migrate;
 mod open;
 mod pauses;
 mod prepare;
+mod priority;
 mod report;
 mod restore;
 mod rollback;

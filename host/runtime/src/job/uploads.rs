@@ -30,12 +30,11 @@ use tidemill_core::snapshot::{
 
 use super::failpoint::failpoint;
 use super::lane_thread::{LaneLine, wall_ms};
+use super::priority;
 use super::supervisor::Event;
 
 /// Bytes of segments that may wait for the thread before lanes stop encoding.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How much the thread gives way to others: the lowest priority but one.
-const NICENESS: i32 = 15;
 
 /// What all snapshot files of an incarnation have in common.
 #[derive(Clone)]
@@ -122,7 +121,7 @@ impl Uploads {
             open: BTreeMap::new(),
         };
         let body = move || {
-            give_way();
+            priority::work_in_background();
             work.run(&received);
         };
         let thread = thread::Builder::new().name("tidemill-snap".to_owned()).spawn(body)?;
@@ -141,7 +140,7 @@ impl Uploads {
         let (disk, incarnation) = (self.disk.clone(), self.incarnation);
         let (lost, failed) = (task.clone(), events.clone());
         let body = move || {
-            give_way();
+            priority::work_in_background();
             let merged = merge_chain(&*disk, &task, newest, incarnation);
             events.send(Event::Merged(task, merged.map_err(|error| error.to_string()))).ok();
         };
@@ -165,13 +164,6 @@ impl Drop for Uploads {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.drain(..).for_each(|thread| drop(thread.join()));
     }
-}
-
-/// Lets the threads of lanes go first.
-fn give_way() {
-    let this = rustix::thread::gettid();
-    // A host that does not allow it is only a little slower.
-    rustix::process::setpriority_process(Some(this), NICENESS).ok();
 }
 
 /// What lanes report to.
