@@ -34,7 +34,7 @@ use super::priority;
 use super::supervisor::Event;
 
 /// Bytes of segments that may wait for the thread before lanes stop encoding.
-const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What all snapshot files of an incarnation have in common.
 #[derive(Clone)]
