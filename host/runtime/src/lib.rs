@@ -9,5 +9,6 @@ pub mod config;
 pub mod connectors;
 pub mod job;
 mod machine;
+mod spawner;
 pub mod telemetry;
 pub mod tenants;

@@ -19,4 +19,5 @@ mod whole;
 
 pub use disk::RealDisk;
 pub use error::FileError;
+pub use pool::start as start_io_threads;
 pub use whole::read_whole;

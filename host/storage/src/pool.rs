@@ -77,6 +77,18 @@ pub(crate) fn submit(work: Arc<dyn Work>) -> io::Result<()> {
     Ok(())
 }
 
+/// Starts all threads now. Those that are started later have the priority of whoever happens to need them first, which may be
+/// that of a lane that gives way; they serve all jobs.
+pub fn start() {
+    let mut state = lock(&POOL.state);
+    while state.threads < THREADS_MAX {
+        let name = format!("tidemill-io-{}", state.threads);
+        // Without a thread the next piece of work tries again, and says so.
+        let Ok(_) = thread::Builder::new().name(name).spawn(serve) else { return };
+        state.threads += 1;
+    }
+}
+
 fn serve() {
     let mut state = lock(&POOL.state);
     loop {

@@ -235,8 +235,8 @@ impl Ledger {
 enum Due {
     /// By a merge in the background.
     Merge,
-    /// By a base instead of the next delta. When that delta would hold half of the state or more, a base costs
-    /// the lane little beyond it, and a merge would read all and write all once more.
+    /// By a base instead of the next delta. When the newest delta holds half as much as the rest of the chain or more, a
+    /// base costs the lane little beyond it, and a merge would read all and write all once more.
     Base,
 }
 
@@ -250,7 +250,8 @@ fn due(chain: &[SnapshotFile]) -> Option<Due> {
     if bytes < base.bytes.max(MERGE_BYTES_MIN) {
         return None;
     }
-    Some(if newest.bytes >= base.bytes / 2 { Due::Base } else { Due::Merge })
+    let rest = base.bytes + bytes - newest.bytes;
+    Some(if newest.bytes >= rest / 2 { Due::Base } else { Due::Merge })
 }
 
 /// Chains of fewer bytes are merged only because of their length.
@@ -409,12 +410,12 @@ mod tests {
     }
 
     #[test]
-    fn deltas_of_half_a_base_or_more_are_followed_by_a_base_and_not_merged() {
+    fn a_delta_of_half_of_its_chain_or_more_is_followed_by_a_base_and_not_merged() {
         let mut ledger = ledger();
         let base = Some(file("base", 3 << 20, true));
         ledger.completed(ledger.compose(&gathered(1, true, base.clone()), 0, None));
-        for (checkpoint, is_due) in [(2, false), (3, true)] {
-            let delta = Some(file("large", 2 << 20, false));
+        for (checkpoint, mib, is_due) in [(2, 1, false), (3, 2, true)] {
+            let delta = Some(file("large", mib << 20, false));
             ledger.completed(ledger.compose(&gathered(checkpoint, false, delta), 0, None));
             let bases: Vec<_> = ledger.due_bases().collect();
             assert_eq!(bases, if is_due { vec![(NodeId(1), LaneId(0))] } else { vec![] });
@@ -426,13 +427,29 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_only_grows_is_merged() {
+        let mut ledger = ledger();
+        let base = Some(file("base", 4 << 20, true));
+        ledger.completed(ledger.compose(&gathered(1, true, base), 0, None));
+        for checkpoint in [2, 3] {
+            let delta = Some(file("new", 2 << 20, false));
+            ledger.completed(ledger.compose(&gathered(checkpoint, false, delta), 0, None));
+            assert_eq!(ledger.due_bases().next(), None);
+        }
+        assert!(ledger.due_merge().is_some());
+    }
+
+    #[test]
     fn a_chain_that_asked_for_a_base_in_vain_is_merged_in_the_end() {
         let mut ledger = ledger();
+        let mut asked = 0;
         for checkpoint in 1..=DELTAS_MAX as u64 + 2 {
             let is_base = checkpoint == 1;
-            let file = Some(file(&checkpoint.to_string(), 2 << 20, is_base));
+            let file = Some(file(&checkpoint.to_string(), 1 << (19 + checkpoint), is_base));
             ledger.completed(ledger.compose(&gathered(checkpoint, is_base, file), 0, None));
+            asked += ledger.due_bases().count();
         }
+        assert_eq!(asked, DELTAS_MAX);
         assert!(ledger.due_merge().is_some());
         assert_eq!(ledger.due_bases().next(), None);
     }

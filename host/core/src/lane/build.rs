@@ -98,7 +98,7 @@ pub fn build_lanes(
             linger_us: settings.linger_us,
             opened: false,
             last_slice_us: 0,
-            has_sliced: false,
+            sliced_last: false,
         }
     };
     parts.into_iter().enumerate().map(build).collect()

@@ -91,8 +91,8 @@ pub struct Lane {
     opened: bool,
     /// When a slice of a snapshot was last begun, in monotonic microseconds.
     last_slice_us: u64,
-    /// No node made a step since: another slice would only add to the time that its input waits.
-    has_sliced: bool,
+    /// The last step was a slice: another would only add to the time that input waits.
+    sliced_last: bool,
 }
 
 impl Lane {
@@ -162,7 +162,8 @@ impl Lane {
                 return Ok(StepOutcome::Snapshot(NodeId(index)));
             }
         }
-        if !std::mem::take(&mut self.has_sliced)
+        let sliced_last = std::mem::take(&mut self.sliced_last);
+        if !sliced_last
             && now.monotonic_us.saturating_sub(self.last_slice_us) >= SLICE_EVERY_US
             && let Some(node) = self.encode_slice(now)
         {
@@ -174,7 +175,11 @@ impl Lane {
             let stepped = stepped.map_err(|problem| self.failure(index, problem))?;
             return Ok(match stepped {
                 Stepped::Work => StepOutcome::Progress(NodeId(index)),
-                Stepped::Barrier => StepOutcome::Snapshot(NodeId(index)),
+                Stepped::Barrier => {
+                    // No input was processed by that.
+                    self.sliced_last = sliced_last;
+                    StepOutcome::Snapshot(NodeId(index))
+                }
             });
         }
         Ok(self.rest(now))
@@ -204,7 +209,7 @@ impl Lane {
 
     fn encode_slice(&mut self, now: Now) -> Option<NodeId> {
         let index = self.nodes.iter_mut().position(NodeTask::encode_slice)?;
-        (self.last_slice_us, self.has_sliced) = (now.monotonic_us, true);
+        (self.last_slice_us, self.sliced_last) = (now.monotonic_us, true);
         Some(NodeId(index))
     }
 

@@ -12,7 +12,7 @@ use crate::limits::KIB;
 
 /// Bytes that a buffer from [`Buffers::take`] has room for: what a part of a segment takes, and its last entry.
 const BUFFER_BYTES: usize = 72 * KIB;
-/// Buffers that lie ready at most: 18 MiB.
+/// Buffers that lie ready at most, for one task: 18 MiB. So many are only there when as many were on their way at once.
 const READY_MAX: usize = 256;
 
 /// The buffers of one state backend.

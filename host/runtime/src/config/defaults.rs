@@ -105,8 +105,8 @@ pub(super) const SPLIT_BYTES_BOUNDS: RangeInclusive<u64> =
     limits::KIB as u64..=1024 * 1024 * limits::MIB as u64;
 /// Partitions of generated records.
 pub(super) const PARTITIONS_BOUNDS: RangeInclusive<u64> = 1..=4096;
-/// Distinct keys of a generator: up to 2^40, more than any state holds.
-pub(super) const KEYS_BOUNDS: RangeInclusive<u64> = 1..=1 << 40;
+/// Distinct keys of a generator: as many as one of its draws can tell apart.
+pub(super) const KEYS_BOUNDS: RangeInclusive<u64> = 1..=1 << 31;
 /// Number of generated records.
 pub(super) const EVENTS_BOUNDS: RangeInclusive<u64> = 1..=i64::MAX as u64;
 /// Microseconds of the checkpoint interval. Below 10 ms a job would do little else.

@@ -21,7 +21,8 @@ use tidemill_sandbox::CallSignal;
 
 use super::lane_pace::LanePace;
 use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
-use super::{priority, spawner};
+use super::priority;
+use crate::spawner;
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
@@ -334,7 +335,7 @@ impl<R: LaneReport> Driver<R> {
 
 /// Lets threads of other tenants go first; answers whether the system has agreed.
 fn give_way() -> bool {
-    spawner::is_ready() && priority::give_way_to_all()
+    spawner::is_ready() && priority::give_way()
 }
 
 /// What following the coordinator's commands came to.

@@ -17,7 +17,7 @@
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
 //! | `lane_pace` | what a lane's thread owes its tenant: holding it back, giving way |
-//! | `spawner` | threads for lanes whose thread has given way |
+//! | `priority` | how threads give way to others |
 //! | `rollback` | going back behind damaged checkpoints |
 //! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
 //! | `input_log` | the log of input that cannot be read again |
@@ -48,7 +48,6 @@ mod restore;
 mod rollback;
 mod run;
 mod savepoint;
-mod spawner;
 mod statistics;
 mod supervisor;
 mod uploads;

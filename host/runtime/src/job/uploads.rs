@@ -196,7 +196,8 @@ impl SnapshotUpload for Upload {
     }
 
     fn put(&mut self, segments: Vec<Segment>) {
-        let bytes = segments.iter().map(|segment| segment.bytes.len()).sum();
+        // What they take, which for few entries is more than what they hold.
+        let bytes = segments.iter().map(|segment| segment.bytes.capacity()).sum();
         self.shared.waiting_bytes.fetch_add(bytes, SeqCst);
         self.shared.order(Order::Put { upload: self.upload, segments, bytes });
     }

@@ -57,7 +57,7 @@ impl Capture {
     pub(super) fn catch_up(&mut self, tracker: &Tracker) {
         if self.marks.catch_up(tracker) {
             self.encoded.clear();
-            self.side.expect(self.bound());
+            self.side.expect(self.frozen());
         }
     }
 
@@ -96,6 +96,11 @@ impl Capture {
     pub(super) fn open(&self, word: usize, tracker: &Tracker, held: u64) -> u64 {
         let frozen = if tracker.full { held } else { self.marks.frozen.word(word) };
         frozen & !self.encoded.word(word)
+    }
+
+    /// Frozen slots of a snapshot that is not full, encoded or not.
+    pub(super) fn frozen(&self) -> usize {
+        self.marks.frozen.len()
     }
 
     /// All frozen slots of a snapshot that is not full are below this.

@@ -159,6 +159,13 @@ impl SlotSet {
     }
 }
 
+impl SlotSet {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
+
 impl Marks for SlotSet {
     fn merge(&mut self, other: Self) {
         let (mut wide, narrow) = match self.words.len() >= other.words.len() {

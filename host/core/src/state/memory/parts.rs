@@ -121,4 +121,19 @@ mod tests {
             assert!(parts.parts.is_empty());
         }
     }
+
+    #[test]
+    fn many_entries_go_where_earlier_ones_lay() {
+        let buffers = Buffers::default();
+        let encode = || {
+            let mut parts = Parts::new(&buffers);
+            parts.expect(MANY_SLOTS);
+            parts.next().push(1);
+            let mut segments = Vec::new();
+            parts.drain_into(0, 0, &mut segments);
+            segments
+        };
+        let place = encode()[0].bytes.as_ptr();
+        assert_eq!(encode()[0].bytes.as_ptr(), place);
+    }
 }

@@ -71,7 +71,11 @@ impl MemoryBackend {
             let (group, state) = (table.group.0, at.state as u16);
             let context = Context { tracker: &self.tracker, keys: &table.keys };
             let mut out = Parts::new(&self.buffers);
-            out.expect(column.slots());
+            column.capture.catch_up(&self.tracker);
+            out.expect(match self.tracker.full {
+                true => column.slots(),
+                false => column.capture.frozen(),
+            });
             let is_done = column.encode(&mut at.slot, &context, &mut budget, &mut out);
             out.drain_into(group, state, &mut segments);
             if is_done {

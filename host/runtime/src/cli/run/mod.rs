@@ -184,6 +184,8 @@ fn run_several(
     output: &Output,
 ) -> Result<ExitCode, Failure> {
     let engine = running.engine(&Locations::default())?;
+    // They serve all jobs; later a lane that gives way might be the one to start them.
+    tidemill_storage::start_io_threads();
     let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {
         let name = name_of(&job.file);

@@ -20,6 +20,7 @@ use tidemill_core::ids::Now;
 use crate::connectors::nexmark::Generator;
 use crate::connectors::nexmark::pace::Pace;
 use crate::connectors::records::Records;
+use crate::spawner;
 
 /// Batches that lie ready beside the one that is being made.
 const READY_BATCHES: usize = 2;
@@ -104,7 +105,8 @@ impl GeneratorReader {
             unwanted: self.unwanted.clone(),
         };
         let thread = thread::Builder::new().name("tidemill-generate".to_owned());
-        thread.spawn(move || maker.run(made)).map_err(|error| {
+        // The lane that asks for events first may have given way to others for now.
+        spawner::spawn(thread, Box::new(move || maker.run(made))).map_err(|error| {
             ConnectorError::new(ConnectorFault::Io, format!("cannot start a thread: {error}"))
         })?;
         self.maker = Some(ready);

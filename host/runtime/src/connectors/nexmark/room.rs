@@ -2,8 +2,8 @@
 //!
 //! Owns the bytes of an event while it is made. Room is there from the beginning, so that what is written has no growth to
 //! check for, and short texts are copied in one size that fits all, beyond their end: copies whose length is a
-//! constant are a few instructions. Invariant: an event and what is copied beyond its end fit; whoever writes more
-//! gets a panic, not an event.
+//! constant are a few instructions. Invariant: an event has at most
+//! [`EVENT_BYTES_MAX`] bytes, and with what is copied beyond its end it fits; whoever writes more gets a panic.
 
 /// Bytes of an event at most, in either encoding.
 pub(super) const EVENT_BYTES_MAX: usize = 1024;
@@ -40,6 +40,7 @@ impl Room {
     /// What was written.
     #[inline]
     pub(super) fn written(&self) -> &[u8] {
+        debug_assert!(self.len <= EVENT_BYTES_MAX, "an event of {} bytes", self.len);
         &self.bytes[..self.len]
     }
 

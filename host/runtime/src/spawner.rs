@@ -1,7 +1,8 @@
 //! Starts threads for those that have given up their priority.
 //!
 //! A thread has the priority of the one that starts it, and cannot raise its own without privileges. So there is one
-//! thread in the process, started before any other gives way, that does nothing but start others.
+//! thread in the process, started before any other gives way, that does nothing but start others; until somebody gives
+//! way there is none, and none is needed.
 
 use std::io;
 use std::sync::mpsc::{self, Sender, SyncSender};
@@ -19,7 +20,7 @@ struct Order {
 static SPAWNER: OnceLock<Option<Mutex<Sender<Order>>>> = OnceLock::new();
 
 /// Makes sure that [`spawn`] works; to be called by a thread before it gives up its priority. Answers whether it does.
-pub(super) fn is_ready() -> bool {
+pub(crate) fn is_ready() -> bool {
     SPAWNER.get_or_init(start).is_some()
 }
 
@@ -40,13 +41,15 @@ fn start() -> Option<Mutex<Sender<Order>>> {
     }
 }
 
-/// Starts a thread of the process' usual priority.
+/// Starts a thread of the process' usual priority, whatever that of the thread that asks.
 ///
 /// # Errors
 /// The system gives no thread; the body is dropped then.
-pub(super) fn spawn(builder: Builder, body: Body) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn(builder: Builder, body: Body) -> io::Result<JoinHandle<()>> {
+    let Some(Some(orders)) = SPAWNER.get() else {
+        return builder.spawn(body);
+    };
     let gone = || io::Error::other("the thread that starts others is gone");
-    let orders = SPAWNER.get_or_init(start).as_ref().ok_or_else(gone)?;
     let (started, answer) = mpsc::sync_channel(1);
     let order = Order { builder, body, started };
     orders.lock().unwrap_or_else(PoisonError::into_inner).send(order).map_err(|_| gone())?;
@@ -55,16 +58,26 @@ pub(super) fn spawn(builder: Builder, body: Body) -> io::Result<JoinHandle<()>> 
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
+    use rustix::process::{getpriority_process, setpriority_process};
+    use rustix::thread::gettid;
+
     use super::*;
 
     #[test]
-    fn a_thread_is_started_and_can_be_joined() {
+    fn a_thread_that_gave_way_starts_one_of_the_usual_priority() {
+        let niceness = || getpriority_process(Some(gettid())).unwrap();
+        let usual = niceness();
         assert!(is_ready());
+        // This thread is the test's own.
+        setpriority_process(Some(gettid()), usual + 1).unwrap();
         let (tell, told) = mpsc::channel();
-        let body =
-            Box::new(move || tell.send(std::thread::current().name().map(str::to_owned)).unwrap());
+        let body = Box::new(move || {
+            tell.send((thread::current().name().map(str::to_owned), niceness())).unwrap()
+        });
         let thread = spawn(Builder::new().name("new".to_owned()), body).unwrap();
-        assert_eq!(told.recv().unwrap().as_deref(), Some("new"));
+        assert_eq!(told.recv().unwrap(), (Some("new".to_owned()), usual));
         thread.join().unwrap();
     }
 }
