@@ -235,8 +235,10 @@ impl Ledger {
 enum Due {
     /// By a merge in the background.
     Merge,
-    /// By a base instead of the next delta. When the newest delta holds half as much as the rest of the chain or more, a
-    /// base costs the lane little beyond it, and a merge would read all and write all once more.
+    /// By a base instead of the next delta. When the newest delta holds more than a third of the rest of the chain, most
+    /// of the state is written at each checkpoint (a chain of base B and deltas of f * B is due with as many as make B,
+    /// so this is f above a half): a base costs the lane little beyond the delta, and a merge would read all and
+    /// write all once more. A state that only grows passes for one only while it doubles within two checkpoints.
     Base,
 }
 
@@ -251,7 +253,7 @@ fn due(chain: &[SnapshotFile]) -> Option<Due> {
         return None;
     }
     let rest = base.bytes + bytes - newest.bytes;
-    Some(if newest.bytes >= rest / 2 { Due::Base } else { Due::Merge })
+    Some(if newest.bytes > rest / 3 { Due::Base } else { Due::Merge })
 }
 
 /// Chains of fewer bytes are merged only because of their length.
@@ -410,7 +412,23 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_of_half_of_its_chain_or_more_is_followed_by_a_base_and_not_merged() {
+    fn a_task_that_changes_more_than_half_of_its_state_takes_bases_and_is_never_merged() {
+        for (percent, deltas) in [(100, 1), (98, 2), (60, 2), (51, 2)] {
+            let mut ledger = ledger();
+            let base = Some(file("base", 100 << 20, true));
+            ledger.completed(ledger.compose(&gathered(1, true, base), 0, None));
+            for delta in 1..=deltas {
+                assert_eq!(ledger.due_bases().next(), None, "{percent} %, delta {delta}");
+                let file = Some(file("delta", percent << 20, false));
+                ledger.completed(ledger.compose(&gathered(1 + delta, false, file), 0, None));
+                assert_eq!(ledger.due_merge(), None, "{percent} %, delta {delta}");
+            }
+            assert!(ledger.due_bases().next().is_some(), "{percent} %");
+        }
+    }
+
+    #[test]
+    fn a_base_ends_a_chain_that_asked_for_one() {
         let mut ledger = ledger();
         let base = Some(file("base", 3 << 20, true));
         ledger.completed(ledger.compose(&gathered(1, true, base.clone()), 0, None));
