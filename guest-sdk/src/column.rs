@@ -16,7 +16,7 @@ impl Default for BytesColumn {
 
 /// Appends bytes. Up to 16 of them, as most keys have, go by way of registers: a copy whose length is not a constant
 /// is a call out of the sandbox, which costs more than the copy.
-#[inline]
+#[inline(always)]
 pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = bytes.len();
     let word = |at: usize| {
@@ -70,7 +70,7 @@ impl Column {
     ///
     /// A value that cannot be encoded is a bad record, one of the wrong width is fatal: it does
     /// not fit the description. Either way the column is as before.
-    #[inline]
+    #[inline(always)]
     pub fn push<T: Encode + ?Sized>(&mut self, value: &T) -> Result<()> {
         let start = self.raw.data.len();
         if let Err(source) = value.encode(&mut self.raw.data) {
@@ -113,7 +113,7 @@ impl Column {
     }
 
     /// Appends bytes that are known to fit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
         append(&mut self.raw.data, bytes);
         match self.width {

@@ -39,16 +39,42 @@ pub(crate) struct ValueCache {
 }
 
 /// The item of one slot before a record.
+///
+/// A short item is kept in two words that do not lie side by side: together they would be read by one load, and that has
+/// to wait until the words that the last record of the same key has written are out of the store buffer, which took
+/// nearly half of the time of a count by key.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Undo {
+    /// With a width of up to [`SHORT_BYTES`]: the bytes, the first eight here.
+    short_low: u64,
     serial: u64,
+    short_high: u64,
     slot: u32,
     flags: u8,
     place: (u32, u32),
     arena_bytes: usize,
-    /// With a width: the bytes, here if they are few and else in `long_item`.
-    short_item: [u8; SHORT_BYTES],
+    /// With a greater width: the bytes.
     long_item: Vec<u8>,
+}
+
+impl Undo {
+    #[inline(always)]
+    fn keep_short(&mut self, item: &[u8]) {
+        let (low, high) = item.split_at(item.len().min(8));
+        (self.short_low, self.short_high) = (word(low), word(high));
+    }
+
+    fn short_item(&self) -> [u8; SHORT_BYTES] {
+        (u128::from(self.short_low) | u128::from(self.short_high) << 64).to_le_bytes()
+    }
+}
+
+#[inline(always)]
+fn word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
 }
 
 impl ValueCache {
@@ -193,10 +219,8 @@ impl ValueCache {
         match self.about.width {
             Some(width) => {
                 let start = slot * width as usize;
-                let item = match self.undo.short_item.get(..width as usize) {
-                    Some(item) => item,
-                    None => &self.undo.long_item,
-                };
+                let short = self.undo.short_item();
+                let item = short.get(..width as usize).unwrap_or(&self.undo.long_item);
                 self.data[start..start + width as usize].copy_from_slice(item);
             }
             None => {
@@ -315,7 +339,7 @@ impl ValueCache {
                 let start = slot as usize * width as usize;
                 let item = &self.data[start..start + width as usize];
                 if width as usize <= SHORT_BYTES {
-                    self.undo.short_item[..width as usize].copy_from_slice(item);
+                    self.undo.keep_short(item);
                 } else {
                     self.undo.long_item.clear();
                     self.undo.long_item.extend_from_slice(item);

@@ -152,17 +152,61 @@ impl Uniform {
     }
 }
 
+/// Numbers below have up to eight digits.
+const EIGHT_DIGITS: u64 = 100_000_000;
+
 /// Appends a number as decimal text, as keys are written.
-pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+///
+/// Eight digits at once, in a register: a loop would branch on how many there are, and to append a part of a buffer
+/// is a call out of the sandbox.
+pub fn write_decimal(number: u64, out: &mut Vec<u8>) {
+    if number >= EIGHT_DIGITS {
+        write_decimal(number / EIGHT_DIGITS, out);
+        let digits = eight_digits((number % EIGHT_DIGITS) as u32) | ZEROS;
+        return out.extend_from_slice(&digits.to_le_bytes());
+    }
+    let digits = eight_digits(number as u32);
+    // The bit stands for the last digit, which is there even if it is 0.
+    let leading_zeros = (digits | 1 << 63).trailing_zeros() / 8;
+    let end = out.len() + 8 - leading_zeros as usize;
+    out.extend_from_slice(&((digits | ZEROS) >> (8 * leading_zeros)).to_le_bytes());
+    out.truncate(end);
+}
+
+/// Eight times the text "0".
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// The digits of a number below 100,000,000, a byte each, the highest in the lowest byte. Parts of the number lie side by
+/// side in the word, and are split together: in two of four digits, in four of two, in eight.
+#[inline]
+fn eight_digits(number: u32) -> u64 {
+    let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
+    // By 100: right for numbers below 10,000, and by 10 for those below 100.
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
+    let twos = hundreds | (fours - hundreds * 100) << 16;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (twos - tens * 10) << 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_as_it_is_displayed() {
+        let powers = (0..64).flat_map(|bit| [1_u64 << bit, (1 << bit) - 1]);
+        let tens = (0..20).flat_map(|digits| {
+            let power = 10_u64.pow(digits);
+            [power - 1, power, power.wrapping_mul(7), power + 90]
+        });
+        let small = (0..1_100_000).step_by(7);
+        let four_digits = (0..10_000).map(|n| n * 10_000 + n);
+        let mut text = Vec::new();
+        for number in powers.chain(tens).chain(small).chain(four_digits).chain([u64::MAX]) {
+            text.clear();
+            text.push(b'#');
+            write_decimal(number, &mut text);
+            assert_eq!(str::from_utf8(&text), Ok(format!("#{number}").as_str()));
         }
     }
-    out.extend_from_slice(&digits[start..]);
 }

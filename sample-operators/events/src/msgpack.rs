@@ -40,8 +40,27 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a number that is not negative.
-    #[inline]
+    #[inline(always)]
     pub fn unsigned(&mut self) -> Result<u64, Malformed> {
+        // Nine bytes hold any number. How many a number takes is chance, so nothing branches on it.
+        if let Some(&[marker, ref number @ ..]) = self.rest.first_chunk::<9>()
+            && (marker <= 0x7f || matches!(marker, 0xcc..=0xcf))
+        {
+            let (bytes, number) = if marker <= 0x7f {
+                (0, u64::from(marker))
+            } else {
+                let bytes = 1 << (marker & 3);
+                (bytes, u64::from_be_bytes(*number) >> (64 - 8 * bytes))
+            };
+            self.rest = &self.rest[1 + bytes..];
+            return Ok(number);
+        }
+        self.unsigned_at_the_end()
+    }
+
+    /// Reads a number when less than nine bytes are left, or of another kind.
+    #[cold]
+    fn unsigned_at_the_end(&mut self) -> Result<u64, Malformed> {
         match self.byte()? {
             marker @ 0..=0x7f => Ok(u64::from(marker)),
             0xcc => Ok(u64::from(self.byte()?)),

@@ -4,12 +4,13 @@
 //! record without a value. What the other bytes of a line mean, and whether they are text at all,
 //! does not matter.
 
+use memchr::memchr_iter;
 use tidemill_sdk::{Context, Description, OpenContext, Operator, Record, Result};
 
 /// The operator. A line with a word that is longer than a key may be is a bad record.
 #[derive(Debug)]
 pub struct WordSplit {
-    /// The line at hand in lower case.
+    /// The line at hand: letters in lower case, and blanks for the rest.
     line: Vec<u8>,
 }
 
@@ -23,15 +24,30 @@ impl Operator for WordSplit {
     }
 
     fn process(&mut self, record: Record<'_>, ctx: &mut Context) -> Result<()> {
+        // Both passes take sixteen bytes at once; to ask of each byte what it is took half of this operator's time.
+        let length = record.value().len();
         self.line.clear();
-        self.line.extend(record.value().iter().map(u8::to_ascii_lowercase));
-        for word in self.line.split(|byte| !byte.is_ascii_lowercase()) {
-            if !word.is_empty() {
-                ctx.emit_keyed(word, &())?;
+        self.line.extend(record.value().iter().map(|&byte| letter(byte).unwrap_or(b' ')));
+        // So many that the end of the line is found sixteen bytes at once, too.
+        self.line.extend_from_slice(&[b' '; 16]);
+        let mut start = 0;
+        for end in memchr_iter(b' ', &self.line) {
+            if start < end {
+                ctx.emit_keyed(&self.line[start..end], &())?;
             }
+            if end == length {
+                break;
+            }
+            start = end + 1;
         }
         Ok(())
     }
+}
+
+/// A letter in lower case.
+#[inline]
+fn letter(byte: u8) -> Option<u8> {
+    byte.is_ascii_alphabetic().then_some(byte | 0x20)
 }
 
 tidemill_sdk::export!(WordSplit);

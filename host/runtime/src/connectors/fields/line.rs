@@ -3,6 +3,8 @@
 //! Owns the three styles. Invariants: `Text` and `Ndjson` write exactly one line feed per record,
 //! at its end, whatever is in it; an NDJSON line is one valid JSON object.
 
+use memchr::{memchr, memchr3};
+
 use crate::connectors::fields::nested::is_used_up;
 use crate::connectors::fields::{Decoder, Field, decode, text, words};
 use crate::connectors::json;
@@ -199,15 +201,20 @@ fn write_text_field(out: &mut Vec<u8>, field: Field<'_>) {
 /// Appends bytes with `\t`, `\n`, `\r` and `\\` for what would be taken for the end of the field or
 /// line.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    let escape = |byte| match byte {
+        b'\t' => Some(b't'),
+        b'\n' => Some(b'n'),
+        b'\r' => Some(b'r'),
+        b'\\' => Some(b'\\'),
+        _ => None,
+    };
+    // There seldom is one, and to look for one this way takes a tenth of the time.
+    if memchr3(b'\t', b'\n', b'\r', bytes).or_else(|| memchr(b'\\', bytes)).is_none() {
+        return out.extend_from_slice(bytes);
+    }
     let mut from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        let escape = match byte {
-            b'\t' => b't',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\\' => b'\\',
-            _ => continue,
-        };
+        let Some(escape) = escape(byte) else { continue };
         out.extend_from_slice(&bytes[from..at]);
         out.extend_from_slice(&[b'\\', escape]);
         from = at + 1;

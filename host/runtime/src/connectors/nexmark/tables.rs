@@ -38,7 +38,9 @@ const CHANNEL_SEED: u64 = 0x6368_616E_6E65_6C73;
 const WORD_SEED: u64 = 0x77_6F72_6473;
 
 /// The fields `channel` and `url` of a channel, encoded.
-pub(super) type Channel = Text<128>;
+/// Two lines of a cache.
+pub(super) const CHANNEL_BYTES: usize = 128;
+pub(super) type Channel = Text<CHANNEL_BYTES>;
 pub(super) type Word = Text<16>;
 
 /// Every channel.
