@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -50,6 +51,23 @@ const JOB: &str = r#"
     connector = "discard"
     from = "count"
 "#;
+
+#[test]
+fn functions_of_operators_are_listed_for_perf() {
+    let place = Place::with_job(JOB);
+    let running = place.run().words("--perf-map").start();
+    let list = PathBuf::from(format!("/tmp/perf-{}.map", running.id()));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // A function for each line: address, bytes, name.
+    let is_listed = |line: &str| line.split(' ').nth(2).is_some_and(|name| name.contains("wasm["));
+    while !std::fs::read_to_string(&list).is_ok_and(|list| list.lines().any(is_listed)) {
+        assert!(Instant::now() < deadline, "{} lists no function", list.display());
+        std::thread::yield_now();
+    }
+    running.signal(Signal::TERM);
+    running.end().expect(143);
+    std::fs::remove_file(list).unwrap();
+}
 
 #[test]
 fn metrics_of_an_endless_job_are_served_while_it_runs() {

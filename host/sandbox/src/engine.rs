@@ -12,8 +12,8 @@ use std::time::Duration;
 use tidemill_core::limits::{AdmissionLimits, Limits, WASM_STACK_BYTES};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
-    WasmFeatures,
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    ProfilingStrategy, Strategy, WasmFeatures,
 };
 
 use crate::artefact::ArtefactStore;
@@ -33,13 +33,15 @@ pub struct EngineSettings {
     /// How often the epoch advances: the resolution of CPU limits. A day is for who counts instructions, in which
     /// ticks would show.
     pub tick: Duration,
+    /// Whether compiled functions are listed in `/tmp/perf-PID.map`, where Linux `perf` looks for their names.
+    pub perf_map: bool,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
         let memory_bytes = Limits::default().memory_bytes;
         let (admission, tick) = (AdmissionLimits::default(), Duration::from_millis(5));
-        Self { sandboxes: 2048, memory_bytes, admission, tick }
+        Self { sandboxes: 2048, memory_bytes, admission, tick, perf_map: false }
     }
 }
 
@@ -69,6 +71,9 @@ impl Sandboxes {
     ) -> Result<Self, EngineError> {
         let mut config = profile();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+        if settings.perf_map {
+            config.profiler(ProfilingStrategy::PerfMap);
+        }
         let engine = Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
         let linker = linker(&engine).map_err(|error| EngineError(format!("{error:#}")))?;
         start_ticker(&engine, settings.tick)?;

@@ -149,7 +149,8 @@ pub(super) struct JobArguments {
      tidemill run job.toml --dry-run --from /backup/monday --set parallelism=4 --report json\n\
      tidemill run job.toml --metrics 127.0.0.1:9464   # then: curl http://127.0.0.1:9464/metrics\n\
      tidemill run a.toml b.toml --report json         # side by side: one that fails stops no other\n\
-     tidemill run */jobs/*.toml --tenants tenants.toml"
+     tidemill run */jobs/*.toml --tenants tenants.toml\n\
+     perf record -g tidemill run job.toml --perf-map  # then: perf report"
 ))]
 pub(super) struct RunArguments {
     /// The job files; several jobs run side by side in one process, each by itself
@@ -190,6 +191,10 @@ pub(super) struct RunArguments {
     /// Serve Prometheus metrics on this address, such as 127.0.0.1:9464; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     pub(super) metrics: Option<SocketAddr>,
+    /// List the functions of operators in /tmp/perf-PID.map, so that Linux `perf` names them; without its
+    /// names (`strip`) a component has numbers only
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) perf_map: bool,
 }
 
 #[derive(Debug, Subcommand)]

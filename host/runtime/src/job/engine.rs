@@ -18,14 +18,16 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the engine, with room for so many sandboxes. Compiled artefacts are kept in `$XDG_CACHE_HOME/tidemill` (or
-    /// `~/.cache/tidemill`), where that is a private directory.
+    /// `~/.cache/tidemill`), where that is a private directory. With `perf_map` the functions of operators are listed for
+    /// Linux `perf`, in `/tmp/perf-PID.map`.
     ///
     /// # Errors
     /// [`JobError::Host`] when the engine cannot be started.
-    pub fn new(sandboxes: u32) -> Result<Self, JobError> {
+    pub fn new(sandboxes: u32, perf_map: bool) -> Result<Self, JobError> {
         let store = cache_dir().and_then(|path| ArtefactDir::open(&path.join("artefacts")));
         let store = store.map(|dir| Arc::new(Artefacts(dir)) as Arc<dyn ArtefactStore>);
-        Self::with_store(sandboxes, store)
+        let settings = EngineSettings { sandboxes, perf_map, ..EngineSettings::default() };
+        Self::with_store(&settings, store)
     }
 
     /// Starts the engine without a compile cache: every component is compiled anew.
@@ -33,13 +35,15 @@ impl Engine {
     /// # Errors
     /// [`JobError::Host`] when the engine cannot be started.
     pub fn without_cache() -> Result<Self, JobError> {
-        Self::with_store(EngineSettings::default().sandboxes, None)
+        Self::with_store(&EngineSettings::default(), None)
     }
 
-    fn with_store(sandboxes: u32, store: Option<Arc<dyn ArtefactStore>>) -> Result<Self, JobError> {
-        let settings = EngineSettings { sandboxes, ..EngineSettings::default() };
+    fn with_store(
+        settings: &EngineSettings,
+        store: Option<Arc<dyn ArtefactStore>>,
+    ) -> Result<Self, JobError> {
         let sandboxes =
-            Sandboxes::new(&settings, store).map_err(|error| JobError::Host(error.to_string()))?;
+            Sandboxes::new(settings, store).map_err(|error| JobError::Host(error.to_string()))?;
         Ok(Self { sandboxes: sandboxes.with_compiler(Arc::new(ChildCompiler)) })
     }
 

@@ -64,7 +64,8 @@ pub(super) fn run(
     // A line drawn over and over does not go with data on the same terminal.
     let has_data = plans.iter().any(|plan| writes_to_stdout(plan)) && io::stdout().is_terminal();
     let watching = Watching { can_draw: console.is_interactive() && !has_data, console, lines };
-    let running = Running { control: &control, watching, tenants, jobs: Arc::default() };
+    let perf_map = arguments.perf_map;
+    let running = Running { control: &control, watching, tenants, perf_map, jobs: Arc::default() };
     if let Some(endpoint) = endpoint {
         serve(&control, endpoint, running.jobs.clone(), running.tenants.clone());
     }
@@ -145,6 +146,7 @@ struct Running<'a> {
     control: &'a Control,
     watching: Watching<'a>,
     tenants: Arc<Tenants>,
+    perf_map: bool,
     jobs: RunningJobs,
 }
 
@@ -236,7 +238,7 @@ fn run_several(
 
 impl Running<'_> {
     fn engine(&self, locations: &Locations) -> Result<Engine, Failure> {
-        let engine = Engine::new(self.tenants.sandboxes());
+        let engine = Engine::new(self.tenants.sandboxes(), self.perf_map);
         engine.map_err(|error| Failure::job(error, locations))
     }
 
@@ -299,7 +301,7 @@ pub(super) fn prepare(
     locations: &Locations,
 ) -> Result<(Job, Engine), Failure> {
     let failed = |error: JobError| Failure::job(error, locations);
-    let engine = Engine::new(tenants.sandboxes()).map_err(failed)?;
+    let engine = Engine::new(tenants.sandboxes(), false).map_err(failed)?;
     let job = Job::prepare(plan, &engine, tenants, options).map_err(failed)?;
     Ok((job, engine))
 }
