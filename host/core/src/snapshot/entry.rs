@@ -180,6 +180,30 @@ pub fn put_entry(out: &mut Vec<u8>, key: &[u8], item: Item<'_>) {
     }
 }
 
+/// Appends the entry of a value that does not expire. Key and value are the first of the bytes that stand before their
+/// lengths: a copy whose length is known is a few instructions, and what is too much is overwritten or cut off.
+///
+/// The lane encodes each changed value by this or by [`put_entry`], which gives the same entry.
+#[inline]
+pub fn put_short_value<const K: usize, const V: usize>(
+    out: &mut Vec<u8>,
+    (key, key_bytes): (&[u8; K], usize),
+    (value, value_bytes): (&[u8; V], usize),
+) {
+    const { assert!(K < 0x80 && V < 0x80, "a length takes a byte") };
+    out.extend_from_slice(&[VALUE, key_bytes as u8, value_bytes as u8]);
+    put_first(out, key, key_bytes);
+    put_first(out, value, value_bytes);
+}
+
+#[inline]
+fn put_first<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N], count: usize) {
+    debug_assert!(count <= N, "the first {count} of {N} bytes");
+    let end = out.len() + count;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
+}
+
 #[inline]
 fn put(out: &mut Vec<u8>, kind: u8, expires_at: ExpiresAt, key: &[u8], sub: &[u8], value: &[u8]) {
     put_head(out, kind, expires_at, key, sub, value.len());

@@ -43,7 +43,7 @@ mod writer;
 pub use buffer::{Buffer, Buffers};
 pub use chain::merge;
 pub use dump::{DumpedItem, DumpedPlace, StateDump};
-pub use entry::{ChunkBytes, ENTRY_BYTES_MAX, Item, put_chunk, put_entry};
+pub use entry::{ChunkBytes, ENTRY_BYTES_MAX, Item, put_chunk, put_entry, put_short_value};
 pub use error::SnapshotError;
 pub use header::{
     FORMAT, MAGIC, SnapshotHeader, StateDifference, StateMapping, StateMigration, compare_states,

@@ -73,6 +73,20 @@ proptest! {
     }
 
     #[test]
+    fn a_short_value_becomes_the_same_entry_as_any_other(
+        key: [u8; 22],
+        value: [u8; 16],
+        key_bytes in 0..=22usize,
+        value_bytes in 0..=16usize,
+    ) {
+        let (mut short, mut any) = (b"before".to_vec(), b"before".to_vec());
+        put_short_value(&mut short, (&key, key_bytes), (&value, value_bytes));
+        let item = Item::Value { bytes: &value[..value_bytes], expires_at: NEVER };
+        put_entry(&mut any, &key[..key_bytes], item);
+        prop_assert_eq!(short, any);
+    }
+
+    #[test]
     fn bytes_that_decode_have_one_meaning_and_one_encoding(
         kind in 0..8u8,
         expires: bool,

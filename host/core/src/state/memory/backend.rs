@@ -66,7 +66,11 @@ impl StateBackend for MemoryBackend {
         expires_at: ExpiresAt,
     ) {
         for (index, &place) in places.iter().enumerate() {
-            self.change(state, slots[place as usize], |column, at, context| {
+            let slot = slots[place as usize];
+            if self.overwrite(state, slot, values, index) {
+                continue;
+            }
+            self.change(state, slot, |column, at, context| {
                 column.write_value(at, values.item(column.layout(), index), expires_at, context);
                 expires_at
             });

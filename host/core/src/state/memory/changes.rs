@@ -5,13 +5,13 @@
 //! of when a slot is freed.
 
 use super::capture::{Container, Context};
-use super::column::{Items, StateColumn, fixed_width};
+use super::column::{Items, StateColumn, copy_dense, fixed_width};
 use super::list::List;
 use super::map::Map;
 use super::{HOLDER_BYTES, ITEM_OVERHEAD_BYTES};
 use crate::column::BytesColumn;
 use crate::planted::{self, Bug};
-use crate::snapshot::{Item, put_entry};
+use crate::snapshot::{Item, put_entry, put_short_value};
 use crate::state::{ExpiresAt, NEVER};
 
 impl StateColumn {
@@ -44,6 +44,22 @@ impl StateColumn {
         is_frozen
     }
 
+    /// Puts a value in the place of another of the same width, where there is one that does not expire; answers
+    /// whether it did.
+    #[inline]
+    pub(super) fn overwrite(&mut self, slot: usize, item: &[u8], context: &Context<'_>) -> bool {
+        let is_dense = matches!(self.items, Items::FixedValues { .. });
+        if !is_dense || self.has_ttl || !self.holds(slot) {
+            return false;
+        }
+        self.begin_value(slot, context);
+        if let Items::FixedValues { data, .. } = &mut self.items {
+            let width = fixed_width(self.layout);
+            copy_dense(&mut data[slot * width..(slot + 1) * width], item);
+        }
+        true
+    }
+
     #[inline]
     pub(super) fn write_value(
         &mut self,
@@ -66,7 +82,7 @@ impl StateColumn {
             Items::FixedValues { present, data } => {
                 let width = fixed_width(self.layout);
                 present[slot / 64] |= 1 << (slot % 64);
-                data[slot * width..(slot + 1) * width].copy_from_slice(item);
+                copy_dense(&mut data[slot * width..(slot + 1) * width], item);
             }
             Items::Values(items) => {
                 let old = items[slot].replace(item.into());
@@ -282,6 +298,9 @@ impl StateColumn {
         context: &Context<'_>,
         out: &mut super::parts::Parts,
     ) {
+        if let Some((value, key)) = self.short_value(slot).zip(context.keys.short_key(slot)) {
+            return put_short_value(out.next(), key, value);
+        }
         // Every expiry is above the smallest time, so this is the value whether it has expired or not.
         let Some(bytes) = self.value(slot, i64::MIN) else {
             return self.put_gone(slot, context, out);

@@ -19,6 +19,9 @@ use crate::state::{ExpiresAt, NEVER};
 /// without it takes no room.
 const DENSE_WIDTH_MAX: u32 = 64;
 
+/// Longest value that is copied in one size that fits all.
+const SHORT_BYTES: usize = 16;
+
 /// The items of one state in one key group.
 pub(super) struct StateColumn {
     pub(super) layout: Layout,
@@ -215,6 +218,20 @@ impl StateColumn {
         }
     }
 
+    /// The value at `slot`, if it is short, does not expire, and others follow it: the first bytes of these, and how
+    /// many.
+    #[inline]
+    pub(super) fn short_value(&self, slot: usize) -> Option<(&[u8; SHORT_BYTES], usize)> {
+        let Items::FixedValues { data, .. } = &self.items else {
+            return None;
+        };
+        let width = fixed_width(self.layout);
+        if width > SHORT_BYTES || self.has_ttl || !self.holds(slot) {
+            return None;
+        }
+        Some((data[slot * width..].first_chunk()?, width))
+    }
+
     pub(super) fn list(&self, slot: usize) -> Option<&List> {
         match &self.items {
             Items::Lists(items) => items.get(slot)?.as_deref(),
@@ -234,5 +251,15 @@ pub(super) fn fixed_width(layout: Layout) -> usize {
     match layout {
         Layout::Fixed(width) => width as usize,
         Layout::Variable => 0,
+    }
+}
+
+/// Copies a value of fixed width. Usual widths are known to the compiler, which copies without a call.
+#[inline]
+pub(super) fn copy_dense(place: &mut [u8], value: &[u8]) {
+    match place.len() {
+        8 => place[..8].copy_from_slice(&value[..8]),
+        16 => place[..16].copy_from_slice(&value[..16]),
+        _ => place.copy_from_slice(value),
     }
 }

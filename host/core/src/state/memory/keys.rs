@@ -228,6 +228,15 @@ impl KeyTable {
         self.entries[slot].key.bytes()
     }
 
+    /// The key of a slot in use where it is short: the first of these bytes, and how many.
+    #[inline]
+    pub(super) fn short_key(&self, slot: usize) -> Option<(&[u8; INLINE_BYTES], usize)> {
+        match &self.entries[slot].key {
+            Key::Inline { len, bytes } => Some((bytes, usize::from(*len))),
+            Key::Heap(_) | Key::Free => None,
+        }
+    }
+
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
         let entry = Entry { hash, key: Key::new(key) };
         self.heap_bytes += entry.key.heap_bytes();

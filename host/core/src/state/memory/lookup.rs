@@ -4,6 +4,7 @@
 //! step of a lookup is a fetch from far away, and one after the other they would be nearly all of the time of
 //! a call. So a block of keys makes one step, which asks for what the next step needs, and then others make theirs.
 
+use super::column::copy_dense;
 use super::keys::Candidate;
 use super::{MemoryBackend, UNOWNED};
 use crate::batch::Dictionary;
@@ -114,12 +115,7 @@ impl MemoryBackend {
         for (index, (slot, place)) in slots.iter().zip(places).enumerate() {
             let (column, at) = self.column(state, *slot);
             if let Some(item) = column.value(at, now_ms) {
-                // Widths that are known to the compiler are copied without a call.
-                match width {
-                    8 => place[..8].copy_from_slice(&item[..8]),
-                    16 => place[..16].copy_from_slice(&item[..16]),
-                    _ => place.copy_from_slice(item),
-                }
+                copy_dense(place, item);
                 out.present[index / 8] |= 1 << (index % 8);
             }
         }

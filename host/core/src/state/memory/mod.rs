@@ -41,6 +41,7 @@ use snapshots::Snapshots;
 use sweep::Sweep;
 
 use super::{ExpiresAt, SlotRef, StateUsage};
+use crate::column::OptionalColumn;
 use crate::describe::StateDescription;
 use crate::ids::KeyGroup;
 use crate::planted::{self, Bug};
@@ -149,6 +150,25 @@ impl MemoryBackend {
         keys.note(slot.slot, held, holds);
         self.usage.keys = self.usage.keys - keys_before + keys.held();
         self.sweep.note(expires_at);
+    }
+
+    /// Puts an item of `values` in the place of another, where that changes none of the books that
+    /// [`change`](Self::change) keeps, as most writes do not; answers whether it did.
+    #[inline]
+    fn overwrite(
+        &mut self,
+        state: usize,
+        slot: SlotRef,
+        values: &OptionalColumn,
+        index: usize,
+    ) -> bool {
+        let GroupTable { keys, states, .. } = &mut self.tables[slot.group as usize];
+        let column = &mut states[state];
+        let context = Context { tracker: &self.tracker, keys };
+        match values.item(column.layout(), index) {
+            Some(item) => column.overwrite(slot.slot as usize, item, &context),
+            None => false,
+        }
     }
 
     /// Frees a slot that holds nothing, now or when its marks are gone.
