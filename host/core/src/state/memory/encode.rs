@@ -53,13 +53,14 @@ impl StateColumn {
             true => self.slots(),
             false => self.capture.bound(),
         };
-        let mut batch = Batch::default();
+        // While a batch is encoded the memory fetches the next.
+        let (mut batch, mut ahead) = (Batch::default(), Batch::default());
+        let mut next = self.look_ahead(*from, bound, context, &mut batch);
         while *from < bound {
-            let next = self.gather(*from, bound, context.tracker, &mut batch);
+            let after = self.look_ahead(next, bound, context, &mut ahead);
             if batch.slots().is_empty() {
                 budget.look();
             }
-            self.look_ahead(batch.slots(), context.keys);
             for &slot in batch.slots() {
                 *from = slot;
                 if budget.is_spent() || !self.encode_slot(slot, context, budget, out) {
@@ -71,14 +72,31 @@ impl StateColumn {
             if budget.is_spent() {
                 return false;
             }
+            next = after;
+            std::mem::swap(&mut batch, &mut ahead);
         }
         true
+    }
+
+    /// Makes `batch` the next slots to encode, and has the memory fetch what belongs to them; answers where to go on after
+    /// them.
+    #[inline]
+    fn look_ahead(
+        &self,
+        from: usize,
+        bound: usize,
+        context: &Context<'_>,
+        batch: &mut Batch,
+    ) -> usize {
+        let next = self.gather(from, bound, context.tracker, batch);
+        self.fetch(batch.slots(), context.keys);
+        next
     }
 
     /// Has the memory fetch the keys and values of slots. They lie far apart when few slots changed, or on the heap;
     /// asking for all of a batch first has it fetch them at once rather than one after the other.
     #[inline]
-    fn look_ahead(&self, slots: &[usize], keys: &KeyTable) {
+    fn fetch(&self, slots: &[usize], keys: &KeyTable) {
         for &slot in slots {
             keys.prefetch_entry(slot);
             self.prefetch(slot);
@@ -97,9 +115,12 @@ impl StateColumn {
     fn gather(&self, from: usize, bound: usize, tracker: &Tracker, batch: &mut Batch) -> usize {
         batch.count = 0;
         let last = (from / 64 + BATCH_WORDS).min(bound.div_ceil(64));
+        // Those before are encoded, or in the batch that is encoded first.
+        let mut wanted = u64::MAX << (from % 64);
         for word in from / 64..last {
             let held = if tracker.full { self.held(word) } else { 0 };
-            let mut open = self.capture.open(word, tracker, held);
+            let mut open = self.capture.open(word, tracker, held) & wanted;
+            wanted = u64::MAX;
             while open != 0 {
                 let slot = word * 64 + open.trailing_zeros() as usize;
                 open &= open - 1;
