@@ -52,6 +52,22 @@ fn the_parts_of_these_jobs_make_a_good_one() {
 }
 
 #[test]
+fn files_that_are_no_files_are_refused_and_nobody_waits_for_them() {
+    let place = place(&[SOURCE, SPLIT, COUNT, SINK]);
+    place.fifo("fifo");
+    let fifo = ["it is no regular file"];
+    place.tidemill("run fifo").end().refuses(66, &fifo);
+    place.tidemill("run job.toml --tenants fifo").end().refuses(66, &fifo);
+    place.tidemill("inspect fifo").end().refuses(66, &fifo);
+    place.run().set("operators.split.component=fifo").end().refuses(66, &fifo);
+    place.tidemill("run /dev/zero").end().refuses(66, &fifo);
+    place.write("large.toml", vec![b'#'; 1024 * 1024 + 1]);
+    let large = ["it has 1048577 bytes; at most 1048576 are allowed"];
+    place.tidemill("run large.toml").end().refuses(66, &large);
+    place.has_no_output();
+}
+
+#[test]
 fn a_missing_job_file_is_named() {
     let place = Place::new();
     let says = ["cannot read the job file job.toml", "No such file", "give the path of a job file"];

@@ -54,6 +54,19 @@ fn waiting(place: &Place) -> Running {
     running
 }
 
+#[test]
+fn a_fifo_in_place_of_a_file_of_ours_is_refused_and_nobody_waits_for_it() {
+    let place = Place::with_job(JOB);
+    place.write("out/hint", "");
+    place.fifo("out/.tm-out-out.lock");
+    place.run().end().refuses(73, &[".tm-out-out.lock", "it is no regular file"]);
+    fs::remove_file(place.path("out/.tm-out-out.lock")).unwrap();
+    fs::remove_file(place.path("out/hint")).unwrap();
+    place.run().end().expect(0);
+    place.fifo(".tidemill/out/checkpoints/manifest-00000000000000000900-0000000900");
+    place.run().end().refuses(74, &["manifest-00000000000000000900", "it is no regular file"]);
+}
+
 /// The file that is in the way in [`obstructed`].
 const IN_THE_WAY: &str = "second/part-out-second-1-0-0.txt";
 

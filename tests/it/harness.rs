@@ -64,6 +64,12 @@ impl Place {
         path
     }
 
+    /// Makes a FIFO, to which nobody writes.
+    pub(crate) fn fifo(&self, name: &str) {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(rustix::fs::CWD, self.path(name), mode).expect("a FIFO is made");
+    }
+
     /// The binary with the arguments of `words`, to be run in the place.
     pub(crate) fn tidemill(&self, words: &str) -> Command {
         Command::tidemill(self.dir.path()).words(words)

@@ -83,6 +83,29 @@ fn a_job_that_fails_stops_no_other_and_gives_the_exit_code() {
 }
 
 #[test]
+fn a_job_that_cannot_run_beside_another_is_refused_and_no_other() {
+    let place = counting(&["good"]);
+    job(&place, "same", &COUNT.replace("name = \"NAME\"", "name = \"good\""));
+    let to_stdout =
+        COUNT.replace("connector = \"file\"\n    from", "connector = \"stdout\"\n    from");
+    let to_stdout = to_stdout.replace("path = \"out-NAME\"\n", "");
+    job(&place, "first", &to_stdout);
+    job(&place, "second", &to_stdout);
+    let ended = place.tidemill("run good.toml same.toml first.toml second.toml").end().expect(2);
+    let ended = ended.says(&["two jobs are named \"good\"", "same.toml"]);
+    ended.says(&["\"first\" and \"second\" would both write to standard output"]);
+    assert_eq!(place.lines("out-good").len(), 8);
+}
+
+#[test]
+fn what_is_said_of_one_of_several_jobs_names_it() {
+    let place = counting(&["good"]);
+    job(&place, "bad", &COUNT.replace("in.txt", "nowhere.txt"));
+    let ended = place.tidemill("run good.toml bad.toml").end().expect(66);
+    ended.says(&["job{tenant=\"default\" name=\"bad\"}: Job bad has ended"]);
+}
+
+#[test]
 fn a_signal_stops_all_jobs() {
     let place = Place::new();
     ["a", "b"].iter().for_each(|name| job(&place, name, WAITING));
@@ -162,20 +185,14 @@ fn a_lane_that_has_nothing_to_do_is_not_woken() {
 }
 
 #[test]
-fn jobs_that_would_get_into_each_others_way_are_refused() {
+fn options_that_go_with_one_job_are_refused_for_several() {
     let place = counting(&["a", "b"]);
-    let stdout = COUNT.split("connector = \"file\"\n    from").next().expect("there is a sink");
-    for name in ["c", "d"] {
-        job(&place, name, &format!("{stdout}connector = \"stdout\"\n    from = \"count\"\n"));
+    for option in ["--from x", "--dry-run"] {
+        let name = option.split(' ').next().unwrap_or(option);
+        let says = format!("{name} goes with one job");
+        place.tidemill(&format!("run a.toml b.toml {option}")).end().refuses(2, &[&says]);
     }
-    let refused = |words: &str, says: &[&str]| {
-        place.tidemill(words).end().refuses(2, says);
-        assert!(place.names("out-a").is_empty(), "{words}");
-    };
-    refused("run a.toml c.toml d.toml", &["\"c\" and \"d\" would both write to standard output"]);
-    refused("run a.toml b.toml --from x", &["--from goes with one job"]);
-    refused("run a.toml b.toml --dry-run", &["--dry-run goes with one job"]);
-    refused("run a.toml b.toml --set name=x", &["two jobs are named \"x\"", "a.toml", "b.toml"]);
+    assert!(place.names("out-a").is_empty());
 }
 
 #[test]

@@ -151,11 +151,24 @@ fn a_stop_that_comes_to_no_checkpoint_in_time_ends_with_75_even_if_nobody_reads(
 
 #[test]
 fn a_stop_before_the_job_runs_ends_the_process() {
-    // A pipe for a job file: the process waits for its text.
-    let place = Place::new();
-    let made = std::process::Command::new("mkfifo").arg(place.path("job.toml")).status();
-    assert!(made.is_ok_and(|made| made.success()));
-    let running = place.run().words("--metrics 127.0.0.1:0").start();
+    // Its component is not in the cache, so it is compiled first.
+    let place = Place::with_job(
+        r#"
+        name = "stopped"
+        [sources.lines]
+        connector = "tcp"
+        listen = "127.0.0.1:0"
+        [operators.split]
+        component = "@operators/word_split.wasm"
+        from = "lines"
+        [sinks.out]
+        connector = "discard"
+        from = "split"
+    "#,
+    );
+    let cache = place.path("cache");
+    let run = place.run().env("XDG_CACHE_HOME", cache.to_str().expect("it is UTF-8"));
+    let running = run.words("--metrics 127.0.0.1:0").start();
     running.address_after("Metrics are served on http://");
     running.signal(Signal::TERM);
     running.end().expect(143).has_no_panic();

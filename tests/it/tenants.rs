@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{Place, Running};
@@ -95,11 +96,37 @@ fn what_a_job_has_no_room_for_is_refused_before_anything_happens() {
 }
 
 #[test]
-fn a_job_that_the_host_has_no_room_for_says_so() {
+fn jobs_of_two_tenants_with_one_name_have_nothing_to_do_with_each_other() {
+    let place = acme("");
+    place.write("tenants.toml", "[tenants.acme]\n[tenants.other]\n");
+    place.tidemill("run a.toml --tenants tenants.toml --data-dir data").end().expect(0);
+    let run = "run a.toml --tenants tenants.toml --data-dir data --set tenant=other";
+    let dry = place.tidemill(&format!("{run} --dry-run --set sinks.out.path=out-other"));
+    assert_eq!(dry.report()["start"], "new");
+    place.tidemill(&format!("{run} --set sinks.out.path=out-other")).end().expect(0);
+    assert_eq!(place.sorted_lines("out-a"), place.sorted_lines("out-other"));
+    assert_eq!(place.names("data"), ["acme@a", "other@a"]);
+}
+
+#[test]
+fn a_job_that_the_host_can_never_hold_is_refused() {
     let place = acme("sandboxes = 100");
     place.write("tenants.toml", "[host]\nsandboxes = 1\n[tenants.acme]\n");
-    let ended = place.tidemill("run a.toml --tenants tenants.toml").end().expect(75);
-    ended.has_no_panic().says(&["HOST_FULL", "nothing is lost"]);
+    let ended = place.tidemill("run a.toml --tenants tenants.toml").end();
+    ended.refuses(75, &["HOST_FULL", "takes 2 sandboxes", "room for 1", "nothing is lost"]);
+}
+
+#[test]
+fn a_job_that_the_host_has_no_room_for_now_says_so() {
+    let place = Place::new();
+    for name in ["a", "b"] {
+        Heavy { name, tenant: "acme", lanes: 2, events: 1 << 40 }.put(&place);
+    }
+    place.write("tenants.toml", "[host]\nsandboxes = 3\n[tenants.acme]\n");
+    let running = place.tidemill("run a.toml b.toml --tenants tenants.toml").start();
+    running.until_stderr(|text| (text.contains("HOST_FULL")).then_some(()));
+    running.signal(Signal::TERM);
+    running.end().has_no_panic().says(&["nothing is lost"]);
 }
 
 #[test]
@@ -231,7 +258,7 @@ fn a_tenant_over_its_share_gives_way_and_comes_back_when_it_is_alone() {
         let priorities = priorities(&running, "/hog");
         priorities.len() == 4 * cores && priorities.iter().all(|niceness| *niceness == 0)
     });
-    running.signal(rustix::process::Signal::TERM);
+    running.signal(Signal::TERM);
     let report: Value = running.end().expect(143).has_no_panic().report();
     let hog = &report["jobs"][0];
     assert_eq!(hog["outcome"], "stopped");

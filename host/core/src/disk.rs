@@ -39,14 +39,16 @@ pub enum DiskError {
     },
     /// The files of the tenant's checkpoints would come to more than its quota.
     #[error(
-        "{name}: CHECKPOINT_QUOTA: the checkpoints of the tenant's jobs hold {used} bytes; at most {limit} are \
-         allowed"
+        "{name}: CHECKPOINT_QUOTA: the checkpoints of the tenant's jobs hold {used} bytes, and {more} more were to be \
+         written; at most {limit} are allowed"
     )]
     Quota {
         /// The file.
         name: String,
         /// What there is, of all jobs.
         used: u64,
+        /// What was to be added.
+        more: u64,
         /// The quota.
         limit: u64,
     },

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use tidemill_core::disk::Disk;
 
 use crate::disk::{RealDisk, create_all};
+use crate::whole::NO_WAIT;
 
 /// The lock that keeps a second host out.
 const LOCK: &str = "lock";
@@ -87,7 +88,8 @@ impl JobDir {
             Err(error) => return Err(failed(&path, error)),
         };
         let lock_path = path.join(LOCK);
-        let lock = match dir.open(LOCK) {
+        let mut options = OpenOptions::new();
+        let lock = match dir.open_with(LOCK, options.read(true).custom_flags(NO_WAIT)) {
             Ok(lock) => Some(lock.into_std()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(&lock_path, error)),

@@ -145,7 +145,7 @@ impl DiskFile for LimitedFile {
             if !count.held.grow(more) {
                 let quota = count.held.allowance();
                 let (used, limit) = (quota.used(), quota.limit());
-                return Err(DiskError::Quota { name: self.name.clone(), used, limit });
+                return Err(DiskError::Quota { name: self.name.clone(), used, more, limit });
             }
             count.files.insert(self.name.clone(), end);
         }
@@ -178,7 +178,10 @@ mod tests {
         file.write_at(0, &[2; 50]).unwrap();
         file.write_at(10, &[3; 50]).unwrap();
         let refused = file.write_at(60, &[4; 1]).unwrap_err();
-        assert_eq!(refused, DiskError::Quota { name: "new".to_owned(), used: 100, limit: 100 });
+        assert_eq!(
+            refused,
+            DiskError::Quota { name: "new".to_owned(), used: 100, more: 1, limit: 100 }
+        );
         assert_eq!(inner.length("new").unwrap(), Some(60));
         disk.remove("old").unwrap();
         file.write_at(60, &[4; 40]).unwrap();

@@ -247,8 +247,8 @@ impl TaskState {
         let allowed = self.limits.state_bytes.saturating_add(BATCH_BYTES_MAX as u64);
         if self.usage.bytes + self.overlay_bytes as u64 > allowed {
             let message = format!(
-                "the task holds {} bytes of state; at most {} are allowed",
-                self.usage.bytes, self.limits.state_bytes
+                "the task holds {} bytes of state, and the call has written {} more; at most {} are allowed",
+                self.usage.bytes, self.overlay_bytes, self.limits.state_bytes
             );
             return fault(FaultCode::StateQuota, message);
         }
@@ -269,8 +269,9 @@ impl TaskState {
         if used.saturating_add(more) <= limit.saturating_add(BATCH_BYTES_MAX as u64) {
             return Ok(());
         }
-        let message =
-            format!("the tenant's jobs hold {used} bytes of state; at most {limit} are allowed");
+        let message = format!(
+            "the tenant's jobs hold {used} bytes of state, and the call adds {more}; at most {limit} are allowed"
+        );
         fault(FaultCode::TenantState, message)
     }
 

@@ -1,6 +1,5 @@
 //! `tidemill inspect`: what a component is, as the host sees it.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use tidemill_core::limits::COMPONENT_BYTES_MAX;
 use tidemill_sandbox::compiler::{Confinement, Layer};
 use tidemill_sandbox::{AdmissionError, Component, ComponentKind};
+use tidemill_storage::open_regular;
 
 use super::arguments::{InspectArguments, OutputFormat};
 use super::console;
@@ -82,7 +82,7 @@ impl Verdict {
 /// Reads no more than shows that the file is too large.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

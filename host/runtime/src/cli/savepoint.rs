@@ -31,7 +31,7 @@ pub(super) fn savepoint(command: &SavepointCommand) -> Result<ExitCode, Failure>
 /// Asks the running job; one that does not run has its newest checkpoint copied.
 fn create(arguments: &SavepointCreateArguments) -> Result<ExitCode, Failure> {
     let (plan, options) = run::plan(&arguments.job, false)?;
-    let job_dir = options.data_dir.join(&plan.name);
+    let job_dir = options.data_dir.join(plan.directory_name());
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let directory = match &arguments.to {
         Some(to) => absolute(to),

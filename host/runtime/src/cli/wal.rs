@@ -53,7 +53,7 @@ impl Log {
             };
             opened.map(Arc::new).map_err(unreadable)
         };
-        let disk = open(options.data_dir.join(&plan.name))?;
+        let disk = open(options.data_dir.join(plan.directory_name()))?;
         let store = CheckpointStore::new(open(checkpoint_directory(&plan, &options.data_dir))?);
         Ok(Self { disk, known: known(&plan, &store)? })
     }

@@ -1,11 +1,12 @@
 //! From a job file on disk to a [`JobPlan`].
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tidemill_storage::{open_regular, read_text};
 use toml::de::DeTable;
 
+use super::defaults;
 use super::error::ConfigError;
 use super::overrides::Overrides;
 use super::plan::{JobPlan, Part};
@@ -14,6 +15,9 @@ use super::raw::RawJob;
 use super::reader::Reader;
 use super::resolve;
 use super::text::JobText;
+
+/// Largest job file or tenants' file: a file is read by the host before anybody is charged for it.
+pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What the loader knows of the world: the file and where relative paths start.
 pub(super) struct Origin {
@@ -31,7 +35,7 @@ impl JobPlan {
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::unreadable(path, &error);
         let file = std::path::absolute(path).map_err(unreadable)?;
-        let content = fs::read_to_string(&file).map_err(unreadable)?;
+        let content = read_text(&file, FILE_BYTES_MAX).map_err(unreadable)?;
         Self::from_text(path, &file, content, sets)
     }
 
@@ -53,6 +57,15 @@ impl JobPlan {
         plan.map_err(|rejection| ConfigError::new(rejection, &text))
     }
 
+    /// What the job's part of a directory of jobs is called. Names of jobs are chosen by tenants, so those of a tenant have
+    /// its name before them: nobody meets the job of another by giving one the same name.
+    pub fn directory_name(&self) -> String {
+        match &*self.tenant {
+            defaults::TENANT => self.name.clone(),
+            tenant => format!("{tenant}@{}", self.name),
+        }
+    }
+
     /// Looks whether every component file can be opened, for an error that shows its line.
     ///
     /// # Errors
@@ -60,13 +73,9 @@ impl JobPlan {
     pub fn check_components(&self) -> Result<(), ConfigError> {
         self.operators.iter().try_for_each(|operator| {
             let path = &operator.component;
-            let opened = File::open(path).and_then(|file| file.metadata());
-            let error = match opened {
-                Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
-                Ok(_) => return Ok(()),
-                Err(error) => error.to_string(),
-            };
-            let problem = Problem::MissingComponent { path: path.clone(), error };
+            let Err(error) = open_regular(path) else { return Ok(()) };
+            let problem =
+                Problem::MissingComponent { path: path.clone(), error: error.to_string() };
             Err(self.locations.reject(problem, &operator.name, Part::Component))
         })
     }

@@ -3,15 +3,15 @@
 //! As for job files, unknown names are refused and every error carries its place. What a tenant leaves out has the
 //! default that is written here; a host without a tenants' file has one tenant without quotas.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tidemill_core::limits::{AdmissionLimits, Limits, MIB};
+use tidemill_storage::read_text;
 use toml::de::DeTable;
 
 use super::error::ConfigError;
-use super::load::Origin;
+use super::load::{FILE_BYTES_MAX, Origin};
 use super::problem::{Problem, Rejection};
 use super::raw::RawTenants;
 use super::reader::Reader;
@@ -123,7 +123,7 @@ impl TenantsPlan {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::unreadable_tenants(path, &error);
         let file = std::path::absolute(path).map_err(unreadable)?;
-        let content = fs::read_to_string(&file).map_err(unreadable)?;
+        let content = read_text(&file, FILE_BYTES_MAX).map_err(unreadable)?;
         Self::from_text(path, &file, content)
     }
 

@@ -97,7 +97,7 @@ impl Job {
     pub fn dry_run(mut self) -> Result<Option<DryRun>, JobError> {
         let data_dir = self.options.data_dir.clone();
         // Held to the end, so that nobody changes what is looked at.
-        let dir = observe_job_dir(&data_dir, &self.plan.name)?;
+        let dir = observe_job_dir(&data_dir, &self.plan.directory_name())?;
         let own = observe_checkpoints(&self.plan, &data_dir)?;
         let beginning = self.read_savepoint()?;
         let mut removed_checkpoints = 0;

@@ -47,14 +47,14 @@ fn failed(data_dir: &Path, job: &str) -> impl Fn(JobDirError) -> JobError {
 /// Where the checkpoints of a job lie.
 pub fn checkpoint_directory(plan: &JobPlan, data_dir: &Path) -> PathBuf {
     match &plan.checkpoints.directory {
-        None => data_dir.join(&plan.name).join(CHECKPOINTS),
-        Some(directory) => directory.join(&plan.name),
+        None => data_dir.join(plan.directory_name()).join(CHECKPOINTS),
+        Some(directory) => directory.join(plan.directory_name()),
     }
 }
 
 /// Where the savepoints of a job lie unless somebody says otherwise.
 pub fn savepoints_directory(plan: &JobPlan, data_dir: &Path) -> PathBuf {
-    data_dir.join(&plan.name).join("savepoints")
+    data_dir.join(plan.directory_name()).join("savepoints")
 }
 
 /// Looks at the job's checkpoints, if there is a directory for them.

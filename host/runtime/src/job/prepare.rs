@@ -45,7 +45,14 @@ impl Job {
         let sources = plan.sources.iter().map(unlisted).collect::<Result<Vec<_>, _>>()?;
         let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
         // Before anything is compiled: what there is no room for costs nothing.
-        let reserved = tenant.reserve(needs(&plan, &input_log))?;
+        let needs = needs(&plan, &input_log);
+        let reserved = tenant.reserve(needs)?;
+        let room = u64::from(tenants.sandboxes());
+        if needs.sandboxes > room {
+            let wanted = needs.sandboxes;
+            let problem = format!("the job takes {wanted} sandboxes; the host has room for {room}");
+            return Err(JobError::HostFull(problem));
+        }
         let components: Vec<Component> = plan
             .operators
             .iter()

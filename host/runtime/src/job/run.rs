@@ -52,7 +52,7 @@ impl Job {
 
     fn run_to_its_end(mut self) -> Result<Report, JobError> {
         let began = Instant::now();
-        let dir = open_job_dir(&self.options.data_dir, &self.plan.name)?;
+        let dir = open_job_dir(&self.options.data_dir, &self.plan.directory_name())?;
         let checkpoints = limited_checkpoints(&self.plan, &dir, &self.tenant)?;
         let places = Places {
             job: dir.disk(),

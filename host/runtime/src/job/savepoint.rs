@@ -62,7 +62,7 @@ pub fn savepoint_of_stopped(
     data_dir: &Path,
     directory: &Path,
 ) -> Result<CheckpointId, JobError> {
-    let dir = open_job_dir(data_dir, &plan.name)?;
+    let dir = open_job_dir(data_dir, &plan.directory_name())?;
     let checkpoints = CheckpointStore::new(open_checkpoints(plan, &dir)?);
     let failed = |error: &dyn std::fmt::Display| JobError::Checkpoint(error.to_string());
     let newest = checkpoints.manifests().map_err(|error| failed(&error))?.pop();

@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tidemill_core::disk::{Disk, DiskError, DiskFile};
 
 use crate::disk::file::{RealFile, explain, unsynced};
+use crate::whole::{NO_WAIT, check_regular};
 
 /// A directory of the real file system. Files are opened close-on-exec; errors name the whole path.
 #[derive(Debug)]
@@ -69,7 +70,9 @@ impl RealDisk {
         options: &OpenOptions,
     ) -> Result<Box<dyn DiskFile>, DiskError> {
         let file = self.dir.open_with(name, options).map_err(self.failed(name, operation))?;
-        Ok(Box::new(RealFile { file: file.into_std(), path: self.shown(name) }))
+        let file = file.into_std();
+        check_regular(&file).map_err(self.failed(name, operation))?;
+        Ok(Box::new(RealFile { file, path: self.shown(name) }))
     }
 }
 
@@ -85,7 +88,8 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn DiskFile>, DiskError> {
-        self.open_with(name, "open", OpenOptions::new().read(true))
+        let mut options = OpenOptions::new();
+        self.open_with(name, "open", options.read(true).custom_flags(NO_WAIT))
     }
 
     fn length(&self, name: &str) -> Result<Option<u64>, DiskError> {

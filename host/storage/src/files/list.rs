@@ -14,6 +14,7 @@ use glob::MatchOptions;
 
 use crate::error::FileError;
 use crate::files::Packing;
+use crate::whole::open_regular;
 
 /// A file as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl FoundFile {
 }
 
 fn open(path: &Path) -> Result<(File, Metadata), FileError> {
-    let file = File::open(path).map_err(|error| FileError::open(path, error))?;
+    let file = open_regular(path).map_err(|error| FileError::open(path, error))?;
     let metadata = file.metadata().map_err(|error| FileError::open(path, error))?;
     Ok((file, metadata))
 }

@@ -4,12 +4,13 @@
 //! exists for the same sink and directory; the file goes with it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tidemill_core::transaction::SinkNames;
 
 use crate::error::FileError;
+use crate::whole::{NO_WAIT, check_regular};
 
 /// How often a lock file is opened again because its last holder removed it in between.
 const ATTEMPTS: usize = 8;
@@ -27,8 +28,9 @@ impl SinkLock {
         let failed = |error| FileError::create(&path, error);
         for _ in 0..ATTEMPTS {
             let mut options = OpenOptions::new();
-            let file = options.create(true).truncate(false).write(true).open(&path);
-            let file = file.map_err(failed)?;
+            let options = options.create(true).truncate(false).read(true).write(true);
+            let file = options.custom_flags(NO_WAIT).open(&path).map_err(failed)?;
+            check_regular(&file).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(FileError::Busy { path }),

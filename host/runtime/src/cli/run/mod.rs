@@ -54,7 +54,8 @@ pub(super) fn run(
         }
         one.plan = Ok((plan, options));
     }
-    check_together(arguments, &planned)?;
+    check_options(arguments)?;
+    refuse_clashing(&mut planned);
     let plans: Vec<&JobPlan> =
         planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
     if plans.iter().map(|plan| plan.parallelism).sum::<usize>() > LANES_PER_CORE_MAX * cores() {
@@ -65,6 +66,9 @@ pub(super) fn run(
     let has_data = plans.iter().any(|plan| writes_to_stdout(plan)) && io::stdout().is_terminal();
     let watching = Watching { can_draw: console.is_interactive() && !has_data, console, lines };
     let perf_map = arguments.perf_map;
+    if perf_map {
+        check_perf_map()?;
+    }
     let running = Running { control: &control, watching, tenants, perf_map, jobs: Arc::default() };
     if let Some(endpoint) = endpoint {
         serve(&control, endpoint, running.jobs.clone(), running.tenants.clone());
@@ -72,6 +76,20 @@ pub(super) fn run(
     match <[Planned; 1]>::try_from(planned) {
         Ok([one]) => run_one(one, &running, &output),
         Err(several) => run_several(several, &running, &output),
+    }
+}
+
+/// Refuses to write the list for `perf` where somebody has put something else: its name is known beforehand, and lies in a
+/// directory of everybody.
+fn check_perf_map() -> Result<(), Failure> {
+    let path = PathBuf::from(format!("/tmp/perf-{}.map", std::process::id()));
+    match path.symlink_metadata() {
+        Ok(_) => Err(Failure::CannotCreate {
+            path,
+            problem: "it is there already".to_owned(),
+            help: "remove it, or run without --perf-map",
+        }),
+        Err(_) => Ok(()),
     }
 }
 
@@ -96,9 +114,9 @@ impl Planned {
     }
 }
 
-/// Refuses jobs that cannot run in one process.
-fn check_together(arguments: &RunArguments, planned: &[Planned]) -> Result<(), Failure> {
-    if planned.len() < 2 {
+/// Refuses options that go with one job only.
+fn check_options(arguments: &RunArguments) -> Result<(), Failure> {
+    if arguments.jobs.len() < 2 {
         return Ok(());
     }
     for (is_given, option) in
@@ -108,27 +126,33 @@ fn check_together(arguments: &RunArguments, planned: &[Planned]) -> Result<(), F
             return Err(Failure::Together(format!("{option} goes with one job, not with several")));
         }
     }
+    Ok(())
+}
+
+/// Refuses jobs that cannot run beside those before them, and no others: whoever writes a job file must not keep
+/// the jobs of others from running.
+fn refuse_clashing(planned: &mut [Planned]) {
     type Uses = fn(&JobPlan) -> bool;
     let once: [(&str, Uses); 2] =
         [("write to standard output", writes_to_stdout), ("read standard input", reads_stdin)];
-    let plans: Vec<&JobPlan> =
-        planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
-    for (what, uses) in once {
-        let users: Vec<&str> =
-            plans.iter().filter(|plan| uses(plan)).map(|plan| &*plan.name).collect();
-        if let [first, second, ..] = users[..] {
-            let both = format!("the jobs {first:?} and {second:?} would both {what}");
-            return Err(Failure::Together(both));
+    for at in 1..planned.len() {
+        let (before, rest) = planned.split_at_mut(at);
+        let Ok((plan, _)) = &rest[0].plan else { continue };
+        let mut others = before.iter().filter_map(|job| Some((&job.plan.as_ref().ok()?.0, job)));
+        let clash = others.find_map(|(other, job)| {
+            let both = |uses: &&(&str, Uses)| uses.1(other) && uses.1(plan);
+            if let Some((what, _)) = once.iter().find(both) {
+                let (name, other) = (&plan.name, &other.name);
+                return Some(format!("the jobs {other:?} and {name:?} would both {what}"));
+            }
+            let is_same = (&other.tenant, &other.name) == (&plan.tenant, &plan.name);
+            let (one, two) = (job.file.display(), rest[0].file.display());
+            is_same.then(|| format!("two jobs are named {:?}: {one} and {two}", plan.name))
+        });
+        if let Some(clash) = clash {
+            rest[0].plan = Err(Failure::Together(clash));
         }
     }
-    for (at, plan) in plans.iter().enumerate() {
-        if let Some(other) = plans[..at].iter().find(|other| other.name == plan.name) {
-            let (one, two) = (other.file.display(), plan.file.display());
-            let name = &plan.name;
-            return Err(Failure::Together(format!("two jobs are named {name:?}: {one} and {two}")));
-        }
-    }
-    Ok(())
 }
 
 /// How jobs are watched while they run.
@@ -191,6 +215,12 @@ fn run_several(
     let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {
         let name = name_of(&job.file);
+        // Whatever this thread says, it says of this job.
+        let _span = match &job.plan {
+            Ok((plan, _)) => tracing::error_span!("job", tenant = plan.tenant, name = plan.name),
+            Err(_) => tracing::error_span!("job", name),
+        }
+        .entered();
         let driven = catch_unwind(AssertUnwindSafe(|| running.drive(job, &engine)));
         let ended = driven.unwrap_or_else(|_| {
             let error = JobError::Host("the thread that drives the job panicked".to_owned());

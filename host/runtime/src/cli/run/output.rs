@@ -101,5 +101,7 @@ impl Output {
 
 /// The name of a job whose file could not be read.
 pub(super) fn name_of(file: &Path) -> String {
-    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    // Whoever names a file must not write lines of the log.
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
