@@ -58,6 +58,32 @@ pub enum FaultCode {
 }
 
 impl FaultCode {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::BadColumn,
+        Self::UnknownIndex,
+        Self::WrongStateKind,
+        Self::BadSlot,
+        Self::NotAllowedHere,
+        Self::MissingKey,
+        Self::ItemTooLarge,
+        Self::EmitLimit,
+        Self::OverlayLimit,
+        Self::HostCallLimit,
+        Self::StateQuota,
+        Self::TenantState,
+        Self::MemoryLimit,
+        Self::TenantMemory,
+        Self::CpuLimit,
+        Self::StackLimit,
+        Self::ResourceLimit,
+        Self::Trap,
+        Self::Exit,
+        Self::BadAnswer,
+        Self::SaveLimit,
+        Self::Stopped,
+    ];
+
     /// The stable name, as in messages, metrics and documentation.
     pub fn name(self) -> &'static str {
         match self {

@@ -70,6 +70,8 @@ fn what_is_not_there_is_said() {
     checkpoint(&place, "inspect --checkpoint 77").refuses(66, &says);
     let dump = place.tidemill("state dump job.toml --operator nobody").end();
     dump.refuses(66, &["no operator \"nobody\"", "slow", "count"]);
+    let dump = place.tidemill("state dump job.toml --operator count --task 9").end();
+    dump.refuses(66, &["operator count has no task 9", "0 to "]);
     let elsewhere = place.tidemill("checkpoint list job.toml --data-dir elsewhere").end();
     elsewhere.refuses(66, &["elsewhere"]);
     assert!(place.names("elsewhere").is_empty(), "looking makes nothing");

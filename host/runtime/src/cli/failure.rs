@@ -93,6 +93,16 @@ pub(super) enum Failure {
         /// Those that are there.
         there: String,
     },
+    /// The operator has no such task in the checkpoint.
+    #[error("operator {operator} has no task {wanted} in the checkpoint; it has 0 to {last}")]
+    NoTask {
+        /// The operator.
+        operator: String,
+        /// The number asked for.
+        wanted: u32,
+        /// The highest that is there.
+        last: usize,
+    },
     /// A running job could not make a savepoint.
     #[error("no savepoint was made: {0}")]
     NoSavepoint(String),
@@ -151,9 +161,11 @@ impl Failure {
         match self {
             Self::Config(error) => error.into(),
             Self::Job { error, .. } => (&**error).into(),
-            Self::Unreadable { .. } | Self::NoCheckpoint { .. } | Self::NoOperator { .. } => {
-                ExitCode::MissingInput
-            }
+            Self::Unreadable { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::NoOperator { .. }
+            | Self::NoTask { .. }
+            | Self::NoTask { .. } => ExitCode::MissingInput,
             Self::NoSavepoint(_) => ExitCode::TryAgain,
             Self::Damaged(_) => ExitCode::BadData,
             Self::Refused { error, .. } if error.is_host_fault() => ExitCode::HostFault,

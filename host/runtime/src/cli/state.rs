@@ -25,6 +25,15 @@ pub(super) fn dump(arguments: &StateDumpArguments) -> Result<ExitCode, Failure> 
             there: names.join(", "),
         });
     };
+    if operator.states.is_empty() {
+        tracing::warn!("Operator {} has no keyed state.", operator.name);
+        return Ok(ExitCode::Done);
+    }
+    let is_there = |wanted: &u32| operator.tasks.iter().any(|task| task.lane == *wanted);
+    if let Some(wanted) = arguments.task.filter(|wanted| !is_there(wanted)) {
+        let (operator, last) = (operator.name.clone(), operator.tasks.len().saturating_sub(1));
+        return Err(Failure::NoTask { operator, wanted, last });
+    }
     let damaged = |error: &dyn std::fmt::Display| Failure::Damaged(error.to_string());
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
     for task in &operator.tasks {

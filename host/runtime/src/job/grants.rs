@@ -3,6 +3,8 @@
 //! Owns the one place where a policy is asked. Directories are opened once, when the job is prepared, and held for
 //! all its sandboxes and restarts; values of the environment are read then, too.
 
+use std::path::Path;
+
 use tidemill_sandbox::{GrantedDirectory, GrantedFiles, Surroundings};
 use toml::{Table, Value};
 
@@ -107,8 +109,10 @@ fn help(plan: &JobPlan, error: &GrantError) -> String {
 fn policy_lines<'a>(tenant: &str, grants: impl Iterator<Item = &'a Grants>) -> String {
     let (mut directories, mut environment) = (Vec::new(), Vec::new());
     for asked in grants {
-        let paths = asked.directories.iter().map(|directory| directory.path.display().to_string());
-        directories.extend(paths);
+        // What is granted is where a path leads, so that is what is to be read before it is allowed.
+        let led = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let paths = asked.directories.iter().map(|directory| led(&directory.path));
+        directories.extend(paths.map(|path| path.display().to_string()));
         environment.extend(asked.environment.iter().cloned());
     }
     let mut lines = Table::new();

@@ -1,6 +1,6 @@
 //! Files that are refused, and what they are told.
 
-use tidemill_core::failure::Failure;
+use tidemill_core::failure::{Failure, FaultCode};
 use tidemill_core::limits::StructureRule;
 
 use super::*;
@@ -126,7 +126,11 @@ fn the_documentation_names_every_code_and_every_limit_with_its_default() {
     ] {
         has(format!("\n| {what} | {} | {unit} |", grouped(value)));
     }
-    assert_eq!(text.matches("\n| `").count(), 21 + StructureRule::ALL.len(), "no row too many");
+    for code in FaultCode::ALL {
+        has(format!("\n| `{code}` | "));
+    }
+    let rows = AdmissionError::CODES.len() + StructureRule::ALL.len() + FaultCode::ALL.len();
+    assert_eq!(text.matches("\n| `").count(), rows, "no row too many");
 }
 
 fn grouped(number: u64) -> String {
