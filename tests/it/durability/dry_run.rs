@@ -191,7 +191,7 @@ fn a_savepoint_can_be_tried_before_it_is_begun_with() {
     is_refused(&place, 73, "--from saved", &["is there already", "--fresh"]);
     let report = found(&place, tried(&place).words("--from saved --fresh"));
     assert!(report["removed_checkpoints"].as_u64() > Some(0), "{report}");
-    is_refused(&place, 73, "--data-dir elsewhere --from out", &["holds no savepoint"]);
+    is_refused(&place, 66, "--data-dir elsewhere --from out", &["holds no savepoint"]);
     // One that does not fit leaves nothing behind, not even what was there.
     let says = ["set key-groups = 128"];
     is_refused(&place, 78, "--from saved --fresh --set key-groups=64", &says);

@@ -136,6 +136,7 @@ impl Failure {
             JobError::Grant { node, error, .. } => locations.place(node, error.part()),
             JobError::Tenant(_)
             | JobError::DataDir { .. }
+            | JobError::NoSavepoint { .. }
             | JobError::Incompatible { .. }
             | JobError::Checkpoint(_)
             | JobError::Damaged(_)
@@ -192,6 +193,9 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::DataDir { help, .. }
         | JobError::Incompatible { help, .. }
         | JobError::Grant { help, .. } => return Some(help.clone()),
+        JobError::NoSavepoint { .. } => {
+            "give the directory of a savepoint: `tidemill savepoint list JOB.toml` shows those of a job"
+        }
         JobError::Migration { .. } => {
             "nothing has changed: mend `migrate` (`run --dry-run` tries it), or run the job with the component \
              that wrote the checkpoint"

@@ -88,6 +88,14 @@ pub enum JobError {
         /// What to do.
         help: String,
     },
+    /// There is no savepoint where one should be.
+    #[error("{path}: {problem}")]
+    NoSavepoint {
+        /// The directory.
+        path: PathBuf,
+        /// What is there instead.
+        problem: String,
+    },
     /// The job file and the checkpoint that the job goes on from do not go together.
     #[error("{problem}")]
     Incompatible {

@@ -93,10 +93,11 @@ pub(super) struct Beginning {
 /// old job had logged and not processed stays with it.
 pub(super) fn read(directory: &Path, logged: &[String]) -> Result<Beginning, JobError> {
     let failed = |problem: String| refused(directory, problem);
-    let disk = RealDisk::open(directory).map_err(|error| failed(error.to_string()))?;
+    let none = |problem| JobError::NoSavepoint { path: directory.to_owned(), problem };
+    let disk = RealDisk::open(directory).map_err(|error| none(error.to_string()))?;
     let store = CheckpointStore::new(Arc::new(disk));
-    let newest = store.manifests().map_err(|error| failed(error.to_string()))?.pop();
-    let newest = newest.ok_or_else(|| failed("it holds no savepoint".to_owned()))?;
+    let newest = store.manifests().map_err(|error| none(error.to_string()))?.pop();
+    let newest = newest.ok_or_else(|| none("it holds no savepoint".to_owned()))?;
     let mut manifest = store.load(&newest).map_err(|error| failed(error.to_string()))?;
     // Its files carry the identity of the job that wrote them, until the first checkpoint of this one.
     manifest.files_identity.get_or_insert_with(|| manifest.identity.clone());
