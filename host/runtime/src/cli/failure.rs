@@ -165,7 +165,6 @@ impl Failure {
             Self::Unreadable { .. }
             | Self::NoCheckpoint { .. }
             | Self::NoOperator { .. }
-            | Self::NoTask { .. }
             | Self::NoTask { .. } => ExitCode::MissingInput,
             Self::NoSavepoint(_) => ExitCode::TryAgain,
             Self::Damaged(_) => ExitCode::BadData,
@@ -317,6 +316,7 @@ impl Diagnostic for Failure {
             | Self::Refused { .. }
             | Self::RefusedFor { .. }
             | Self::NoOperator { .. }
+            | Self::NoTask { .. }
             | Self::NoSavepoint(_)
             | Self::Damaged(_) => return None,
             Self::Output(_) => "is the reader of the pipe gone, or the disk full?".to_owned(),
