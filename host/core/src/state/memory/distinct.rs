@@ -9,13 +9,17 @@ use crate::batch::Dictionary;
 /// Finds keys that occurred before in the same call.
 #[derive(Default)]
 pub(super) struct Distinct {
-    /// Index of a distinct key plus one, by open addressing; 0 is free. Cleared for every call.
-    places: Vec<u32>,
+    /// By open addressing, the upper half of the hash of a distinct key, and below it the key's index plus one; 0 is
+    /// free. Cleared for every call.
+    places: Vec<u64>,
     /// For each key of the batch its index, where it is known.
     known: Vec<u32>,
 }
 
 const UNKNOWN: u32 = u32::MAX;
+
+/// The part of a place, and of a hash, that says that the keys may be the same.
+const TAG: u64 = !0 << 32;
 
 impl Distinct {
     /// Makes `distinct` the keys that the records of a batch have, in order of first appearance, and `rewritten` the
@@ -52,28 +56,29 @@ impl Distinct {
     }
 
     /// The index of a key among the distinct keys of the call, to which it is added when it is new.
-    #[inline]
+    #[inline(always)]
     fn index(&mut self, hash: u64, key: &[u8], distinct: &mut Dictionary) -> u32 {
         let mask = self.places.len() - 1;
-        let mut at = (hash ^ hash >> 32) as usize & mask;
-        loop {
-            match self.places[at] {
-                0 => break,
-                place => {
-                    let index = place - 1;
-                    if distinct.hashes[index as usize] == hash
-                        && distinct.keys.get(index as usize) == key
-                    {
-                        return index;
-                    }
+        let mut at = hash as usize & mask;
+        while self.places[at] != 0 {
+            let place = self.places[at];
+            if place & TAG == hash & TAG {
+                let index = place as u32 - 1;
+                if distinct.keys.get(index as usize) == key {
+                    return index;
                 }
             }
             at = (at + 1) & mask;
         }
+        self.add(at, hash, key, distinct)
+    }
+
+    #[inline(always)]
+    fn add(&mut self, at: usize, hash: u64, key: &[u8], distinct: &mut Dictionary) -> u32 {
         let index = distinct.hashes.len() as u32;
         distinct.keys.push(key);
         distinct.hashes.push(hash);
-        self.places[at] = index + 1;
+        self.places[at] = hash & TAG | u64::from(index + 1);
         index
     }
 }
