@@ -259,7 +259,7 @@ fn words<'a>(attack: &Attack, jobs: &[&'a str]) -> Vec<&'a str> {
 
 /// Waits until the job of the attack has ended.
 fn until_over(process: &mut Process, place: &Path, peak: &mut u64) -> Result<(), String> {
-    let events = place.join(".tidemill/attack/events.ndjson");
+    let events = place.join(".tidemill/mallory@attack/events.ndjson");
     let id = process.id();
     process.until("the attack was over", |said| {
         *peak = (*peak).max(Usage::of(id).map_or(0, |usage| usage.resident));
