@@ -151,21 +151,8 @@ fn a_stop_that_comes_to_no_checkpoint_in_time_ends_with_75_even_if_nobody_reads(
 
 #[test]
 fn a_stop_before_the_job_runs_ends_the_process() {
-    // Its component is not in the cache, so it is compiled first.
-    let place = Place::with_job(
-        r#"
-        name = "stopped"
-        [sources.lines]
-        connector = "tcp"
-        listen = "127.0.0.1:0"
-        [operators.split]
-        component = "@operators/word_split.wasm"
-        from = "lines"
-        [sinks.out]
-        connector = "discard"
-        from = "split"
-    "#,
-    );
+    // Its components are not in the cache, so they are compiled first.
+    let place = Place::with_job(LONG);
     let cache = place.path("cache");
     let run = place.run().env("XDG_CACHE_HOME", cache.to_str().expect("it is UTF-8"));
     let running = run.words("--metrics 127.0.0.1:0").start();

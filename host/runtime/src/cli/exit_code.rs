@@ -120,7 +120,9 @@ impl From<&JobError> for ExitCode {
     fn from(error: &JobError) -> Self {
         match error {
             JobError::Graph(_) => Self::BadJob,
-            JobError::ComponentFile { .. } | JobError::NoSavepoint { .. } => Self::MissingInput,
+            JobError::ComponentFile { .. } | JobError::MissingSavepoint { .. } => {
+                Self::MissingInput
+            }
             JobError::Component { error, .. } if error.is_host_fault() => Self::HostFault,
             JobError::Grant { error, .. } => match **error {
                 GrantError::Refused(_) => Self::Refused,

@@ -136,7 +136,7 @@ impl Failure {
             JobError::Grant { node, error, .. } => locations.place(node, error.part()),
             JobError::Tenant(_)
             | JobError::DataDir { .. }
-            | JobError::NoSavepoint { .. }
+            | JobError::MissingSavepoint { .. }
             | JobError::Incompatible { .. }
             | JobError::Checkpoint(_)
             | JobError::Damaged(_)
@@ -192,7 +192,7 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::DataDir { help, .. }
         | JobError::Incompatible { help, .. }
         | JobError::Grant { help, .. } => return Some(help.clone()),
-        JobError::NoSavepoint { .. } => {
+        JobError::MissingSavepoint { .. } => {
             "give the directory of a savepoint: `tidemill savepoint list JOB.toml` shows those of a job"
         }
         JobError::Migration { .. } => {

@@ -90,7 +90,7 @@ pub enum JobError {
     },
     /// There is no savepoint where one should be.
     #[error("{path}: {problem}")]
-    NoSavepoint {
+    MissingSavepoint {
         /// The directory.
         path: PathBuf,
         /// What is there instead.

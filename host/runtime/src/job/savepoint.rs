@@ -93,7 +93,7 @@ pub(super) struct Beginning {
 /// old job had logged and not processed stays with it.
 pub(super) fn read(directory: &Path, logged: &[String]) -> Result<Beginning, JobError> {
     let failed = |problem: String| refused(directory, problem);
-    let none = |problem| JobError::NoSavepoint { path: directory.to_owned(), problem };
+    let none = |problem| JobError::MissingSavepoint { path: directory.to_owned(), problem };
     let disk = RealDisk::open(directory).map_err(|error| none(error.to_string()))?;
     let store = CheckpointStore::new(Arc::new(disk));
     let newest = store.manifests().map_err(|error| none(error.to_string()))?.pop();
