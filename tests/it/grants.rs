@@ -167,7 +167,8 @@ fn what_is_no_regular_file_holds_up_nobody() {
 #[test]
 fn a_huge_file_is_read_in_pieces_and_open_files_are_bounded() {
     let place = place();
-    let content: Vec<u8> = (0..20_000_000u32).map(|at| (at % 251) as u8).collect();
+    // More than one call may read, and far less than a call has CPU time for, also on a busy machine.
+    let content: Vec<u8> = (0..6_000_000u32).map(|at| (at % 251) as u8).collect();
     let sum: u64 = content.iter().map(|byte| u64::from(*byte)).sum();
     place.write("data/models/huge", &content);
     let found = format!("{} bytes, sum {sum}", content.len());
