@@ -207,7 +207,7 @@ impl Uploads {
         let open =
             |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
         let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let (written, mut file) = merge(readers, now_ms, disk.create(&name)?, &name)?;
+        let (written, mut file) = merge(readers, now_ms, disk.create(&name)?, &name, || ())?;
         make_durable(disk, &mut *file)?;
         Ok(snapshot_file(&name, written, true))
     }

@@ -4,7 +4,7 @@
 //! files a task's state is made of. Knows nothing of disks. Invariants: a chain is a base and the deltas
 //! of *completed* checkpoints after it, in order; a chain has at most [`DELTAS_MAX`] deltas, or as many
 //! bytes of deltas as of base, before it becomes one file again: by a merge, or, where a delta holds about as
-//! much as a base, by making the task's next snapshot a base.
+//! much as a base or merges do not keep up, by making the task's next snapshot a base.
 
 use std::collections::BTreeMap;
 
@@ -238,7 +238,9 @@ enum Due {
     /// By a base instead of the next delta. When the newest delta holds more than a third of the rest of the chain, most
     /// of the state is written at each checkpoint (a chain of base B and deltas of f * B is due with as many as make B,
     /// so this is f above a half): a base costs the lane little beyond the delta, and a merge would read all and
-    /// write all once more. A state that only grows passes for one only while it doubles within two checkpoints.
+    /// write all once more. A state that only grows passes for one only while it doubles within two checkpoints. And when
+    /// deltas have come to twice the base, the merge that was due at once does not keep up: it has the lowest
+    /// priority, and begins anew with each start of the job.
     Base,
 }
 
@@ -253,7 +255,8 @@ fn due(chain: &[SnapshotFile]) -> Option<Due> {
         return None;
     }
     let rest = base.bytes + bytes - newest.bytes;
-    Some(if newest.bytes > rest / 3 { Due::Base } else { Due::Merge })
+    let is_late = bytes / 2 >= base.bytes.max(MERGE_BYTES_MIN);
+    Some(if is_late || newest.bytes > rest / 3 { Due::Base } else { Due::Merge })
 }
 
 /// Chains of fewer bytes are merged only because of their length.
@@ -455,6 +458,19 @@ mod tests {
             assert_eq!(ledger.due_bases().next(), None);
         }
         assert!(ledger.due_merge().is_some());
+    }
+
+    #[test]
+    fn a_chain_whose_merge_does_not_come_asks_for_a_base() {
+        let mut ledger = ledger();
+        let base = Some(file("base", 3 << 20, true));
+        ledger.completed(ledger.compose(&gathered(1, true, base), 0, None));
+        for delta in 1..=6 {
+            let file = Some(file("small", 1 << 20, false));
+            ledger.completed(ledger.compose(&gathered(1 + delta, false, file), 0, None));
+            assert_eq!(ledger.due_merge().is_some(), (3..6).contains(&delta), "delta {delta}");
+            assert_eq!(ledger.due_bases().count(), usize::from(delta == 6), "delta {delta}");
+        }
     }
 
     #[test]

@@ -230,7 +230,7 @@ fn check_link(older: &SnapshotReader, newer: &SnapshotReader) -> Result<(), Snap
 
 /// Merges a chain (oldest first, at least one file) into one file that says the same: a base when the chain
 /// begins with one, without what had expired by `now_ms`; a delta otherwise. The new file's header is that
-/// of the newest file. Syncing it is the caller's, as for [`SnapshotWriter`].
+/// of the newest file. Syncing it is the caller's, as for [`SnapshotWriter`], and `pause` is as in [`SnapshotWriter::pausing`].
 ///
 /// # Errors
 /// A file of the chain is damaged or does not follow the one before it, or the device fails.
@@ -239,6 +239,7 @@ pub fn merge(
     now_ms: i64,
     file: Box<dyn DiskFile>,
     name: &str,
+    pause: fn(),
 ) -> Result<(Written, Box<dyn DiskFile>), SnapshotError> {
     let mut merged = Merged::new(chain, None, now_ms)?;
     let Some(newest) = merged.newest() else {
@@ -246,7 +247,7 @@ pub fn merge(
         return Err(SnapshotError::BadSegment { name: name.to_owned(), what });
     };
     let header = SnapshotHeader { is_base: merged.is_base, ..newest.header().clone() };
-    let mut writer = SnapshotWriter::new(file, name, &header)?;
+    let mut writer = SnapshotWriter::new(file, name, &header)?.pausing(pause);
     while merged.advance()? {
         if let Some((section, entry)) = merged.entry() {
             writer.push(section, entry.bytes)?;

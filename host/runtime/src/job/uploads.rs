@@ -323,6 +323,7 @@ impl OpenFile {
                     what: "it belongs to no operator".to_owned(),
                 })?;
                 SnapshotWriter::new(disk.create(&self.name)?, &self.name, &header)?
+                    .pausing(thread::yield_now)
             }
         };
         Ok(self.writer.insert(writer))
@@ -369,7 +370,8 @@ fn merge_chain(
     let name = merged_name(newest, incarnation, *node, *lane);
     let open = |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
     let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let (written, mut file) = merge(readers, wall_ms(), disk.create(&name)?, &name)?;
+    let (written, mut file) =
+        merge(readers, wall_ms(), disk.create(&name)?, &name, thread::yield_now)?;
     failpoint("merge.written");
     make_durable(disk, &mut *file)?;
     failpoint("merge.synced");

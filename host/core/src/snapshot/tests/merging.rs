@@ -38,7 +38,7 @@ fn list_file(is_base: bool, head: Option<(bool, u64)>, chunks: &[(u64, &str)]) -
 fn merged(chain: &[&MemoryFile], now_ms: i64) -> MemoryFile {
     let file = MemoryFile::default();
     let chain = chain.iter().map(|file| open(file)).collect();
-    merge(chain, now_ms, Box::new(file.clone()), "merged").unwrap();
+    merge(chain, now_ms, Box::new(file.clone()), "merged", || ()).unwrap();
     file
 }
 
@@ -124,4 +124,25 @@ fn files_that_do_not_follow_one_another_are_refused() {
     other = SnapshotHeader { hash_seed: 6, ..header(&three_states(), false) };
     let (seed, _) = write(&other, Vec::new());
     assert!(dump(&[&base, &seed]).is_err());
+}
+
+#[test]
+fn writing_and_merging_pause_between_any_thousand_entries() {
+    use std::cell::Cell;
+    thread_local!(static PAUSES: Cell<usize> = const { Cell::new(0) });
+    let pause = || PAUSES.set(PAUSES.get() + 1);
+    let mut entries = Segment { group: 0, state: 0, entries: 0, bytes: Buffer::default() };
+    let keys = (0..50_000u32).map(|key| key.to_le_bytes()).filter(|key| group_of(key) == 0);
+    for key in keys.take(10_000) {
+        put_entry(&mut entries.bytes, &key, value(b"v"));
+        entries.entries += 1;
+    }
+    let file = MemoryFile::default();
+    let writer = SnapshotWriter::new(Box::new(file.clone()), "f", &header(&three_states(), true));
+    let mut writer = writer.unwrap().pausing(pause);
+    writer.add(entries).unwrap();
+    writer.finish().unwrap();
+    assert!(PAUSES.replace(0) >= 10);
+    merge(vec![open(&file)], 0, Box::new(MemoryFile::default()), "merged", pause).unwrap();
+    assert!(PAUSES.replace(0) >= 10);
 }

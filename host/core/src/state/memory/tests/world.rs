@@ -185,7 +185,8 @@ impl World {
         };
         let tail = self.chain.split_off(from.min(self.chain.len() - 1));
         let file = MemoryFile::default();
-        merge(tail.iter().map(open).collect(), now_ms, Box::new(file.clone()), "merged").unwrap();
+        merge(tail.iter().map(open).collect(), now_ms, Box::new(file.clone()), "merged", || ())
+            .unwrap();
         self.chain.push(file);
     }
 
