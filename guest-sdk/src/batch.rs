@@ -26,6 +26,8 @@ pub struct InputBatch {
     raw: types::InputBatch,
     width: Option<u32>,
     keyed: bool,
+    /// Each record has a key of its own, by its index.
+    has_key_each: bool,
     len: u32,
 }
 
@@ -37,7 +39,8 @@ impl InputBatch {
         width: Option<u32>,
     ) -> Self {
         let len = column::offset(column::items(&raw.values, width));
-        Self { input, raw, width, keyed, len }
+        let has_key_each = raw.key_of.is_empty() && !raw.keys.ends.is_empty();
+        Self { input, raw, width, keyed, has_key_each, len }
     }
 
     pub(crate) fn keys(&self) -> &types::BytesColumn {
@@ -74,10 +77,11 @@ impl InputBatch {
     /// Index of a record's key among the keys of the batch; `None` where it has no key.
     #[inline]
     pub fn slot_of(&self, record: u32) -> Option<u32> {
-        if self.raw.key_of.is_empty() {
-            return (!self.raw.keys.ends.is_empty()).then_some(record);
+        match self.raw.key_of.get(record as usize) {
+            Some(&slot) => Some(slot),
+            // With a list it is one for all records.
+            None => self.has_key_each.then_some(record),
         }
-        Some(self.raw.key_of[record as usize])
     }
 
     /// The value of a record.
@@ -103,7 +107,8 @@ impl InputBatch {
     /// Event time of a record, in milliseconds since the Unix epoch.
     #[inline]
     pub fn timestamp_ms(&self, record: u32) -> i64 {
-        if self.raw.timestamps.is_empty() { 0 } else { self.raw.timestamps[record as usize] }
+        // With any it is one for each record.
+        self.raw.timestamps.get(record as usize).copied().unwrap_or(0)
     }
 
     /// One record of the batch.
@@ -143,6 +148,11 @@ impl<'b> Record<'b> {
     #[inline]
     pub fn slot(&self) -> Option<u32> {
         self.batch.slot_of(self.index)
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot_or(&self, none: u32) -> u32 {
+        self.slot().unwrap_or(none)
     }
 
     /// The key; empty where the record has none.

@@ -80,8 +80,7 @@ impl<O: Migrate> migrate::Guest for Component<O> {
 /// `export!(MyOperator, migrate)` for one that goes on with the state of its older versions and implements
 /// [`Migrate`](crate::Migrate).
 ///
-/// Outside of WebAssembly it does nothing, so that a crate of type `cdylib` and `rlib` is also a
-/// library that native tests can use.
+/// Outside of WebAssembly it does nothing, so that the crate can be tested natively.
 #[macro_export]
 macro_rules! export {
     ($operator:ty) => {

@@ -18,10 +18,8 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::metrics::MetricBuffer;
-use crate::output::{EmitKey, Output, OutputBuffer};
+use crate::output::{EmitKey, NO_SLOT, Output, OutputBuffer};
 use crate::state::{StateBuffers, ValueColumn, ValueState};
-
-const NO_SLOT: u32 = u32::MAX;
 
 /// State, outputs, metrics, time and chance, for the record at hand.
 #[derive(Debug)]
@@ -163,7 +161,7 @@ impl Context {
     fn enter_record(&mut self, record: &Record<'_>) {
         self.current = Current {
             serial: self.current.serial + 1,
-            slot: record.slot().unwrap_or(NO_SLOT),
+            slot: record.slot_or(NO_SLOT),
             timestamp_ms: record.timestamp_ms(),
         };
     }
@@ -212,10 +210,8 @@ impl Emission<'_> {
     /// Emits with the key of the record at hand, or none where it has none.
     #[inline(always)]
     pub fn emit<T: Encode + ?Sized>(self, value: &T) -> Result<()> {
-        match self.ctx.current.slot {
-            NO_SLOT => self.push(EmitKey::None, value),
-            slot => self.push(EmitKey::Slot(slot), value),
-        }
+        let slot = self.ctx.current.slot;
+        self.push(EmitKey::Slot(slot), value)
     }
 
     /// Emits with this key. The key of the record at hand is recognised, and then neither copied
@@ -237,7 +233,7 @@ impl Emission<'_> {
     /// Emits without a key.
     #[inline(always)]
     pub fn emit_unkeyed<T: Encode + ?Sized>(self, value: &T) -> Result<()> {
-        self.push(EmitKey::None, value)
+        self.push(EmitKey::Slot(NO_SLOT), value)
     }
 
     #[inline(always)]

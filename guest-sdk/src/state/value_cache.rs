@@ -59,10 +59,26 @@ struct Undo {
 }
 
 impl Undo {
+    /// Keeps the item of a slot, which is of fixed width, once before a record changes it.
     #[inline(always)]
-    fn keep_short(&mut self, item: &[u8]) {
-        let (low, high) = item.split_at(item.len().min(8));
-        (self.short_low, self.short_high) = (word(low), word(high));
+    fn keep(&mut self, serial: u64, slot: u32, flags: u8, item: &[u8]) {
+        if self.serial == serial {
+            return;
+        }
+        self.begin(serial, slot, flags);
+        // The width is a constant to the compiler, and to copy so many bytes needs no call.
+        if item.len() <= SHORT_BYTES {
+            let (low, high) = item.split_at(item.len().min(8));
+            (self.short_low, self.short_high) = (word(low), word(high));
+        } else {
+            self.long_item.clear();
+            self.long_item.extend_from_slice(item);
+        }
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, serial: u64, slot: u32, flags: u8) {
+        (self.serial, self.slot, self.flags) = (serial, slot, flags);
     }
 
     fn short_item(&self) -> [u8; SHORT_BYTES] {
@@ -137,21 +153,21 @@ impl ValueCache {
         slot: u32,
         value: &T,
     ) -> Result<()> {
-        self.flags_of(slot)?;
-        if self.undo.serial != serial {
-            self.keep::<T>(serial, slot);
-        }
+        let flags = self.flags_of(slot)?;
         match T::WIDTH {
             Some(width) => {
-                let start = slot as usize * width as usize;
-                let item = &mut self.data[start..start + width as usize];
+                let item = place(&mut self.data, slot, width);
+                self.undo.keep(serial, slot, flags, item);
                 if let Err(source) = value.encode_over(item) {
                     return Err(self.about.unwritable(&source));
                 }
             }
-            None => self.set_varying(slot, value)?,
+            None => {
+                self.keep_varying(serial, slot, flags);
+                self.set_varying(slot, value)?;
+            }
         }
-        self.mark(slot, PRESENT | DIRTY);
+        self.mark(slot, flags, PRESENT | DIRTY);
         Ok(())
     }
 
@@ -168,14 +184,10 @@ impl ValueCache {
             self.set(serial, slot, &value)?;
             return Ok(value);
         };
-        self.flags_of(slot)?;
-        if self.undo.serial != serial {
-            self.keep::<T>(serial, slot);
-        }
-        let start = slot as usize * width as usize;
-        let item = &mut self.data[start..start + width as usize];
-        let flags = &mut self.flags[slot as usize];
-        let before = if *flags & PRESENT == 0 {
+        let flags = self.flags_of(slot)?;
+        let item = place(&mut self.data, slot, width);
+        self.undo.keep(serial, slot, flags, item);
+        let before = if flags & PRESENT == 0 {
             None
         } else {
             match T::decode(item) {
@@ -187,23 +199,26 @@ impl ValueCache {
         if let Err(source) = value.encode_over(item) {
             return Err(self.about.unwritable(&source));
         }
-        self.dirty += u32::from(*flags & DIRTY == 0);
-        *flags = PRESENT | DIRTY;
+        self.mark(slot, flags, PRESENT | DIRTY);
         Ok(value)
     }
 
     pub(crate) fn clear<T: Encode>(&mut self, serial: u64, slot: u32) -> Result<()> {
-        if self.flags_of(slot)? & PRESENT == 0 {
+        let flags = self.flags_of(slot)?;
+        if flags & PRESENT == 0 {
             return Ok(());
         }
-        if self.undo.serial != serial {
-            self.keep::<T>(serial, slot);
+        match T::WIDTH {
+            Some(width) => {
+                self.undo.keep(serial, slot, flags, place(&mut self.data, slot, width));
+            }
+            None => {
+                self.keep_varying(serial, slot, flags);
+                self.live_bytes -= self.bytes_of(slot).len();
+                self.places[slot as usize] = (0, 0);
+            }
         }
-        if self.about.width.is_none() {
-            self.live_bytes -= self.bytes_of(slot).len();
-            self.places[slot as usize] = (0, 0);
-        }
-        self.mark(slot, DIRTY);
+        self.mark(slot, flags, DIRTY);
         Ok(())
     }
 
@@ -321,38 +336,20 @@ impl ValueCache {
     }
 
     #[inline(always)]
-    fn mark(&mut self, slot: u32, flags: u8) {
-        let place = &mut self.flags[slot as usize];
-        self.dirty += u32::from(*place & DIRTY == 0);
-        *place = flags;
+    fn mark(&mut self, slot: u32, before: u8, flags: u8) {
+        self.dirty += u32::from(before & DIRTY == 0);
+        self.flags[slot as usize] = flags;
     }
 
-    /// Keeps the item of a slot before a record changes it.
-    #[inline(always)]
-    fn keep<T: Encode + ?Sized>(&mut self, serial: u64, slot: u32) {
-        self.undo.serial = serial;
-        self.undo.slot = slot;
-        self.undo.flags = self.flags[slot as usize];
-        // The width of the type is a constant, and to copy so many bytes needs no call.
-        match T::WIDTH {
-            Some(width) => {
-                let start = slot as usize * width as usize;
-                let item = &self.data[start..start + width as usize];
-                if width as usize <= SHORT_BYTES {
-                    self.undo.keep_short(item);
-                } else {
-                    self.undo.long_item.clear();
-                    self.undo.long_item.extend_from_slice(item);
-                }
-            }
-            None => self.keep_place(slot),
+    /// Keeps where the item of a slot lies, once before a record changes it.
+    fn keep_varying(&mut self, serial: u64, slot: u32, flags: u8) {
+        if self.undo.serial == serial {
+            return;
         }
-    }
-
-    fn keep_place(&mut self, slot: u32) {
         if self.data.len() > 2 * self.live_bytes + ARENA_SLACK_BYTES {
             self.compact();
         }
+        self.undo.begin(serial, slot, flags);
         self.undo.place = self.places[slot as usize];
         self.undo.arena_bytes = self.data.len();
     }
@@ -391,6 +388,13 @@ impl ValueCache {
         self.places[slot as usize] = (column::offset(start), column::offset(start + bytes));
         Ok(())
     }
+}
+
+/// The item of a slot where items have this width.
+#[inline(always)]
+fn place(data: &mut [u8], slot: u32, width: u32) -> &mut [u8] {
+    let start = slot as usize * width as usize;
+    &mut data[start..start + width as usize]
 }
 
 fn length((start, end): (u32, u32)) -> usize {

@@ -1,54 +1,63 @@
 //! Keyed count through the SDK in Wasm, beside the same operator linked in natively and beside one in Wasm that works on
 //! the contract's columns by hand, beside a bare `HashMap` loop for orientation.
+//!
+//! They run in turn (A B C D A B C D), so that a machine that is busy for a while slows all of them: what is asked is the
+//! ratio. Prints one line of JSON: for each number of keys, by name, the nanoseconds a record of each turn.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidemill_bench::job::{component, keyed_batches, outputs, run, sandboxes};
 use tidemill_bench::native;
+use tidemill_core::batch::Batch;
 
 const RECORDS: usize = 2_000_000;
+const TURNS: usize = 25;
 
-fn keyed_count(criterion: &mut Criterion) {
+fn count_in_a_map(batches: &[Batch]) {
+    let mut counts: HashMap<Vec<u8>, u64> = HashMap::new();
+    for batch in batches {
+        for record in 0..batch.len() {
+            let key = batch.key(record).unwrap_or_default();
+            match counts.get_mut(key) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(key.to_vec(), 1)),
+            }
+        }
+    }
+    black_box(counts.len());
+}
+
+fn turns(keys: u64) -> BTreeMap<&'static str, Vec<f64>> {
     let sdk = component("word_count");
     let columns = component("count_columns");
     let description = sdk.description();
-    for keys in [1_000, 1_000_000] {
-        let batches = keyed_batches(RECORDS, keys);
-        let counts = outputs(description, native::factory(), &batches);
-        assert!(counts == outputs(description, sandboxes(&sdk), &batches), "they count alike");
-        assert!(counts == outputs(columns.description(), sandboxes(&columns), &batches));
-        drop(counts);
-        let mut group = criterion.benchmark_group(format!("keyed_count/{keys}_keys"));
-        group.throughput(Throughput::Elements(RECORDS as u64)).sample_size(10);
-        for (name, component) in [("wasm", &sdk), ("wasm_columns", &columns)] {
-            group.bench_function(name, |bencher| {
-                let job = |factory| run(component.description(), factory, &batches);
-                bencher.iter_batched(|| sandboxes(component), job, BatchSize::PerIteration);
-            });
+    let batches: Arc<Vec<Batch>> = keyed_batches(RECORDS, keys);
+    let counts = outputs(description, native::factory(), &batches);
+    assert!(counts == outputs(description, sandboxes(&sdk), &batches), "they count alike");
+    assert!(counts == outputs(columns.description(), sandboxes(&columns), &batches));
+    drop(counts);
+    let mut took: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for _ in 0..TURNS {
+        for name in ["wasm", "native", "wasm_columns", "hash_map"] {
+            let began = Instant::now();
+            match name {
+                "wasm" => run(description, sandboxes(&sdk), &batches),
+                "native" => run(description, native::factory(), &batches),
+                "wasm_columns" => run(columns.description(), sandboxes(&columns), &batches),
+                _ => count_in_a_map(&batches),
+            }
+            let ns = began.elapsed().as_nanos() as f64 / RECORDS as f64;
+            took.entry(name).or_default().push(ns);
         }
-        group.bench_function("native", |bencher| {
-            bencher.iter(|| run(description, native::factory(), &batches));
-        });
-        group.bench_function("hash_map", |bencher| {
-            bencher.iter(|| {
-                let mut counts: HashMap<Vec<u8>, u64> = HashMap::new();
-                for batch in batches.iter() {
-                    for record in 0..batch.len() {
-                        let key = batch.key(record).unwrap_or_default();
-                        match counts.get_mut(key) {
-                            Some(count) => *count += 1,
-                            None => drop(counts.insert(key.to_vec(), 1)),
-                        }
-                    }
-                }
-                black_box(counts.len())
-            });
-        });
-        group.finish();
     }
+    took
 }
 
-criterion_group!(benches, keyed_count);
-criterion_main!(benches);
+fn main() {
+    let took: BTreeMap<u64, _> =
+        [1_000, 1_000_000].into_iter().map(|keys| (keys, turns(keys))).collect();
+    println!("{}", serde_json::json!(took));
+}

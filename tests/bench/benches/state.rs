@@ -152,7 +152,7 @@ fn snapshots(criterion: &mut Criterion) {
             merged += 1;
             let chain = ["base", "delta"].map(|name| open(&disk, name)).into();
             let file = disk.create(&format!("m{merged}")).expect("a file");
-            merge(chain, 0, file, "m").expect("it is written")
+            merge(chain, 0, file, "m", || ()).expect("it is written")
         });
     });
     group.bench_function("restore", |bencher| restore(bencher, &disk, "base"));

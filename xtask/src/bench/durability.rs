@@ -19,7 +19,7 @@ pub(super) fn pause(wanted: &Wanted) -> Figures {
         [(1_000_000, "1 M keys", ""), (10_000_000, "10 M keys", "events-per-second = 1_000_000")];
     for (keys, shown, more) in cases {
         let job = Job::heavy("pause", keys, ENDLESS, "1s", more)?;
-        let report = job.run_for(wanted.barriers + 3)?;
+        let report = job.run_for(wanted.barriers + 12)?;
         let durability = &report["durability"];
         let figure = |what: &str, field: &str, divide: f64, unit, goal: &'static str| {
             let value = number(&durability[field])? / divide;

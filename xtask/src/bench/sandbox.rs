@@ -5,8 +5,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::figures::{Figure, Figures, number};
-use super::{Wanted, cargo_bench};
+use super::figures::{Figure, Figures, median, number};
+use super::{Wanted, cargo_bench, report};
 use crate::steps::{Outcome, run, target};
 
 /// Parts that are measured by themselves, by the names of their benchmarks.
@@ -46,25 +46,29 @@ fn bench(names: &[&str]) -> Outcome {
     names.iter().try_for_each(|name| run(&mut cargo_bench(name)))
 }
 
-/// Operators in Wasm beside the same operators linked in natively.
+/// Operators in Wasm beside the same operators linked in natively. What ran in turn is compared turn by turn.
 pub(super) fn sandbox(_: &Wanted) -> Figures {
-    bench(&["keyed_count", "boundary"])?;
+    let took = report(&mut cargo_bench("keyed_count"))?;
+    bench(&["boundary"])?;
     let mut figures = Vec::new();
-    for (keys, shown, goal) in [(1_000, "1,000", "<= 1.5"), (1_000_000, "1,000,000", "<= 1.3")] {
-        let of = |what: &str| {
-            let (median, elements) = median_ns(&format!("keyed_count_{keys}_keys/{what}"))?;
-            Ok::<_, String>(median / elements)
+    for (keys, shown, goal) in [("1000", "1,000", "<= 1.5"), ("1000000", "1,000,000", "<= 1.3")] {
+        let turns = |what: &str| {
+            let turns = took[keys][what].as_array().ok_or("keyed_count gave no turns")?;
+            turns.iter().map(number).collect::<Result<Vec<_>, _>>()
         };
-        let (wasm, native, map) = (of("wasm")?, of("native")?, of("hash_map")?);
-        let columns = of("wasm_columns")?;
+        let (wasm, native) = (turns("wasm")?, turns("native")?);
+        let (columns, map) = (turns("wasm_columns")?, turns("hash_map")?);
+        let ratio = |other: &[f64]| median(wasm.iter().zip(other).map(|(a, b)| a / b).collect());
+        let (to_native, to_columns) = (ratio(&native), ratio(&columns));
         let name = |what: &str| format!("keyed count, {shown} keys: {what}");
+        let each = |what: &str, turns| Figure::new(name(what), median(turns), "ns/record");
         figures.extend([
-            Figure::new(name("Wasm"), wasm, "ns/record").down(""),
-            Figure::new(name("native"), native, "ns/record").down(""),
-            Figure::new(name("Wasm / native"), wasm / native, "x").down(goal),
-            Figure::new(name("Wasm by hand-written columns"), columns, "ns/record").down(""),
-            Figure::new(name("SDK / hand-written columns"), wasm / columns, "x").down("<= 1.3"),
-            Figure::new(name("a bare HashMap loop"), map, "ns/record"),
+            Figure::new(name("Wasm / native"), to_native, "x").down(goal),
+            Figure::new(name("SDK / hand-written columns"), to_columns, "x").down("<= 1.3"),
+            each("Wasm", wasm).down(""),
+            each("native", native).down(""),
+            each("Wasm by hand-written columns", columns).down(""),
+            each("a bare HashMap loop", map),
         ]);
     }
     let (made_ns, _) = median_ns("boundary/instantiate_and_drop")?;

@@ -22,8 +22,9 @@ pub(super) struct Merged {
     heads: Vec<Head>,
     is_base: bool,
     now_ms: i64,
-    /// Cursors at the item at hand, oldest first.
+    /// Cursors at the item at hand, oldest first: as many as `at_hand_count` of them.
     at_hand: Vec<usize>,
+    at_hand_count: usize,
     current: Current,
     /// The list or map whose mark was seen last.
     marked: Marked,
@@ -80,8 +81,9 @@ impl Merged {
             chain.into_iter().map(|reader| Cursor::new(reader, groups)).collect();
         cursors.iter_mut().try_for_each(Cursor::advance)?;
         let heads = cursors.iter().map(head).collect();
-        let (at_hand, current, marked) = (Vec::new(), Current::None, Marked::default());
-        Ok(Self { cursors, heads, is_base, now_ms, at_hand, current, marked })
+        let (at_hand, at_hand_count) = (vec![0; cursors.len()], 0);
+        let (current, marked) = (Current::None, Marked::default());
+        Ok(Self { cursors, heads, is_base, now_ms, at_hand, at_hand_count, current, marked })
     }
 
     /// The entry at hand and where it belongs; none before the first and behind the last.
@@ -104,13 +106,13 @@ impl Merged {
     /// Moves to the next entry; answers `false` behind the last.
     pub(super) fn advance(&mut self) -> Result<bool, SnapshotError> {
         loop {
-            for &at in &self.at_hand {
+            for &at in &self.at_hand[..self.at_hand_count] {
                 let cursor = &mut self.cursors[at];
                 cursor.advance()?;
                 self.heads[at] = head(cursor);
             }
             self.gather();
-            let Some(newest) = self.at_hand.last().copied() else {
+            let Some(newest) = self.at_hand[..self.at_hand_count].last().copied() else {
                 self.current = Current::None;
                 return Ok(false);
             };
@@ -121,28 +123,47 @@ impl Merged {
         }
     }
 
-    /// Finds the cursors at the smallest item.
+    /// Finds the cursors at the smallest item. Which of them are is a matter of chance, so that no branch depends on it.
     fn gather(&mut self) {
-        self.at_hand.clear();
         let least = self.heads.iter().min().copied().unwrap_or(END);
-        if least == END {
-            return;
+        let mut count = 0;
+        for (at, head) in self.heads.iter().enumerate() {
+            self.at_hand[count] = at;
+            count += usize::from(*head == least);
         }
-        let at_least = |(_, head): &(usize, &Head)| **head == least;
-        self.at_hand.extend(self.heads.iter().enumerate().filter(at_least).map(|(at, _)| at));
-        if self.at_hand.len() > 1 {
+        self.at_hand_count = if least == END { 0 } else { count };
+        if self.at_hand_count > 1 {
             self.narrow();
         }
     }
 
     /// Keeps those of the cursors at hand that are at the smallest item; all are at one hash.
     fn narrow(&mut self) {
-        let Self { cursors, at_hand, .. } = self;
+        let Self { cursors, at_hand, at_hand_count, .. } = self;
         let entry = |at: &usize| cursors[*at].entry().map(|(_, entry)| entry);
-        let smallest = at_hand.iter().filter_map(entry).min_by(RawEntry::compare);
-        if let Some(smallest) = smallest {
-            at_hand.retain(|at| entry(at).is_some_and(|entry| entry.compare(&smallest).is_eq()));
+        let mut entries = at_hand[..*at_hand_count].iter().filter_map(entry);
+        let Some(mut smallest) = entries.next() else {
+            return;
+        };
+        // As a rule all are at one item.
+        let mut is_one = true;
+        for entry in entries {
+            let order = entry.compare(&smallest);
+            is_one &= order.is_eq();
+            if order.is_lt() {
+                smallest = entry;
+            }
         }
+        if is_one {
+            return;
+        }
+        let mut count = 0;
+        for index in 0..*at_hand_count {
+            let at = at_hand[index];
+            at_hand[count] = at;
+            count += usize::from(entry(&at).is_some_and(|entry| entry.compare(&smallest).is_eq()));
+        }
+        *at_hand_count = count;
     }
 
     /// What the item at hand comes to; nothing when it is hidden, gone or expired.
@@ -178,7 +199,7 @@ impl Merged {
             ..Marked::default()
         };
         let mut is_cleared = false;
-        for &cursor in &self.at_hand {
+        for &cursor in &self.at_hand[..self.at_hand_count] {
             let (cleared, first) = match self.cursors[cursor].entry().map(|(_, e)| e.item()) {
                 Some(Item::MapCleared) => (true, 0),
                 Some(Item::ListHead { cleared, first }) => (cleared, first),

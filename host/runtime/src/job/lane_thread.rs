@@ -295,6 +295,9 @@ impl<R: LaneReport> Driver<R> {
                 pause.waited();
                 continue;
             }
+            if gives_way {
+                thread::yield_now();
+            }
             let outcome = lane.step(now);
             let before = std::mem::replace(&mut now, read_clocks(start));
             let wall_us = now.monotonic_us - before.monotonic_us;

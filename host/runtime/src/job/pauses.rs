@@ -56,7 +56,8 @@ impl CpuClock {
     }
 }
 
-fn thread_cpu_us() -> u64 {
+/// CPU time of this thread since its start.
+pub(super) fn thread_cpu_us() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
 }

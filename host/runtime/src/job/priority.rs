@@ -3,26 +3,52 @@
 //! Knows nothing of who gives way, and why. A thread cannot take back what it has given without privileges, and threads
 //! that it starts have no more than it has itself.
 
+use std::cell::Cell;
+use std::thread;
+
 use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
 
-/// The lowest priority.
-const NICENESS_MAX: i32 = 19;
+use super::pauses::thread_cpu_us;
 
-/// Lets threads of other tenants go first; answers whether the system has agreed. Not by `SCHED_IDLE`, under which a lane
-/// could be without a core for so long that it passes for stuck.
+/// The priority of work in the background, of 99: niceness 5.
+const BACKGROUND: u8 = 35;
+/// CPU time after which work in the background lets others go first, in microseconds.
+const BACKGROUND_TURN_US: u64 = 150;
+
+/// Lets threads of other tenants go first: at the lowest priority; answers whether the system has agreed. Not by
+/// `SCHED_IDLE`, under which a lane could be without a core for so long that it passes for stuck.
 pub(super) fn give_way() -> bool {
-    let this = rustix::thread::gettid();
-    rustix::process::setpriority_process(Some(this), NICENESS_MAX).is_ok()
+    take_priority(ThreadPriority::Min)
 }
 
-/// Lets the threads of lanes go first: at the lowest priority, and under `SCHED_BATCH`, so that this thread never takes a core
-/// from one that runs when it wakes up. A host that does not allow it is only a little slower.
+/// Lets the threads of lanes go first, as [`pause_in_background`] does. Not at the lowest priority, by which a thread that
+/// has to wait for a core waits some 15 ms each time, and a small checkpoint on a busy machine took a second. A
+/// host that does not allow it is only a little slower.
 pub(super) fn work_in_background() {
+    if let Ok(priority) = ThreadPriorityValue::try_from(BACKGROUND) {
+        take_priority(ThreadPriority::Crossplatform(priority));
+    }
+}
+
+/// Under `SCHED_BATCH`, so that this thread never takes a core from one that runs when it wakes up.
+fn take_priority(priority: ThreadPriority) -> bool {
     let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, batch).ok();
+    set_thread_priority_and_policy(thread_native_id(), priority, batch).is_ok()
+}
+
+/// To be called after each short part of work in the background. A thread that runs keeps its core for a slice of some
+/// milliseconds, and on a system without preemption until the next tick, whatever its priority: without this, lanes
+/// waited as long in the middle of a checkpoint.
+pub(super) fn pause_in_background() {
+    thread_local!(static PAUSED_US: Cell<u64> = const { Cell::new(0) });
+    let now_us = thread_cpu_us();
+    if now_us.saturating_sub(PAUSED_US.get()) >= BACKGROUND_TURN_US {
+        PAUSED_US.set(now_us);
+        thread::yield_now();
+    }
 }
 
 #[cfg(test)]
@@ -32,6 +58,8 @@ mod tests {
 
     use super::*;
 
+    const NICENESS_MAX: i32 = 19;
+
     fn niceness() -> i32 {
         getpriority_process(Some(rustix::thread::gettid())).unwrap()
     }
@@ -39,13 +67,14 @@ mod tests {
     #[test]
     fn whoever_gives_way_has_the_lowest_priority_and_what_works_in_the_background_preempts_nobody()
     {
-        let lane = std::thread::spawn(|| (give_way(), niceness()));
-        assert_eq!(lane.join().unwrap(), (true, NICENESS_MAX));
-        let background = std::thread::spawn(|| {
+        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        let lane = thread::spawn(|| (give_way(), thread_schedule_policy().unwrap(), niceness()));
+        assert_eq!(lane.join().unwrap(), (true, batch, NICENESS_MAX));
+        let background = thread::spawn(|| {
             work_in_background();
+            pause_in_background();
             (thread_schedule_policy().unwrap(), niceness())
         });
-        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-        assert_eq!(background.join().unwrap(), (batch, NICENESS_MAX));
+        assert_eq!(background.join().unwrap(), (batch, 5));
     }
 }

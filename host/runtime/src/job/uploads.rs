@@ -323,7 +323,7 @@ impl OpenFile {
                     what: "it belongs to no operator".to_owned(),
                 })?;
                 SnapshotWriter::new(disk.create(&self.name)?, &self.name, &header)?
-                    .pausing(thread::yield_now)
+                    .pausing(priority::pause_in_background)
             }
         };
         Ok(self.writer.insert(writer))
@@ -371,7 +371,7 @@ fn merge_chain(
     let open = |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
     let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let (written, mut file) =
-        merge(readers, wall_ms(), disk.create(&name)?, &name, thread::yield_now)?;
+        merge(readers, wall_ms(), disk.create(&name)?, &name, priority::pause_in_background)?;
     failpoint("merge.written");
     make_durable(disk, &mut *file)?;
     failpoint("merge.synced");

@@ -4,15 +4,14 @@
 //! were emitted, whatever their kinds of key; what a record emits leaves only after the record
 //! was processed, so that it can be taken back; a buffer that has left is used again.
 
-use crate::bindings::tidemill::operator::types::{KeySource, OutputBatch};
+mod segment;
+
+use crate::bindings::tidemill::operator::types::OutputBatch;
 use crate::codec::Encode;
-use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::host;
-use crate::limits::{
-    CALL_EMITTED_BYTES_MAX, CALL_EMITTED_RECORDS_MAX, EMIT_BYTES_TARGET, EMIT_RECORDS_TARGET,
-    KEY_BYTES_MAX, VALUE_BYTES_MAX,
-};
+use crate::limits::{CALL_EMITTED_BYTES_MAX, CALL_EMITTED_RECORDS_MAX, KEY_BYTES_MAX};
+use segment::{KeyKind, Segment};
 
 /// One of the outputs of the description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,122 +25,22 @@ impl Output {
 /// Where the key of an emitted record comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EmitKey<'k> {
-    None,
-    /// A key of the batch at hand: nothing is copied or hashed again.
+    /// A key of the batch at hand, so that nothing is copied or hashed again; none for [`NO_SLOT`].
     Slot(u32),
     New(&'k [u8]),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyKind {
-    None,
-    Input,
-    New,
-}
+/// No key of the batch at hand.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
 
 impl EmitKey<'_> {
-    #[inline]
+    #[inline(always)]
     fn kind(self) -> KeyKind {
         match self {
-            Self::None => KeyKind::None,
+            Self::Slot(NO_SLOT) => KeyKind::None,
             Self::Slot(_) => KeyKind::Input,
             Self::New(_) => KeyKind::New,
         }
-    }
-}
-
-/// Records of one output and one kind of key.
-#[derive(Debug)]
-struct Segment {
-    kind: KeyKind,
-    records: usize,
-    keys: Column,
-    key_of: Vec<u32>,
-    values: Column,
-    /// Empty while all are 0.
-    timestamps: Vec<i64>,
-}
-
-impl Segment {
-    fn new(width: Option<u32>) -> Self {
-        Self {
-            kind: KeyKind::None,
-            records: 0,
-            keys: Column::new(None),
-            key_of: Vec::new(),
-            values: Column::new(width),
-            timestamps: Vec::new(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.keys.bytes() + self.values.bytes()
-    }
-
-    #[inline]
-    fn push_timestamp(&mut self, timestamp_ms: i64) {
-        if self.timestamps.len() < self.records {
-            if timestamp_ms == 0 {
-                return;
-            }
-            self.fill_timestamps();
-        } else if timestamp_ms == 0 && self.records == 0 {
-            return;
-        }
-        self.timestamps.push(timestamp_ms);
-    }
-
-    #[cold]
-    fn fill_timestamps(&mut self) {
-        self.timestamps.resize(self.records, 0);
-    }
-
-    fn truncate(&mut self, records: usize) {
-        self.records = records;
-        self.keys.truncate(records);
-        self.key_of.truncate(records);
-        self.values.truncate(records);
-        self.timestamps.truncate(records);
-    }
-
-    /// Bytes of the first `records` records.
-    fn bytes_before(&self, records: usize) -> usize {
-        let keys = if self.kind == KeyKind::New { self.keys.bytes_before(records) } else { 0 };
-        keys + self.values.bytes_before(records)
-    }
-
-    /// Hands the records over and is empty again, with its buffers kept.
-    fn emit(&mut self, output: u32) {
-        let mut keys = match self.kind {
-            KeyKind::None => KeySource::None,
-            KeyKind::Input => KeySource::InputKeys,
-            KeyKind::New => KeySource::NewKeys(std::mem::take(&mut self.keys.raw)),
-        };
-        let batch = OutputBatch {
-            keys,
-            key_of: std::mem::take(&mut self.key_of),
-            values: std::mem::take(&mut self.values.raw),
-            timestamps: std::mem::take(&mut self.timestamps),
-        };
-        host::emit(output, &batch);
-        OutputBatch {
-            keys,
-            key_of: self.key_of,
-            values: self.values.raw,
-            timestamps: self.timestamps,
-        } = batch;
-        if let KeySource::NewKeys(raw) = keys {
-            self.keys.raw = raw;
-        }
-        self.clear();
-    }
-
-    fn clear(&mut self) {
-        self.records = 0;
-        self.keys.clear();
-        self.key_of.clear();
-        self.values.clear();
-        self.timestamps.clear();
     }
 }
 
@@ -199,28 +98,16 @@ impl OutputBuffer {
         if self.open.kind != key.kind() {
             self.change_kind(key.kind(), ready)?;
         }
-        let open = &mut self.open;
         if let EmitKey::New(bytes) = key
             && bytes.len() > KEY_BYTES_MAX
         {
             return Err(key_too_long(bytes.len()));
         }
-        let start = open.values.bytes();
-        open.values.push(value)?;
-        if T::WIDTH.is_none() && open.values.bytes() - start > VALUE_BYTES_MAX {
-            return Err(self.refuse_value(start));
+        match self.open.push(key, timestamp_ms, value) {
+            Ok(false) => Ok(()),
+            Ok(true) => self.seal(ready),
+            Err(error) => Err(error),
         }
-        match key {
-            EmitKey::None => {}
-            EmitKey::Slot(slot) => open.key_of.push(slot),
-            EmitKey::New(bytes) => open.keys.push_bytes(bytes),
-        }
-        open.push_timestamp(timestamp_ms);
-        open.records += 1;
-        if open.records >= EMIT_RECORDS_TARGET || open.bytes() >= EMIT_BYTES_TARGET {
-            self.seal(ready)?;
-        }
-        Ok(())
     }
 
     /// Hands a batch over behind everything that was emitted before.
@@ -302,15 +189,6 @@ impl OutputBuffer {
             )));
         }
         Ok(())
-    }
-
-    #[cold]
-    fn refuse_value(&mut self, start: usize) -> Error {
-        let bytes = self.open.values.bytes() - start;
-        self.open.values.truncate(self.open.records);
-        Error::bad_record(format!(
-            "a value of {bytes} bytes; at most {VALUE_BYTES_MAX} are allowed"
-        ))
     }
 }
 

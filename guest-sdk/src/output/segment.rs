@@ -1,0 +1,217 @@
+//! Records of one output and one kind of key, as columns with room behind them.
+//!
+//! Knows nothing of outputs, nor when records leave. What most records have (a value of fixed width, a key of the batch
+//! at hand) is written into places that are there already, at one index for all columns: to grow and check each
+//! column for each record was a third of what the SDK costs. Invariant: outside of a call of this module
+//! `records < room`, and there are `room` places in `key_of` and, with a width, in `values`.
+
+use super::EmitKey;
+use crate::bindings::tidemill::operator::types::{KeySource, OutputBatch};
+use crate::codec::Encode;
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::host;
+use crate::limits::{EMIT_BYTES_TARGET, EMIT_RECORDS_TARGET, VALUE_BYTES_MAX};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    None,
+    Input,
+    New,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) kind: KeyKind,
+    pub(super) records: usize,
+    /// Records that fit without a look at anything else.
+    room: usize,
+    /// Width of the values; 0 where it varies.
+    width: usize,
+    /// Those of records with new keys.
+    keys: Column,
+    /// Of all records; what is there for records without a key of the batch is never read.
+    key_of: Vec<u32>,
+    values: Column,
+    /// Empty while all are 0.
+    timestamps: Vec<i64>,
+}
+
+impl Segment {
+    pub(super) fn new(width: Option<u32>) -> Self {
+        let mut segment = Self {
+            kind: KeyKind::None,
+            records: 0,
+            room: 0,
+            width: width.unwrap_or(0) as usize,
+            keys: Column::new(None),
+            key_of: Vec::new(),
+            values: Column::new(width),
+            timestamps: Vec::new(),
+        };
+        segment.make_room(1);
+        segment
+    }
+
+    /// Bytes of keys and values.
+    pub(super) fn bytes(&self) -> usize {
+        let values = if self.width == 0 { self.values.bytes() } else { self.records * self.width };
+        self.keys.bytes() + values
+    }
+
+    /// Bytes of the first `records` records.
+    pub(super) fn bytes_before(&self, records: usize) -> usize {
+        let keys = if self.kind == KeyKind::New { self.keys.bytes_before(records) } else { 0 };
+        keys + if self.width == 0 {
+            self.values.bytes_before(records)
+        } else {
+            records * self.width
+        }
+    }
+
+    /// Adds a record, whose key is of the kind of this segment; answers whether the segment is full now. A value that is
+    /// refused adds nothing.
+    #[inline(always)]
+    pub(super) fn push<T: Encode + ?Sized>(
+        &mut self,
+        key: EmitKey<'_>,
+        timestamp_ms: i64,
+        value: &T,
+    ) -> Result<bool> {
+        let is_fixed = T::WIDTH.is_some_and(|width| self.width == width as usize);
+        if is_fixed {
+            let start = self.records * self.width;
+            let width = T::WIDTH.unwrap_or(0) as usize;
+            value.encode_over(&mut self.values.raw.data[start..start + width])?;
+        } else if T::WIDTH.is_none() && self.width == 0 {
+            self.push_varying(value)?;
+        } else {
+            self.push_unlike(value)?;
+        }
+        match key {
+            EmitKey::Slot(slot) => self.key_of[self.records] = slot,
+            EmitKey::New(bytes) => self.keys.push_bytes(bytes),
+        }
+        if timestamp_ms != 0 || !self.timestamps.is_empty() {
+            self.push_timestamp(timestamp_ms);
+        }
+        self.records += 1;
+        if self.records == self.room && !self.grow() {
+            return Ok(true);
+        }
+        // What is of fixed width is full by the number of records.
+        let varies = matches!(key, EmitKey::New(_)) || !is_fixed;
+        Ok(varies && self.bytes() >= EMIT_BYTES_TARGET)
+    }
+
+    #[inline(always)]
+    fn push_varying<T: Encode + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let start = self.values.bytes();
+        self.values.push(value)?;
+        let bytes = self.values.bytes() - start;
+        if bytes > VALUE_BYTES_MAX {
+            self.values.truncate(self.records);
+            return Err(value_too_long(bytes));
+        }
+        Ok(())
+    }
+
+    /// A value whose type says another width than the column; its bytes may be as many.
+    #[cold]
+    fn push_unlike<T: Encode + ?Sized>(&mut self, value: &T) -> Result<()> {
+        if self.width == 0 {
+            return self.push_varying(value);
+        }
+        let mut item = Column::new(Some(self.width as u32));
+        item.push(value)?;
+        let start = self.records * self.width;
+        self.values.raw.data[start..start + self.width].copy_from_slice(&item.raw.data);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn push_timestamp(&mut self, timestamp_ms: i64) {
+        if self.timestamps.len() < self.records {
+            self.fill_timestamps();
+        }
+        self.timestamps.push(timestamp_ms);
+    }
+
+    #[cold]
+    fn fill_timestamps(&mut self) {
+        self.timestamps.resize(self.records, 0);
+    }
+
+    /// Makes room for more records, up to those that should leave together; answers whether there is any.
+    #[cold]
+    fn grow(&mut self) -> bool {
+        let room = self.room_max().min(self.room * 2);
+        if room <= self.records {
+            return false;
+        }
+        self.make_room(room);
+        true
+    }
+
+    /// Records that should leave together at most.
+    fn room_max(&self) -> usize {
+        match self.width {
+            0 => EMIT_RECORDS_TARGET,
+            width => EMIT_RECORDS_TARGET.min(EMIT_BYTES_TARGET.div_ceil(width)),
+        }
+    }
+
+    fn make_room(&mut self, room: usize) {
+        self.room = room;
+        self.key_of.resize(room, 0);
+        if self.width != 0 {
+            self.values.raw.data.resize(room * self.width, 0);
+        }
+    }
+
+    pub(super) fn truncate(&mut self, records: usize) {
+        self.records = records;
+        self.keys.truncate(records);
+        if self.width == 0 {
+            self.values.truncate(records);
+        }
+        self.timestamps.truncate(records);
+    }
+
+    /// Hands the records over, of which there is at least one, and is empty again, with its buffers kept.
+    pub(super) fn emit(&mut self, output: u32) {
+        self.make_room(self.records);
+        let mut keys = match self.kind {
+            KeyKind::None => KeySource::None,
+            KeyKind::Input => KeySource::InputKeys,
+            KeyKind::New => KeySource::NewKeys(std::mem::take(&mut self.keys.raw)),
+        };
+        let key_of = &mut self.key_of;
+        let mut batch = OutputBatch {
+            keys,
+            key_of: if self.kind == KeyKind::Input { std::mem::take(key_of) } else { Vec::new() },
+            values: std::mem::take(&mut self.values.raw),
+            timestamps: std::mem::take(&mut self.timestamps),
+        };
+        host::emit(output, &batch);
+        if self.kind == KeyKind::Input {
+            std::mem::swap(key_of, &mut batch.key_of);
+        }
+        OutputBatch { keys, values: self.values.raw, timestamps: self.timestamps, .. } = batch;
+        if let KeySource::NewKeys(raw) = keys {
+            self.keys.raw = raw;
+        }
+        // With one place more as many records as these will not make it grow.
+        self.make_room(self.room_max().min(self.records + 1));
+        self.clear();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.truncate(0);
+    }
+}
+
+#[cold]
+fn value_too_long(bytes: usize) -> Error {
+    Error::bad_record(format!("a value of {bytes} bytes; at most {VALUE_BYTES_MAX} are allowed"))
+}
