@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn bytes_of_any_length_are_appended_as_they_are() {
-        let bytes: Vec<u8> = (200..=255).collect();
+        let bytes: Vec<u8> = (0..=255).collect();
         for length in 0..=bytes.len() {
             let mut out = vec![1, 2];
             append(&mut out, &bytes[..length]);

@@ -84,7 +84,14 @@ fn what_a_job_has_no_room_for_is_refused_before_anything_happens() {
         assert!(place.names(".tidemill").is_empty() && place.names("out-a").is_empty());
     };
     refused("sandboxes = 1", &["TENANT_SANDBOXES", "2 sandboxes", "\"acme\" has 0 of 1 in use"]);
-    refused("jobs-dir = \"jobs\"", &["TENANT_DIRECTORY", "nobody", "jobs-dir"]);
+    refused("sandboxes = 1", &["alone the job takes more than it"]);
+    let memory =
+        ["TENANT_MEMORY", "bytes of linear memory at the least", "has 0 of 1500000 in use"];
+    refused("memory = \"1500kB\"", &memory);
+    refused(
+        "jobs-dir = \"jobs\"",
+        &["TENANT_DIRECTORY", "nobody", "jobs-dir", "is not a directory"],
+    );
     let place = acme("");
     let run = "run a.toml --tenants tenants.toml --set tenant=evil";
     place.tidemill(run).end().refuses(77, &["TENANT_UNKNOWN", "\"evil\"", "tenants.toml"]);
@@ -193,7 +200,7 @@ fn jobs_of_a_tenant_share_its_memory_and_its_state() {
         ended.says(&[code, "the tenants' file", "at most"]);
         assert!(place.names("out-a").iter().all(|name| !name.starts_with("part-")));
     };
-    fails("memory = \"1500kB\"", "TENANT_MEMORY");
+    fails("memory = \"2300kB\"", "TENANT_MEMORY");
     fails("state = \"100kB\"", "TENANT_STATE");
 }
 

@@ -187,6 +187,13 @@ impl Component {
         &self.description
     }
 
+    /// Linear memory that each of its sandboxes takes at the least, in bytes.
+    pub fn least_memory_bytes(&self) -> u64 {
+        const PAGE_BYTES: u64 = 64 * 1024;
+        let required = self.pre.component().resources_required();
+        required.and_then(|required| required.max_initial_memory_size).unwrap_or(0) * PAGE_BYTES
+    }
+
     /// Whether the operator keeps state in its own memory, and can save and restore it.
     pub fn has_snapshot(&self) -> bool {
         self.exports.snapshot.is_some()

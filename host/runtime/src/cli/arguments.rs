@@ -109,9 +109,16 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: WalCommand,
     },
-    /// Print the JSON schema of job files
-    #[command(after_help = examples("tidemill schema > job.schema.json"))]
-    Schema,
+    /// Print the JSON schema of job files or tenants' files
+    #[command(after_help = examples(
+        "tidemill schema > job.schema.json\n\
+         tidemill schema tenants > tenants.schema.json"
+    ))]
+    Schema {
+        /// Of which files
+        #[arg(value_enum, default_value_t = SchemaOf::Job)]
+        of: SchemaOf,
+    },
     /// Compile the component on stdin for the host that started this process
     #[command(name = crate::compiler::SUBCOMMAND, hide = true)]
     CompileComponent,
@@ -124,6 +131,15 @@ pub(super) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// Files that have a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    /// Job files
+    Job,
+    /// The tenants' file of a host
+    Tenants,
 }
 
 /// The job file and what is laid over it.

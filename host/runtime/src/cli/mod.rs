@@ -32,9 +32,9 @@ pub use exit_code::ExitCode;
 use clap::{CommandFactory, Parser};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-use crate::config::job_schema;
+use crate::config::{job_schema, tenants_schema};
 use crate::telemetry::{LogOptions, LogStyle, init_logs};
-use arguments::{Arguments, Command, GlobalOptions, LogFormat, StateCommand};
+use arguments::{Arguments, Command, GlobalOptions, LogFormat, SchemaOf, StateCommand};
 use console::Console;
 use failure::Failure;
 
@@ -98,8 +98,12 @@ fn execute(
         Command::State { command: StateCommand::Dump(arguments) } => state::dump(arguments),
         Command::Wal { command } => wal::wal(command),
         Command::CompileComponent => Ok(compile_component()),
-        Command::Schema => {
-            console::print(&format!("{:#}\n", job_schema()))?;
+        Command::Schema { of } => {
+            let schema = match of {
+                SchemaOf::Job => job_schema(),
+                SchemaOf::Tenants => tenants_schema(),
+            };
+            console::print(&format!("{schema:#}\n"))?;
             Ok(ExitCode::Done)
         }
         Command::Completions { shell } => {

@@ -33,7 +33,7 @@ pub use plan::{
     OnPoison, OperatorPlan, Part, PoisonPlan, SinkPlan, SourcePlan, TimeoutPlan, WalMode, WalPlan,
 };
 pub use problem::Problem;
-pub use schema::job_schema;
+pub use schema::{job_schema, tenants_schema};
 pub use show::{Shown, lowered_limits};
 pub use tenants::{TenantPlan, TenantsPlan};
 pub use text::{JobText, Place, Span};

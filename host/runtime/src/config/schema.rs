@@ -1,4 +1,4 @@
-//! The published JSON schema of job files, made from the structs that read them.
+//! The published JSON schemas of job files and tenants' files, made from the structs that read them.
 //!
 //! The structs give names, types and words; defaults and bounds are added from where the resolver
 //! takes them, so that the schema cannot say something else than the host does.
@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::defaults;
-use super::raw::RawJob;
+use super::raw::{RawJob, RawTenants};
 use super::scalar::{format_duration_us, format_size};
+use super::tenants::{self, TenantPlan};
 use tidemill_core::limits::{self, Limits};
 use tidemill_core::restart::{ExponentialDelay, FailureRate, FixedDelay, RestartStrategy};
 
@@ -47,6 +48,42 @@ pub fn job_schema() -> Value {
     range(&mut operator["poison-limit"], defaults::POISON_LIMIT_BOUNDS);
     limit_defaults(&mut definitions["Limits"]["properties"]);
     grants(definitions);
+    schema
+}
+
+/// The JSON schema (2020-12) of tenants' files.
+pub fn tenants_schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<RawTenants>().to_value();
+    remove_null(&mut schema);
+    schema["properties"]["tenants"]["propertyNames"] = json!({ "pattern": JOB_NAME_PATTERN });
+    let definitions = &mut schema["$defs"];
+    let room = &mut definitions["Host"]["properties"]["sandboxes"];
+    number(room, tenants::HOST_SANDBOXES, tenants::HOST_SANDBOXES_BOUNDS);
+    let default = TenantPlan::with_defaults("");
+    let quotas = &mut definitions["Tenant"]["properties"];
+    for (name, amount) in [("sandboxes", default.sandboxes), ("components", default.components)] {
+        quotas[name]["default"] = json!(amount);
+        quotas[name]["minimum"] = json!(1);
+    }
+    for (name, bytes) in [
+        ("memory", default.memory_bytes),
+        ("state", default.state_bytes),
+        ("input-log", default.input_log_bytes),
+        ("checkpoints", default.checkpoint_bytes),
+    ] {
+        quotas[name]["default"] = json!(format_size(bytes));
+        quotas[name]["minimum"] = json!(1);
+    }
+    let memory = default.admission.compile_memory_bytes;
+    size(&mut quotas["compile-memory"], memory, tenants::COMPILE_MEMORY_MIN..=memory);
+    let cpu_us = default.admission.compile_cpu_s * 1_000_000;
+    time_within(&mut quotas["compile-cpu"], cpu_us, &(tenants::COMPILE_CPU_MIN_US..=cpu_us));
+    number(&mut quotas["cpu-share"], default.cpu_share, tenants::CPU_SHARE_BOUNDS);
+    range(&mut quotas["cpu"], tenants::CPU_BOUNDS);
+    quotas["output-rate"]["minimum"] = json!(1);
+    quotas["log-lines-per-second"]["default"] = json!(default.log_lines_per_second);
+    limit_defaults(&mut definitions["Limits"]["properties"]);
     schema
 }
 

@@ -24,6 +24,13 @@ pub(super) const HOST_SANDBOXES: u64 = 2048;
 /// Bounds of the same.
 pub(super) const HOST_SANDBOXES_BOUNDS: std::ops::RangeInclusive<u64> = 1..=100_000;
 
+/// Cores that a quota may speak of: from a thousandth to more than any machine has.
+pub(super) const CPU_BOUNDS: std::ops::RangeInclusive<f64> = 0.001..=4096.0;
+pub(super) const CPU_SHARE_BOUNDS: std::ops::RangeInclusive<u64> = 1..=1000;
+/// Least that compiling a component may be left.
+pub(super) const COMPILE_CPU_MIN_US: u64 = 1_000_000;
+pub(super) const COMPILE_MEMORY_MIN: u64 = 16 * MIB as u64;
+
 /// Who may run jobs on this host, and how much each may use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantsPlan {

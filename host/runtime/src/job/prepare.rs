@@ -58,6 +58,8 @@ impl Job {
             .iter()
             .map(|operator| admit(engine, &tenant, operator))
             .collect::<Result<_, _>>()?;
+        let of_lane: u64 = components.iter().map(Component::least_memory_bytes).sum();
+        tenant.check_memory(of_lane.saturating_mul(plan.parallelism as u64))?;
         let graph = graph_spec(&plan, &components).validate()?;
         Ok(Self {
             plan,

@@ -204,6 +204,20 @@ impl Tenant {
         limits.lower_of(&self.plan.limits)
     }
 
+    /// Whether sandboxes that take so much memory at the least can ever be there at once.
+    ///
+    /// # Errors
+    /// [`TenantRefusal::Quota`].
+    pub fn check_memory(&self, wanted: u64) -> Result<(), TenantRefusal> {
+        let of = &self.usage.memory_bytes;
+        if wanted <= of.limit() {
+            return Ok(());
+        }
+        let (tenant, used, limit) = (self.name().to_owned(), of.used(), of.limit());
+        let (code, what) = ("TENANT_MEMORY", "bytes of linear memory at the least");
+        Err(TenantRefusal::Quota { code, what, tenant, wanted, used, limit })
+    }
+
     /// Takes what a job needs for as long as it is there.
     ///
     /// # Errors
@@ -275,6 +289,19 @@ mod tests {
         );
         drop(first);
         tenant().reserve(needs(10)).unwrap();
+    }
+
+    #[test]
+    fn memory_that_can_never_be_there_is_refused() {
+        let tenants = tenants("[tenants.acme]\nmemory = \"1MiB\"\n");
+        let tenant = tenants.owner("acme", Path::new("/jobs/a.toml")).unwrap();
+        assert_eq!(tenant.check_memory(1 << 20), Ok(()));
+        let refused = tenant.check_memory((1 << 20) + 1).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "TENANT_MEMORY: the job would take 1048577 bytes of linear memory at the least; tenant \"acme\" has 0 of \
+             1048576 in use"
+        );
     }
 
     #[test]

@@ -338,8 +338,15 @@ pub(super) fn prepare(
 
 /// The tenants of a tenants' file; without one, anybody without quotas.
 pub(super) fn tenants(file: Option<&Path>) -> Result<Tenants, Failure> {
-    let plan = file.map(TenantsPlan::load).transpose()?;
-    Ok(Tenants::new(plan.unwrap_or_default()))
+    let plan = file.map(TenantsPlan::load).transpose()?.unwrap_or_default();
+    for tenant in &plan.tenants {
+        let dirs = tenant.jobs_dir.iter().chain(&tenant.grants.directories);
+        // It may come later, and must not keep other tenants from running.
+        for dir in dirs.filter(|dir| !dir.is_dir()) {
+            tracing::warn!("Tenant {}: {} is not a directory.", tenant.name, dir.display());
+        }
+    }
+    Ok(Tenants::new(plan))
 }
 
 /// Reads the job file, and finds out where the job keeps its data.

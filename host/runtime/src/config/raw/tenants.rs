@@ -1,13 +1,18 @@
 //! The shape of a tenants' file: who may run jobs here, and how much each may use.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Nodes, RawLimits};
 use crate::config::scalar::{At, Ratio, Size, Time, Whole};
 
-/// Tenants of a host.
-#[derive(Deserialize)]
+/// Tenants of a Tidemill host: who may run jobs on it, and how much each may use over all its jobs.
+///
+/// Durations carry units ("30s"), a bare number is milliseconds. Sizes carry units ("64MiB"), a bare number is
+/// bytes. Paths count from this file's directory.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "Tidemill tenants' file")]
 pub(in crate::config) struct RawTenants {
     /// What the host as a whole has.
     #[serde(default)]
@@ -17,16 +22,19 @@ pub(in crate::config) struct RawTenants {
     pub(in crate::config) tenants: Nodes<RawTenant>,
 }
 
-#[derive(Default, Deserialize)]
+/// What the host as a whole has.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Host")]
 pub(in crate::config) struct RawHost {
     /// Sandboxes that may exist at once.
     pub(in crate::config) sandboxes: Option<At<Whole>>,
 }
 
 /// The quotas of one tenant, over all its jobs.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Tenant")]
 pub(in crate::config) struct RawTenant {
     /// Directory in which all its job files lie, and nobody else's.
     pub(in crate::config) jobs_dir: Option<At<String>>,
@@ -38,7 +46,7 @@ pub(in crate::config) struct RawTenant {
     pub(in crate::config) compile_cpu: Option<At<Time>>,
     /// Memory that compiling one of them may take.
     pub(in crate::config) compile_memory: Option<At<Size>>,
-    /// Linear memory of its sandboxes.
+    /// Linear memory of all its sandboxes.
     pub(in crate::config) memory: Option<At<Size>>,
     /// Keyed state.
     pub(in crate::config) state: Option<At<Size>>,
@@ -61,8 +69,9 @@ pub(in crate::config) struct RawTenant {
 }
 
 /// What of the host the operators of a tenant may see.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "GrantPolicy")]
 pub(in crate::config) struct RawGrantPolicy {
     /// Directories that they may read, with all that is below them.
     pub(in crate::config) directories: Option<Vec<At<String>>>,

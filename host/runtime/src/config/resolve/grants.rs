@@ -27,12 +27,10 @@ pub(super) fn grants(
         spans.directories.push(span);
         grants.directories.push(directory);
     }
-    for At { value: name, span } in few("environment", raw.environment)? {
+    for at in few("environment", raw.environment)? {
+        variable_name(&at)?;
+        let At { value: name, span } = at;
         let refused = |problem| Err(Rejection::at(problem, &span, &["environment"]));
-        if name.is_empty() || name.contains(['=', '\0']) {
-            let expected = "the name of a variable of the environment".to_owned();
-            return refused(Problem::WrongValue { found: format!("{name:?}"), expected });
-        }
         if grants.environment.contains(&name) || config.iter().any(|(key, _)| *key == name) {
             return refused(Problem::Twice(name));
         }
@@ -40,6 +38,16 @@ pub(super) fn grants(
         grants.environment.push(name);
     }
     Ok((grants, spans))
+}
+
+/// Checks that a variable of the environment can have this name.
+pub(super) fn variable_name(At { value: name, span }: &At<String>) -> Result<(), Rejection> {
+    if !name.is_empty() && !name.contains(['=', '\0']) {
+        return Ok(());
+    }
+    let expected = "the name of a variable of the environment".to_owned();
+    let problem = Problem::WrongValue { found: format!("{name:?}"), expected };
+    Err(Rejection::at(problem, span, &["environment"]))
 }
 
 /// The items of a list that must not be long.

@@ -1,19 +1,20 @@
 //! Tenants and their quotas.
 
-use tidemill_core::limits::{AdmissionLimits, MIB};
+use tidemill_core::limits::AdmissionLimits;
 
 use super::bounds::{Quantity, lowered, within, within_or};
+use super::grants::variable_name;
 use super::job::is_job_name;
 use super::operators::{lower, not_empty};
 use crate::config::load::Origin;
 use crate::config::problem::{Problem, Rejection};
 use crate::config::raw::{RawGrantPolicy, RawTenant, RawTenants};
 use crate::config::scalar::{At, Ratio};
-use crate::config::tenants::{HOST_SANDBOXES, HOST_SANDBOXES_BOUNDS, TenantPlan, TenantsPlan};
+use crate::config::tenants::{
+    COMPILE_CPU_MIN_US, COMPILE_MEMORY_MIN, CPU_BOUNDS, CPU_SHARE_BOUNDS, HOST_SANDBOXES,
+    HOST_SANDBOXES_BOUNDS, TenantPlan, TenantsPlan,
+};
 use crate::tenants::GrantPolicy;
-
-/// Cores that a quota may speak of: from a thousandth to more than any machine has.
-const CPU_BOUNDS: std::ops::RangeInclusive<f64> = 0.001..=4096.0;
 
 /// Checks a whole tenants' file.
 pub(in crate::config) fn tenants(
@@ -40,10 +41,11 @@ fn tenant(name: &str, raw: RawTenant, origin: &Origin) -> Result<TenantPlan, Rej
     let jobs_dir = raw.jobs_dir.as_ref().map(|at| not_empty("jobs-dir", at)).transpose()?;
     let limits = lower(&raw.limits.unwrap_or_default());
     let host = &default.admission;
-    let (second_us, mib) = (1_000_000, MIB as u64);
+    let second_us = 1_000_000;
     let (cpu_us, memory) = (host.compile_cpu_s * second_us, host.compile_memory_bytes);
-    let compile_cpu_us = lowered("compile-cpu", raw.compile_cpu.as_ref(), second_us, cpu_us)?;
-    let memory = lowered("compile-memory", raw.compile_memory.as_ref(), 16 * mib, memory)?;
+    let (cpu_min, memory_min) = (COMPILE_CPU_MIN_US, COMPILE_MEMORY_MIN);
+    let compile_cpu_us = lowered("compile-cpu", raw.compile_cpu.as_ref(), cpu_min, cpu_us)?;
+    let memory = lowered("compile-memory", raw.compile_memory.as_ref(), memory_min, memory)?;
     let admission = AdmissionLimits {
         compile_cpu_s: compile_cpu_us.div_ceil(second_us),
         compile_memory_bytes: memory,
@@ -59,7 +61,12 @@ fn tenant(name: &str, raw: RawTenant, origin: &Origin) -> Result<TenantPlan, Rej
         input_log_bytes: some("input-log", raw.input_log.as_ref(), default.input_log_bytes)?,
         checkpoint_bytes: some("checkpoints", raw.checkpoints.as_ref(), default.checkpoint_bytes)?,
         cpu_us_per_second: raw.cpu.as_ref().map(cpu).transpose()?,
-        cpu_share: within_or("cpu-share", raw.cpu_share.as_ref(), default.cpu_share, 1..=1000)?,
+        cpu_share: within_or(
+            "cpu-share",
+            raw.cpu_share.as_ref(),
+            default.cpu_share,
+            CPU_SHARE_BOUNDS,
+        )?,
         output_bytes_per_second: rate("output-rate", raw.output_rate.as_ref(), 1)?,
         log_lines_per_second: rate("log-lines-per-second", raw.log_lines_per_second.as_ref(), 0)?
             .or(default.log_lines_per_second),
@@ -75,10 +82,11 @@ fn grants(raw: RawGrantPolicy, origin: &Origin) -> Result<GrantPolicy, Rejection
     let directories = directories
         .iter()
         .map(|path| Ok(origin.directory.join(&not_empty("directories", path)?.value)));
-    let environment = raw.environment.unwrap_or_default().into_iter().map(|name| name.value);
+    let environment = raw.environment.unwrap_or_default().into_iter();
+    let environment = environment.map(|name| variable_name(&name).map(|()| name.value));
     Ok(GrantPolicy {
         directories: directories.collect::<Result<_, Rejection>>()?,
-        environment: environment.collect(),
+        environment: environment.collect::<Result<_, Rejection>>()?,
     })
 }
 

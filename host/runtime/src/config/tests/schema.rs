@@ -4,15 +4,18 @@ use std::fs;
 use std::path::Path;
 
 use super::load;
-use crate::config::job_schema;
+use crate::config::{job_schema, tenants_schema};
 
 #[test]
-fn the_committed_schema_is_the_one_that_is_printed() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/job.schema.json");
-    let committed: Option<serde_json::Value> =
-        fs::read(path).ok().and_then(|committed| serde_json::from_slice(&committed).ok());
-    let is_same = committed == Some(job_schema());
-    assert!(is_same, "refresh it: tidemill schema > docs/job.schema.json");
+fn the_committed_schemas_are_those_that_are_printed() {
+    for (of, schema) in [("job", job_schema()), ("tenants", tenants_schema())] {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let committed = fs::read(docs.join(format!("{of}.schema.json"))).ok();
+        let committed: Option<serde_json::Value> =
+            committed.and_then(|committed| serde_json::from_slice(&committed).ok());
+        let is_same = committed == Some(schema);
+        assert!(is_same, "refresh it: tidemill schema {of} > docs/{of}.schema.json");
+    }
 }
 
 #[test]
@@ -23,13 +26,23 @@ fn every_setting_is_explained() {
             assert!(is_tag || setting["description"].is_string(), "{path}.{name}");
         }
     }
-    let schema = job_schema();
-    explained(&schema, "job");
-    for (name, definition) in schema["$defs"].as_object().unwrap() {
-        explained(definition, name);
-        for variant in definition["oneOf"].as_array().into_iter().flatten() {
-            explained(variant, name);
+    for (of, schema) in [("job", job_schema()), ("tenants", tenants_schema())] {
+        explained(&schema, of);
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            explained(definition, name);
+            for variant in definition["oneOf"].as_array().into_iter().flatten() {
+                explained(variant, name);
+            }
         }
+    }
+}
+
+#[test]
+fn the_page_about_tenants_explains_every_setting_of_a_tenant() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/tenants.md");
+    let (page, schema) = (fs::read_to_string(path).unwrap(), tenants_schema());
+    for name in schema["$defs"]["Tenant"]["properties"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("\n| `{name}` |")), "{name} is not in the table");
     }
 }
 

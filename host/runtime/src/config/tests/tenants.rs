@@ -98,6 +98,10 @@ fn a_list_of_grants_that_cannot_be() {
         "2:1: tenants.a.grants: there is no setting `directory` here",
     );
     refused(
+        "[tenants.a.grants]\nenvironment = [\"A=B\"]\n",
+        "2:16: tenants.a.grants.environment: expected the name of a variable of the environment, found \"A=B\"",
+    );
+    refused(
         "[tenants.a.grants]\ndirectories = [\"\"]\n",
         "2:16: tenants.a.grants.directories: expected a path, found an empty string",
     );
