@@ -4,7 +4,7 @@
 //! goes on from its newest checkpoint), killed, ..., until the wanted number of kills is done; the last start
 //! runs to the end. The lines of both outputs must be the same multiset: nothing lost, nothing twice.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -115,7 +115,7 @@ fn hunt(victim: &Victim, kills: u64) -> Outcome {
     }
     finish(&wild)?;
     compare(victim, &expected, &wild, done, rounds)?;
-    let total: u64 = expected.values().sum();
+    let total = expected.len();
     println!(
         "{}: {kills} kills in {rounds} rounds, {total} lines a round (undisturbed {:.1} s): 0 lost, 0 \
          duplicated",
@@ -169,13 +169,13 @@ fn life(folder: &Path, life: Duration) -> Result<bool, String> {
     }
 }
 
-/// The lines of all published files, each with how often it is there.
-fn lines(folder: &Path) -> Result<BTreeMap<u64, u64>, String> {
+/// The lines of all published files, as hashes in order.
+fn lines(folder: &Path) -> Result<Vec<u64>, String> {
     use std::hash::{BuildHasher, Hasher};
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     // Hashes instead of lines: a few words for each of millions.
     let hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
-    let mut lines = BTreeMap::new();
+    let mut lines = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-")) {
@@ -185,31 +185,41 @@ fn lines(folder: &Path) -> Result<BTreeMap<u64, u64>, String> {
             if !line.is_empty() {
                 let mut hash = hasher.build_hasher();
                 hash.write(line);
-                *lines.entry(hash.finish()).or_insert(0) += 1;
+                lines.push(hash.finish());
             }
         }
     }
+    lines.sort_unstable();
     Ok(lines)
 }
 
-fn compare(
-    victim: &Victim,
-    expected: &BTreeMap<u64, u64>,
-    wild: &Path,
-    kills: u64,
-    rounds: u64,
-) -> Outcome {
-    let found = lines(&wild.join("out"))?;
+/// How many lines of the first are not in the second, and the other way round; both are in order.
+fn differences(expected: &[u64], found: &[u64]) -> (usize, usize) {
     let (mut lost, mut twice) = (0, 0);
-    for (line, count) in expected {
-        lost += count.saturating_sub(found.get(line).copied().unwrap_or(0));
+    let (mut expected, mut found) = (expected.iter().peekable(), found.iter().peekable());
+    loop {
+        let order = match (expected.peek(), found.peek()) {
+            (None, None) => return (lost, twice),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) => a.cmp(b),
+        };
+        lost += usize::from(order.is_lt());
+        twice += usize::from(order.is_gt());
+        if order.is_le() {
+            expected.next();
+        }
+        if order.is_ge() {
+            found.next();
+        }
     }
-    for (line, count) in &found {
-        twice += count.saturating_sub(expected.get(line).copied().unwrap_or(0));
-    }
-    match (lost, twice) {
+}
+
+fn compare(victim: &Victim, expected: &[u64], wild: &Path, kills: u64, rounds: u64) -> Outcome {
+    let found = lines(&wild.join("out"))?;
+    match differences(expected, &found) {
         (0, 0) => Ok(()),
-        _ => Err(format!(
+        (lost, twice) => Err(format!(
             "{}: {lost} lines lost, {twice} too many after {kills} kills in round {rounds}; the \
              output is in {}",
             victim.name,
@@ -232,5 +242,18 @@ impl Chance {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         Duration::from_millis(least + self.0 % (most - least))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_and_what_is_there_twice_is_counted() {
+        assert_eq!(differences(&[1, 2, 2, 5], &[1, 2, 2, 5]), (0, 0));
+        assert_eq!(differences(&[1, 2, 2, 5], &[2, 5, 5, 7]), (2, 2));
+        assert_eq!(differences(&[], &[3, 3]), (0, 2));
+        assert_eq!(differences(&[3, 3], &[]), (2, 0));
     }
 }
