@@ -39,6 +39,8 @@ impl InputBatch {
         width: Option<u32>,
     ) -> Self {
         let len = column::offset(column::items(&raw.values, width));
+        let is_whole = |items: usize| items == 0 || items == len as usize;
+        assert!(is_whole(raw.key_of.len()) && is_whole(raw.timestamps.len()), "columns differ");
         let has_key_each = raw.key_of.is_empty() && !raw.keys.ends.is_empty();
         Self { input, raw, width, keyed, has_key_each, len }
     }

@@ -98,6 +98,9 @@ fn hunt(victim: &Victim, kills: u64) -> Outcome {
     finish(&calm)?;
     let undisturbed = began.elapsed();
     let expected = lines(&calm.join("out"))?;
+    if expected.is_empty() {
+        return Err(format!("{}: no output in {}", victim.name, calm.display()));
+    }
 
     let wild = place(&folder.join("wild"), victim)?;
     let mut chance = Chance::new();

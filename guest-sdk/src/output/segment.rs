@@ -78,7 +78,7 @@ impl Segment {
         timestamp_ms: i64,
         value: &T,
     ) -> Result<bool> {
-        let is_fixed = T::WIDTH.is_some_and(|width| self.width == width as usize);
+        let is_fixed = T::WIDTH.is_some_and(|width| width != 0 && self.width == width as usize);
         if is_fixed {
             let start = self.records * self.width;
             let width = T::WIDTH.unwrap_or(0) as usize;

@@ -110,6 +110,31 @@ fn many_small_records_leave_in_pieces_and_in_order() {
 }
 
 #[test]
+fn a_record_that_is_taken_back_leaves_full_columns_as_they_were() {
+    let mut harness = processing(|handles, record, ctx| {
+        let (count, at_ms) = match record.value() {
+            b"early" => (5000_u64, 0),
+            b"late" => (4000, 9),
+            _ => (9000, 7),
+        };
+        (0..count).try_for_each(|n| ctx.to(handles.numbers).at_ms(at_ms).emit(&n))?;
+        if record.value() == b"bad" { Err(Error::bad_record("bad")) } else { Ok(()) }
+    });
+    let records = [("a", "early"), ("a", "bad"), ("b", "late"), ("a", "bad"), ("a", "early")];
+    harness.send("keyed", &records).unwrap();
+    let kept = [("a", 5000, 0), ("b", 4000, 9), ("a", 5000, 0)];
+    let expected = kept.iter().flat_map(|(key, count, at_ms)| {
+        (0..*count).map(move |n: u64| (key.as_bytes(), n.to_le_bytes(), *at_ms))
+    });
+    let emitted = harness.emitted("numbers");
+    assert_eq!(emitted.len(), 14_000);
+    for (record, (key, value, at_ms)) in emitted.iter().zip(expected) {
+        assert_eq!((record.key.as_deref(), &*record.value), (Some(key), &value[..]));
+        assert_eq!(record.timestamp_ms, at_ms);
+    }
+}
+
+#[test]
 fn a_record_that_emits_more_than_a_call_may_is_rejected_alone() {
     let mut harness = processing(|_, record, ctx| match record.value() {
         b"bytes" => (0..20).try_for_each(|_| ctx.emit(&vec![0_u8; 1_000_000])),

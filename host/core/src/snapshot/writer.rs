@@ -85,7 +85,11 @@ struct Place {
 
 /// Sorts places by hash, then as `compare` says. Hashes of a key group are spread evenly over their top bits, so
 /// that dealing by those leaves next to nothing to compare; if they are not, it is a sort like any other.
-fn sorted(places: Vec<Place>, compare: impl Fn(&Place, &Place) -> Ordering) -> Vec<Place> {
+fn sorted(
+    places: Vec<Place>,
+    compare: impl Fn(&Place, &Place) -> Ordering,
+    pause: fn(),
+) -> Vec<Place> {
     /// The bits of a hash that have no part in its key group.
     const TOP_BITS: u32 = 16;
     let bits = places.len().checked_ilog2().unwrap_or(0).clamp(1, TOP_BITS);
@@ -97,14 +101,23 @@ fn sorted(places: Vec<Place>, compare: impl Fn(&Place, &Place) -> Ordering) -> V
         next += std::mem::replace(start, next);
     }
     let mut dealt = places.clone();
-    for place in places {
-        let start = &mut starts[bucket(&place)];
-        dealt[*start as usize] = place;
-        *start += 1;
+    for places in places.chunks(PAUSE_ENTRIES as usize) {
+        for place in places {
+            let start = &mut starts[bucket(place)];
+            dealt[*start as usize] = *place;
+            *start += 1;
+        }
+        pause();
     }
+    let mut left = PAUSE_ENTRIES as usize;
     for bucket in dealt.chunk_by_mut(|a, b| bucket(a) == bucket(b)) {
         if bucket.len() > 1 {
             bucket.sort_unstable_by(&compare);
+        }
+        left = left.saturating_sub(bucket.len());
+        if left == 0 {
+            left = PAUSE_ENTRIES as usize;
+            pause();
         }
     }
     dealt
@@ -224,12 +237,16 @@ impl SnapshotWriter {
             // Entries were decoded when they were placed, so there is an order.
             a.hash.cmp(&b.hash).then_with(|| whole().unwrap_or(Ordering::Equal))
         };
-        let places = sorted(places, compare);
-        (self.pause)();
-        if places.windows(2).any(|pair| compare(&pair[0], &pair[1]).is_eq()) {
-            return Err(self.bad("two entries say the same thing"));
+        let places = sorted(places, compare, self.pause);
+        let mut before: Option<&Place> = None;
+        for place in &places {
+            if before.is_some_and(|before| compare(before, place).is_eq()) {
+                return Err(self.bad("two entries say the same thing"));
+            }
+            self.push(section, slice(place))?;
+            before = Some(place);
         }
-        places.iter().try_for_each(|place| self.push(section, slice(place)))
+        Ok(())
     }
 
     fn place_entries(
@@ -319,7 +336,7 @@ mod tests {
                 let place = |n| Place { hash: hash(n), part: 0, start: spread(n) as u32, bytes: 0 };
                 let mut places: Vec<Place> = (0..count).map(place).collect();
                 let key = |place: &Place| (place.hash, place.start);
-                let found = sorted(places.clone(), |a, b| key(a).cmp(&key(b)));
+                let found = sorted(places.clone(), |a, b| key(a).cmp(&key(b)), || ());
                 places.sort_by_key(key);
                 assert!(found.iter().map(key).eq(places.iter().map(key)), "{count} places");
             }

@@ -295,8 +295,10 @@ impl<R: LaneReport> Driver<R> {
                 pause.waited();
                 continue;
             }
-            if gives_way {
+            if gives_way && pace.gives_way() {
                 thread::yield_now();
+                now = read_clocks(start);
+                pause.waited();
             }
             let outcome = lane.step(now);
             let before = std::mem::replace(&mut now, read_clocks(start));

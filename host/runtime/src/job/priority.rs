@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::thread;
 
+use rustix::process::{getpriority_process, setpriority_process};
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -13,30 +14,40 @@ use thread_priority::{
 
 use super::pauses::thread_cpu_us;
 
-/// The priority of work in the background, of 99: niceness 5.
-const BACKGROUND: u8 = 35;
+/// The lowest priority, as niceness.
+const NICENESS_MAX: i32 = 19;
+/// Niceness of work in the background, at the least.
+const BACKGROUND_NICENESS: i32 = 5;
 /// CPU time after which work in the background lets others go first, in microseconds.
 const BACKGROUND_TURN_US: u64 = 150;
 
 /// Lets threads of other tenants go first: at the lowest priority; answers whether the system has agreed. Not by
 /// `SCHED_IDLE`, under which a lane could be without a core for so long that it passes for stuck.
 pub(super) fn give_way() -> bool {
-    take_priority(ThreadPriority::Min)
+    take_niceness(NICENESS_MAX)
 }
 
 /// Lets the threads of lanes go first, as [`pause_in_background`] does. Not at the lowest priority, by which a thread that
 /// has to wait for a core waits some 15 ms each time, and a small checkpoint on a busy machine took a second. A
 /// host that does not allow it is only a little slower.
 pub(super) fn work_in_background() {
-    if let Ok(priority) = ThreadPriorityValue::try_from(BACKGROUND) {
-        take_priority(ThreadPriority::Crossplatform(priority));
-    }
+    take_niceness(BACKGROUND_NICENESS);
 }
 
-/// Under `SCHED_BATCH`, so that this thread never takes a core from one that runs when it wakes up.
-fn take_priority(priority: ThreadPriority) -> bool {
-    let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    set_thread_priority_and_policy(thread_native_id(), priority, batch).is_ok()
+/// Takes a niceness, unless it has a higher one already, and as far as the system allows `SCHED_BATCH`, so that this
+/// thread never takes a core from one that runs when it wakes up.
+fn take_niceness(niceness: i32) -> bool {
+    let this = Some(rustix::thread::gettid());
+    let niceness = getpriority_process(this).map_or(niceness, |own| own.max(niceness));
+    let has_taken = setpriority_process(this, niceness).is_ok();
+    // The crate counts priorities from 0, the lowest, to 99 over the 40 steps of niceness; this is the middle of a step.
+    let priority = (2 * (NICENESS_MAX - niceness) - 1).max(0) * 99 / 78;
+    if let Ok(Ok(value)) = u8::try_from(priority).map(ThreadPriorityValue::try_from) {
+        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        let priority = ThreadPriority::Crossplatform(value);
+        set_thread_priority_and_policy(thread_native_id(), priority, batch).ok();
+    }
+    has_taken
 }
 
 /// To be called after each short part of work in the background. A thread that runs keeps its core for a slice of some
@@ -53,12 +64,9 @@ pub(super) fn pause_in_background() {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::getpriority_process;
     use thread_priority::thread_schedule_policy;
 
     use super::*;
-
-    const NICENESS_MAX: i32 = 19;
 
     fn niceness() -> i32 {
         getpriority_process(Some(rustix::thread::gettid())).unwrap()
@@ -72,9 +80,8 @@ mod tests {
         assert_eq!(lane.join().unwrap(), (true, batch, NICENESS_MAX));
         let background = thread::spawn(|| {
             work_in_background();
-            pause_in_background();
             (thread_schedule_policy().unwrap(), niceness())
         });
-        assert_eq!(background.join().unwrap(), (batch, 5));
+        assert_eq!(background.join().unwrap(), (batch, niceness().max(BACKGROUND_NICENESS)));
     }
 }
