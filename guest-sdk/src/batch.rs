@@ -152,11 +152,6 @@ impl<'b> Record<'b> {
         self.batch.slot_of(self.index)
     }
 
-    #[inline(always)]
-    pub(crate) fn slot_or(&self, none: u32) -> u32 {
-        self.slot().unwrap_or(none)
-    }
-
     /// The key; empty where the record has none.
     #[inline]
     pub fn key(&self) -> &'b [u8] {

@@ -161,7 +161,7 @@ impl Context {
     fn enter_record(&mut self, record: &Record<'_>) {
         self.current = Current {
             serial: self.current.serial + 1,
-            slot: record.slot_or(NO_SLOT),
+            slot: record.slot().unwrap_or(NO_SLOT),
             timestamp_ms: record.timestamp_ms(),
         };
     }
