@@ -22,4 +22,5 @@ mod several;
 mod stopping;
 mod streams;
 mod tenants;
+mod threads;
 mod word_count;

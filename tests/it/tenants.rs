@@ -143,7 +143,7 @@ fn inspect_says_which_tenants_could_run_a_component() {
     place.write(
         "tenants.toml",
         "[tenants.rich]\n[tenants.poor.limits]\nmemory = \"64KiB\"\n\
-         [tenants.small.limits]\ncomponent-size = \"1kB\"\n",
+         [tenants.small.limits]\ncomponent-size = \"1kB\"\n[tenants.tight]\nmemory = \"64KiB\"\n",
     );
     let inspect = format!("inspect {operators}/heavy.wasm --policy tenants.toml --format json");
     let ended = place.tidemill(&inspect).end().expect(77);
@@ -163,6 +163,7 @@ fn inspect_says_which_tenants_could_run_a_component() {
         (&verdicts[2]["code"], &verdicts[2]["refusal"]),
         (&"FILE_TOO_LARGE".into(), &refusal.into())
     );
+    assert_eq!(verdicts[3]["code"], "TENANT_MEMORY");
     ended.says(&["refused for tenant \"poor\""]);
 }
 
@@ -210,7 +211,11 @@ fn snapshots_over_the_quota_are_not_written_and_the_job_ends_for_it() {
     let settings = "--set tolerable-failed-checkpoints=0 --set checkpoint-interval=50ms";
     let run = format!("run a.toml --tenants tenants.toml {settings}");
     let ended = place.tidemill(&run).end().expect(74).has_no_panic();
-    ended.says(&["CHECKPOINT_QUOTA", "at most 20000 are allowed"]);
+    ended.says(&[
+        "CHECKPOINT_QUOTA",
+        "at most 20000 are allowed",
+        "raise `checkpoints` of the tenant",
+    ]);
     assert!(place.names("out-a").iter().all(|name| !name.starts_with("part-")));
     let report = place.tidemill("run a.toml").report();
     assert_eq!(report["records_out"], 20_000);

@@ -22,7 +22,8 @@ Commands:
              [--compare OLD.json]
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
   hostile    Operators that attack, each beside a well-behaved job whose output and latency are checked; who
-             fails by latency alone is tried twice [--seconds N] [--attack NAME]... [--format json] [--soak [N]]
+             fails by latency alone is tried twice; then a crowd with ten attackers, and 10,000 sandboxes that
+             die [--seconds N] [--attack NAME]... [--crowd] [--soak [N]] [--short] [--table] [--format json]
   test       Everything that must pass: formatting, lints, documentation, all tests
   operators  Build the sample operators to target/wasm32-wasip2/operator
 

@@ -145,6 +145,8 @@ pub enum ConnectorFault {
     CannotCreate,
     /// The system failed to read or write.
     Io,
+    /// The host has no room for it now: no thread.
+    HostFull,
 }
 
 /// A failure of a source or sink. The message names the file or address, the offset where there is

@@ -229,6 +229,8 @@ pub struct TenantUsage {
     pub used_cpu_us: AtomicU64,
     /// Microseconds that lanes were held because of a rate.
     pub held_us: AtomicU64,
+    /// Those of them that were because of CPU time.
+    pub cpu_held_us: AtomicU64,
     /// Log lines dropped because of the rate.
     pub dropped_log_lines: AtomicU64,
 }

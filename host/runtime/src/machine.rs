@@ -2,12 +2,24 @@
 //!
 //! Owns the reading of `/proc` and of the process' clocks. Decides nothing.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// Cores are short when this part of them is used, in hundredths.
 const BUSY_PERCENT: u64 = 85;
+
+/// When this process first looked at the clock.
+pub(crate) fn began() -> Instant {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    *BEGAN.get_or_init(Instant::now)
+}
+
+/// Microseconds since [`began`]: the clock of all lanes, because tenants' rates count on it.
+pub(crate) fn monotonic_us() -> u64 {
+    u64::try_from(began().elapsed().as_micros()).unwrap_or(u64::MAX)
+}
 
 /// CPU time of all threads since the start of the process, in microseconds.
 pub(crate) fn process_cpu_us() -> u64 {

@@ -1,13 +1,28 @@
-//! Starts threads for those that have given up their priority.
+//! Starts threads: for everybody, and for those that have given up their priority.
 //!
 //! A thread has the priority of the one that starts it, and cannot raise its own without privileges. So there is one
 //! thread in the process, started before any other gives way, that does nothing but start others; until somebody gives
 //! way there is none, and none is needed.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender, SyncSender};
-use std::sync::{Mutex, OnceLock, PoisonError};
+
 use std::thread::{Builder, JoinHandle};
+
+use tidemill_sandbox::failpoint::is_due;
+
+/// What begins a thread of this name. In a build with debug assertions a test can have the system give none, by the failpoint
+/// `thread NAME`.
+///
+/// # Errors
+/// Such a test wants it.
+pub(crate) fn builder(name: &str) -> io::Result<Builder> {
+    match is_due(&format!("thread {name}")) {
+        true => Err(io::ErrorKind::WouldBlock.into()),
+        false => Ok(Builder::new().name(name.to_owned())),
+    }
+}
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -17,14 +32,17 @@ struct Order {
     started: SyncSender<io::Result<JoinHandle<()>>>,
 }
 
-static SPAWNER: OnceLock<Option<Mutex<Sender<Order>>>> = OnceLock::new();
+/// Shared without a lock: whoever sends may lose its core in the middle of it, for others to wait for.
+static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
 
 /// Makes sure that [`spawn`] works; to be called by a thread before it gives up its priority. Answers whether it does.
 pub(crate) fn is_ready() -> bool {
-    SPAWNER.get_or_init(start).is_some()
+    // Of two that begin at once one starts a thread that ends again.
+    SPAWNER.get().is_some()
+        || start().is_some_and(|orders| SPAWNER.set(orders).is_ok() || SPAWNER.get().is_some())
 }
 
-fn start() -> Option<Mutex<Sender<Order>>> {
+fn start() -> Option<Sender<Order>> {
     let (orders, received) = mpsc::channel::<Order>();
     let serve = move || {
         for Order { builder, body, started } in received {
@@ -33,7 +51,7 @@ fn start() -> Option<Mutex<Sender<Order>>> {
         }
     };
     match Builder::new().name("tidemill-spawn".to_owned()).spawn(serve) {
-        Ok(_) => Some(Mutex::new(orders)),
+        Ok(_) => Some(orders),
         Err(error) => {
             tracing::debug!("No thread to start others: {error}.");
             None
@@ -46,13 +64,13 @@ fn start() -> Option<Mutex<Sender<Order>>> {
 /// # Errors
 /// The system gives no thread; the body is dropped then.
 pub(crate) fn spawn(builder: Builder, body: Body) -> io::Result<JoinHandle<()>> {
-    let Some(Some(orders)) = SPAWNER.get() else {
+    let Some(orders) = SPAWNER.get() else {
         return builder.spawn(body);
     };
     let gone = || io::Error::other("the thread that starts others is gone");
     let (started, answer) = mpsc::sync_channel(1);
     let order = Order { builder, body, started };
-    orders.lock().unwrap_or_else(PoisonError::into_inner).send(order).map_err(|_| gone())?;
+    orders.send(order).map_err(|_| gone())?;
     answer.recv().map_err(|_| gone())?
 }
 

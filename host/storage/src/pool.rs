@@ -61,6 +61,8 @@ pub(crate) fn submit(work: Arc<dyn Work>) -> io::Result<()> {
     let mut state = lock(&POOL.state);
     state.waiting.push_back(work);
     if state.waiting.len() <= state.idle {
+        // Whoever wakes up needs the lock, and may take the core of this thread.
+        drop(state);
         POOL.work.notify_one();
     } else if state.threads < THREADS_MAX {
         let name = format!("tidemill-io-{}", state.threads);

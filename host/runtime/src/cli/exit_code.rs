@@ -134,6 +134,7 @@ impl From<&JobError> for ExitCode {
                 ConnectorFault::MissingInput => Self::MissingInput,
                 ConnectorFault::CannotCreate => Self::CannotCreate,
                 ConnectorFault::Io => Self::Io,
+                ConnectorFault::HostFull => Self::TryAgain,
             },
             JobError::Operator { failure, .. } => match failure {
                 Failure::Fatal(_)
@@ -195,6 +196,7 @@ mod tests {
         assert_eq!(connector(ConnectorFault::MissingInput), 66);
         assert_eq!(connector(ConnectorFault::CannotCreate), 73);
         assert_eq!(connector(ConnectorFault::Io), 74);
+        assert_eq!(connector(ConnectorFault::HostFull), 75);
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub(super) enum Failure {
         path: PathBuf,
         /// The first such tenant.
         tenant: String,
-        /// The rule it breaks.
-        error: AdmissionError,
+        /// Why.
+        error: RefusedFor,
     },
     /// A file or directory cannot be made.
     #[error("cannot create {}: {problem}", path.display())]
@@ -115,6 +115,27 @@ pub(super) enum Failure {
     /// The host cannot do what it must.
     #[error("{0}")]
     Host(String),
+}
+
+/// Why a tenant could not run a component.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RefusedFor {
+    /// It breaks a rule.
+    #[error(transparent)]
+    Component(AdmissionError),
+    /// It needs more than the tenant may have.
+    #[error(transparent)]
+    Quota(Box<TenantRefusal>),
+}
+
+impl RefusedFor {
+    /// The stable name of the rule or quota.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Component(error) => error.code(),
+            Self::Quota(refusal) => refusal.code(),
+        }
+    }
 }
 
 fn number(wanted: Option<u64>) -> String {
@@ -223,6 +244,12 @@ fn job_help(error: &JobError) -> Option<String> {
             CallFailure::Lost { fault } => fault_help(fault.code)?,
             CallFailure::Fatal(_) => return None,
         },
+        JobError::Checkpoint(why) | JobError::TooManyFailedCheckpoints(why)
+            if why.contains(": CHECKPOINT_QUOTA: ") =>
+        {
+            "raise `checkpoints` of the tenant in the tenants' file, or remove data directories of its jobs that nobody needs; \
+             run again, the job goes on from its newest checkpoint"
+        }
         JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => {
             "mend what the message names and run the job again: it goes on from its newest checkpoint"
         }
@@ -290,6 +317,13 @@ fn fault_help(code: FaultCode) -> Option<&'static str> {
         }
         FaultCode::EmitLimit | FaultCode::OverlayLimit => {
             "smaller batches emit and write less in one call (`batch-records`)"
+        }
+        FaultCode::ItemTooLarge => {
+            "keep the item in parts (a list or map state), emit several records, or raise `value`, `key` or `element` in the \
+             operator's `limits`"
+        }
+        FaultCode::HostCallLimit => {
+            "log less, and read and write whole columns instead of single items"
         }
         FaultCode::ResourceLimit => "drop streams and pollables when they are done with",
         FaultCode::MissingKey => "emit with a key, or feed an input that is not keyed",

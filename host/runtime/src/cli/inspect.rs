@@ -13,11 +13,12 @@ use tidemill_storage::open_regular;
 use super::arguments::{InspectArguments, OutputFormat};
 use super::console;
 use super::exit_code::ExitCode;
-use super::failure::Failure;
+use super::failure::{Failure, RefusedFor};
 use super::table::{grouped, table};
 use super::view::{BOLD, DescriptionView, json, row};
 use crate::config::{TenantPlan, TenantsPlan};
 use crate::job::Engine;
+use crate::tenants::Tenant;
 
 /// Inspects a component. One that would be refused is told so, with its own exit code.
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure> {
@@ -38,8 +39,8 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
         }
     };
     let tenants = policy.iter().flat_map(|policy| &policy.tenants);
-    let verdicts = tenants.map(|tenant| (&*tenant.name, engine.admit(&bytes, tenant).err()));
-    let verdicts: Vec<(&str, Option<AdmissionError>)> = verdicts.collect();
+    let verdicts = tenants.map(|tenant| (&*tenant.name, refused_for(tenant, &engine, &bytes)));
+    let verdicts: Vec<(&str, Option<RefusedFor>)> = verdicts.collect();
     let mut facts = Facts::new(&component);
     facts.tenants = policy.is_some().then(|| verdicts.iter().map(Verdict::new).collect());
     console::print(&match arguments.format {
@@ -49,6 +50,17 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
     match verdicts.into_iter().find_map(|(tenant, error)| Some((tenant.to_owned(), error?))) {
         Some((tenant, error)) => Err(Failure::RefusedFor { path: path.clone(), tenant, error }),
         None => Ok(ExitCode::Done),
+    }
+}
+
+/// Why a tenant could not run it, be it alone and on one lane.
+fn refused_for(tenant: &TenantPlan, engine: &Engine, bytes: &[u8]) -> Option<RefusedFor> {
+    match engine.admit(bytes, tenant) {
+        Err(error) => Some(RefusedFor::Component(error)),
+        Ok(component) => {
+            let checked = Tenant::new(tenant.clone()).check_memory(component.least_memory_bytes());
+            checked.err().map(|refusal| RefusedFor::Quota(Box::new(refusal)))
+        }
     }
 }
 
@@ -64,11 +76,11 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new((tenant, refused): &(&str, Option<AdmissionError>)) -> Self {
+    fn new((tenant, refused): &(&str, Option<RefusedFor>)) -> Self {
         Self {
             tenant: (*tenant).to_owned(),
             admitted: refused.is_none(),
-            code: refused.as_ref().map(AdmissionError::code),
+            code: refused.as_ref().map(RefusedFor::code),
             refusal: refused.as_ref().map(ToString::to_string),
         }
     }

@@ -27,6 +27,19 @@ mod tcp;
 pub use sink::{BROKEN_PIPE, Sink, SinkStart, SinkSummary};
 pub use source::Source;
 
+use std::io;
+
+use tidemill_core::connector::{ConnectorError, ConnectorFault};
+
+/// The system gives no thread, for what says which.
+fn no_thread(which: &str, error: &io::Error) -> ConnectorError {
+    let what = format!("HOST_FULL: cannot start the thread {which}: {error}");
+    ConnectorError::new(
+        ConnectorFault::HostFull,
+        format!("{what}; raise the limit on threads, or run fewer jobs"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, mpsc};

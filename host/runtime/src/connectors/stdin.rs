@@ -6,13 +6,14 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::thread;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault};
 
 use crate::connectors::inlet::Inlet;
 use crate::connectors::logged::{Former, Forming, Intake, Stop};
+use crate::connectors::no_thread;
 use crate::connectors::settings::StreamFormat;
+use crate::spawner;
 
 /// Id of the one partition.
 pub(super) const PARTITION: &str = "stdin";
@@ -34,18 +35,15 @@ fn read(
     intake: &Arc<Intake>,
     forming: Forming,
 ) -> Result<(), ConnectorError> {
-    let failed = |error: io::Error| {
-        let what = format!("cannot start the threads that read standard input: {error}");
-        ConnectorError::new(ConnectorFault::Io, format!("{what}; raise the limit on threads"))
-    };
     let inlet = Arc::<Inlet>::default();
     let name = "standard input".to_owned();
     intake.begin(Box::new(StopThread(inlet.clone())), None);
     let former = Former::new(name, format, inlet.clone(), intake.clone(), forming);
     // Both end by themselves: with the input, or when nothing more is wanted.
-    former.start().map_err(failed)?;
-    let reader = thread::Builder::new().name("tidemill-stdin".to_owned());
-    reader.spawn(move || receive(input, &inlet)).map(drop).map_err(failed)
+    let no_thread = |error| no_thread("that reads standard input", &error);
+    former.start().map_err(no_thread)?;
+    let reader = spawner::builder("tidemill-stdin").map_err(no_thread)?;
+    reader.spawn(move || receive(input, &inlet)).map(drop).map_err(no_thread)
 }
 
 fn receive(mut input: impl Read, inlet: &Inlet) {

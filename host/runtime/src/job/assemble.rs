@@ -18,6 +18,7 @@ use tidemill_core::state::TaskState;
 use tidemill_sandbox::TaskIdentity;
 
 use crate::config::{self, CheckpointingMode, PoisonPlan};
+use crate::spawner;
 
 use super::basis::{self, Basis};
 use super::lane_thread::LaneLine;
@@ -70,15 +71,15 @@ pub(super) fn restore_states(
     std::thread::scope(|scope| {
         let threads: Vec<_> = lanes
             .map(|lane| {
-                let builder = std::thread::Builder::new().name(format!("restore-{lane}"));
                 // Operators run here, too.
-                let builder = builder.stack_size(LANE_STACK_BYTES);
+                let builder = spawner::builder("restore")?.stack_size(LANE_STACK_BYTES);
                 builder.spawn_scoped(scope, move || restore_lane(restoring, lane))
             })
             .collect();
         let mut states = Some(States::new());
         for thread in threads {
-            let thread = thread.map_err(|error| JobError::Host(format!("no thread: {error}")))?;
+            let thread =
+                thread.map_err(|error| JobError::no_thread("to restore a lane", &error))?;
             let restored = thread.join();
             let panicked = |_| JobError::Host("restoring state panicked".to_owned());
             let restored = restored.map_err(panicked)??;

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use super::hand_over::Telling;
 use super::savepoint;
 use super::supervisor::{Event, SavepointRequest};
 use super::{Shared, lock};
+use crate::spawner;
 
 /// The socket's name in the job's directory.
 const SOCKET: &str = "control.sock";
@@ -110,10 +111,10 @@ fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<Listening> {
             let shared = shared.clone();
             let answer = move || answer(&stream, &shared);
             // One that gets no thread sees its connection closed.
-            thread::Builder::new().name("tidemill-answer".to_owned()).spawn(answer).ok();
+            spawner::builder("tidemill-answer").and_then(|thread| thread.spawn(answer)).ok();
         }
     };
-    let thread = thread::Builder::new().name("tidemill-socket".to_owned()).spawn(serve)?;
+    let thread = spawner::builder("tidemill-socket")?.spawn(serve)?;
     Ok(Listening { path: path.to_owned(), is_over, thread })
 }
 

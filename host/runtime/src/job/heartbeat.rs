@@ -3,11 +3,14 @@
 //! Owns the judgement; reads no lane and no clock by itself. A lane that is parked waits for somebody else and
 //! is healthy, however long it does. One that runs must make a step now and then: a call of a guest is
 //! interrupted by the sandbox's own limit long before, so what outlasts the timeout is a defect of ours, and the
-//! job fails in this process rather than hang.
+//! job fails in this process rather than hang. One that gives way may be without a core meanwhile, so it has longer.
 
 use std::time::{Duration, Instant};
 
 use super::lane_thread::LanePhase;
+
+/// How much longer a lane has that gives way to others: so long it may be without a core.
+const GIVING_WAY: Duration = Duration::from_secs(60);
 
 /// The newest sign of life of each lane.
 pub(super) struct Heartbeats {
@@ -30,15 +33,22 @@ impl Heartbeats {
             let Some(last) = self.lanes.get_mut(lane) else {
                 continue;
             };
-            match (phase, &last) {
-                (LanePhase::Idle | LanePhase::Gone, _) => *last = None,
-                (LanePhase::Running, Some((before, since))) if *before == steps => {
+            let timeout = match phase {
+                LanePhase::Idle | LanePhase::Gone => {
+                    *last = None;
+                    continue;
+                }
+                LanePhase::Running => self.timeout,
+                LanePhase::GivingWay => self.timeout + GIVING_WAY,
+            };
+            match &last {
+                Some((before, since)) if *before == steps => {
                     let silent = now.saturating_duration_since(*since);
-                    if silent >= self.timeout {
+                    if silent >= timeout {
                         return Some((lane, silent));
                     }
                 }
-                (LanePhase::Running, _) => *last = Some((steps, now)),
+                _ => *last = Some((steps, now)),
             }
         }
         None
@@ -63,5 +73,17 @@ mod tests {
         assert_eq!(look((Running, 2), (Running, 7), 64), None);
         assert_eq!(look((Idle, 2), (Running, 7), 65), None);
         assert_eq!(look((Running, 3), (Running, 7), 69), Some(1));
+    }
+
+    #[test]
+    fn a_lane_that_gives_way_is_waited_for_longer() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut heartbeats = Heartbeats::new(1, Duration::from_secs(5));
+        let mut look =
+            |seconds| heartbeats.stuck([(LanePhase::GivingWay, 1)].into_iter(), at(seconds));
+        assert_eq!(look(0), None);
+        assert_eq!(look(64), None);
+        assert_eq!(look(65), Some((0, Duration::from_secs(65))));
     }
 }

@@ -33,6 +33,7 @@ use super::uploads::Uploads;
 use super::{Job, JobError, SinkReport};
 use crate::config::SinkPlan;
 use crate::connectors::{Sink, SinkStart, SinkSummary};
+use crate::machine;
 
 /// Runs the lanes from a basis until all of them are gone.
 pub(super) fn run(
@@ -175,14 +176,14 @@ fn run_lanes(
     let seed = assemble::snapshot_seed(job, &basis);
     let (disk, store_us) = (places.checkpoints.disk(), &job.shared.statistics.store_us);
     let uploads = Uploads::start(disk.clone(), seed, &lines, events.clone(), store_us.clone())
-        .map_err(|error| JobError::Host(format!("no thread for snapshots: {error}")))?;
+        .map_err(|error| JobError::no_thread("for snapshots", &error))?;
     let Some(lanes) = lanes(job, &basis, places, &lines, &uploads)? else {
         return Ok(Ended::Stopped);
     };
     let tasks = Arc::new(lanes.iter().flat_map(|lane| task_infos(job, lane)).collect::<Vec<_>>());
     job.shared.set_tasks(tasks.clone());
     let keeper = Keeper::start(places.clone(), events.clone())
-        .map_err(|error| JobError::Host(format!("no thread for checkpoints: {error}")))?;
+        .map_err(|error| JobError::no_thread("for checkpoints", &error))?;
     job.shared.connect(events.clone());
     let restored = basis.manifest.checkpoint;
     job.shared.statistics.restored(restored, since.elapsed(), is_first);
@@ -302,14 +303,14 @@ fn start_threads(
         let report = Reporter { lane: lane.id().0, events: events.clone() };
         let nodes = job.graph.nodes.iter().map(|node| matches!(node.kind, NodeKind::Sink));
         let tasks = lane.counters().cloned().zip(nodes).collect();
-        let pace = LanePace::new(job.tenant.clone(), tasks);
+        let pace = LanePace::new(job.tenant.clone(), tasks, machine::monotonic_us());
         match lane_thread::start(&job.plan.name, lane, line.clone(), pace, report) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 // Those that run leave, and nothing has been processed for good.
                 lines.iter().for_each(|line| line.send_away());
                 threads.into_iter().for_each(LaneThread::join);
-                return Err(JobError::HostFull(format!("no thread for a lane: {error}")));
+                return Err(JobError::no_thread("for a lane", &error));
             }
         }
     }

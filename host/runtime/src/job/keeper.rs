@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::keeper::{self, Effects};
@@ -24,6 +24,7 @@ use super::failpoint::failpoint;
 use super::savepoint;
 use super::supervisor::{Event, SavepointRequest};
 use crate::connectors::Sink;
+use crate::spawner;
 
 /// Published files that are named one by one at most: a long job has thousands.
 const FILES_NAMED_MAX: usize = 1000;
@@ -98,7 +99,7 @@ impl Keeper {
                 }
             }
         };
-        let thread = thread::Builder::new().name("tidemill-keeper".to_owned()).spawn(work)?;
+        let thread = spawner::builder("tidemill-keeper")?.spawn(work)?;
         Ok(Self { tasks: Some(tasks), patience: Some(patience), thread: Some(thread) })
     }
 

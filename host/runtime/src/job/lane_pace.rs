@@ -12,7 +12,7 @@ use tidemill_core::counters::TaskCounters;
 use tidemill_core::quota::TokenBucket;
 
 use super::pauses::Spent;
-use crate::tenants::Tenant;
+use crate::tenants::{LaneDemand, Tenant};
 
 /// CPU time that is gathered before the tenant is charged with it, in microseconds: its account is shared.
 const CHARGE_EVERY_US: u64 = 1_000;
@@ -24,6 +24,7 @@ const HOLD_MAX_US: u64 = 1_000_000;
 /// The account of one lane's thread.
 pub(super) struct LanePace {
     tenant: Arc<Tenant>,
+    demand: Arc<LaneDemand>,
     counters: Vec<Arc<TaskCounters>>,
     /// For each sink the bytes that are charged already; nothing for other nodes.
     sent_bytes: Vec<Option<u64>>,
@@ -34,10 +35,15 @@ pub(super) struct LanePace {
 }
 
 impl LanePace {
-    /// The account of a lane with these tasks, `is_sink` for each; on the lane's own thread.
-    pub(super) fn new(tenant: Arc<Tenant>, tasks: Vec<(Arc<TaskCounters>, bool)>) -> Self {
+    /// The account of a lane with these tasks, `is_sink` for each, which begins now.
+    pub(super) fn new(
+        tenant: Arc<Tenant>,
+        tasks: Vec<(Arc<TaskCounters>, bool)>,
+        now_us: u64,
+    ) -> Self {
         let (counters, is_sink): (Vec<_>, Vec<bool>) = tasks.into_iter().unzip();
         Self {
+            demand: tenant.new_lane(now_us),
             tenant,
             counters,
             sent_bytes: is_sink.into_iter().map(|is_sink| is_sink.then_some(0)).collect(),
@@ -71,14 +77,17 @@ impl LanePace {
 
     fn charge(&mut self, used_us: u64, now_us: u64) {
         self.uncharged_us += used_us;
-        if self.uncharged_us < CHARGE_EVERY_US {
-            return;
+        if self.uncharged_us >= CHARGE_EVERY_US {
+            self.charge_gathered(now_us);
         }
+    }
+
+    fn charge_gathered(&mut self, now_us: u64) {
         let used_us = std::mem::take(&mut self.uncharged_us);
         let usage = self.tenant.usage();
         usage.used_cpu_us.fetch_add(used_us, Relaxed);
         let wait_us = usage.cpu_us.charge(used_us, now_us);
-        self.hold(wait_us, now_us);
+        self.hold_for_cpu(wait_us, now_us);
     }
 
     /// Looks whether too many batches fail.
@@ -91,14 +100,22 @@ impl LanePace {
         }
     }
 
-    fn hold(&mut self, wait_us: u64, now_us: u64) {
+    fn hold_for_cpu(&mut self, wait_us: u64, now_us: u64) {
+        let held_us = self.hold(wait_us, now_us);
+        self.tenant.usage().cpu_held_us.fetch_add(held_us, Relaxed);
+    }
+
+    /// Holds the lane for so long from now on; answers how much longer that is than it was held already.
+    fn hold(&mut self, wait_us: u64, now_us: u64) -> u64 {
         // Two rates may hold it at once: what counts is how long it waits.
         let from_us = self.held_until_us.max(now_us);
         let until_us = now_us.saturating_add(wait_us.min(HOLD_MAX_US));
-        if until_us > from_us {
+        let more_us = until_us.saturating_sub(from_us);
+        if more_us > 0 {
             self.held_until_us = until_us;
-            self.tenant.usage().held_us.fetch_add(until_us - from_us, Relaxed);
+            self.tenant.usage().held_us.fetch_add(more_us, Relaxed);
         }
+        more_us
     }
 
     /// How long the lane is to wait before its next step, in microseconds; 0 for not at all.
@@ -111,16 +128,31 @@ impl LanePace {
             // Others of the tenant may have used what has come in meanwhile.
             self.held_until_us = 0;
             let usage = self.tenant.usage();
-            let wait_us = usage.cpu_us.wait(now_us).max(usage.output_bytes.wait(now_us));
-            self.hold(wait_us, now_us);
-            return wait_us.min(HOLD_MAX_US);
+            let (cpu_us, output_us) = (usage.cpu_us.wait(now_us), usage.output_bytes.wait(now_us));
+            self.hold_for_cpu(cpu_us, now_us);
+            self.hold(output_us, now_us);
+            return cpu_us.max(output_us).min(HOLD_MAX_US);
         }
         left_us
     }
 
     /// Whether the lane should give way to those of other tenants.
     pub(super) fn gives_way(&self) -> bool {
-        self.tenant.is_over_share()
+        self.tenant.gives_way()
+    }
+
+    /// The lane waits for work, or is held.
+    pub(super) fn waits(&mut self, now_us: u64) {
+        // Whoever uses little is seen to use something.
+        if self.uncharged_us > 0 {
+            self.charge_gathered(now_us);
+        }
+        self.demand.waits(now_us);
+    }
+
+    /// It goes on.
+    pub(super) fn works(&self, now_us: u64) {
+        self.demand.works(now_us);
     }
 }
 
@@ -136,7 +168,7 @@ mod tests {
         let path = Path::new("/tenants.toml");
         let plan = TenantsPlan::from_text(path, path, format!("[tenants.a]\n{quotas}\n")).unwrap();
         let tenant = Tenants::new(plan).owner("a", Path::new("/job.toml")).unwrap();
-        LanePace::new(tenant, vec![(Arc::default(), is_sink)])
+        LanePace::new(tenant, vec![(Arc::default(), is_sink)], 0)
     }
 
     #[test]
@@ -147,6 +179,15 @@ mod tests {
         assert_eq!(pace.held_us(60_000), 40_001);
         assert_eq!(pace.held_us(100_001), 0);
         assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 150_000);
+    }
+
+    #[test]
+    fn a_lane_that_waits_has_charged_what_it_used() {
+        let mut pace = pace("cpu = 0.5", false);
+        pace.charge(999, 0);
+        assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 0);
+        pace.waits(0);
+        assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 999);
     }
 
     #[test]
@@ -178,6 +219,7 @@ mod tests {
         pace.stepped(0, Spent::default(), 0);
         assert_eq!(pace.held_us(0), 500_001);
         assert_eq!(pace.tenant.usage().held_us.load(Relaxed), 500_001);
+        assert_eq!(pace.tenant.usage().cpu_held_us.load(Relaxed), 100_001);
     }
 
     #[test]

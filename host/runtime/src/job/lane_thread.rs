@@ -1,14 +1,14 @@
 //! The thread that drives a lane: reads the clocks, steps, passes on what the coordinator says, parks
 //! when idle, waits when its tenant has had too much.
 //!
-//! Makes no decision of its own. The lane of a tenant over its share gives way; since a low priority cannot be taken
-//! back without privileges, another thread goes on with the lane when it is back in its share. A lane is parked without periodic wake-ups; it is woken by a batch,
+//! Makes no decision of its own. The lane of a tenant that is told to gives way; since a low priority cannot be taken
+//! back without privileges, another thread goes on with the lane when it is told otherwise. A lane is parked without periodic wake-ups; it is woken by a batch,
 //! freed room, a connector, the coordinator, a request to stop, or the next expiry of state.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,10 @@ use tidemill_sandbox::CallSignal;
 use super::lane_pace::LanePace;
 use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
 use super::priority;
-use crate::spawner;
+use crate::{machine, spawner};
+
+/// How long a lane stays at its low priority when there was no thread to go on with it, before it asks again.
+const RENEW_AGAIN_US: u64 = 5_000_000;
 
 /// Unparks the lane's thread, once there is one.
 #[derive(Default)]
@@ -66,6 +69,8 @@ pub(super) enum LanePhase {
     Idle = 1,
     /// Its thread has ended.
     Gone = 2,
+    /// It makes steps as far as others leave it a core.
+    GivingWay = 3,
 }
 
 /// One lane's end of the supervisor.
@@ -111,7 +116,8 @@ impl LaneLine {
         let phase = match pulse & 3 {
             0 => LanePhase::Running,
             1 => LanePhase::Idle,
-            _ => LanePhase::Gone,
+            2 => LanePhase::Gone,
+            _ => LanePhase::GivingWay,
         };
         (phase, (pulse >> 2).wrapping_add(self.calls.ticks()))
     }
@@ -151,6 +157,8 @@ struct Driver<R> {
     threads: Arc<Mutex<Option<JoinHandle<()>>>>,
     has_ended: bool,
     steps: u64,
+    /// Its thread has a low priority: whether it still should is looked at from then on.
+    renew_after_us: u64,
 }
 
 /// The thread of a lane, or the one that took its place.
@@ -189,7 +197,17 @@ pub(super) fn start(
     let name: String = format!("{}/{job}", lane.id()).chars().take(15).collect();
     let newest = Arc::new(Mutex::new(None));
     let threads = newest.clone();
-    let driver = Driver { name, lane, line, report, pace, threads, has_ended: false, steps: 0 };
+    let driver = Driver {
+        name,
+        lane,
+        line,
+        report,
+        pace,
+        threads,
+        has_ended: false,
+        steps: 0,
+        renew_after_us: 0,
+    };
     spawn(driver).map_err(|(error, _)| error)?;
     Ok(LaneThread { newest })
 }
@@ -211,7 +229,10 @@ fn spawn<R: LaneReport>(driver: Driver<R>) -> Result<(), NoThread<R>> {
             driver.run();
         }
     };
-    let builder = thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES);
+    let builder = match spawner::builder("lane") {
+        Ok(builder) => builder.name(name).stack_size(LANE_STACK_BYTES),
+        Err(error) => return Err((error, lock(&handed).take())),
+    };
     // Held so that the new thread is known before it can be replaced in turn.
     let mut newest = lock(&newest);
     let started =
@@ -235,15 +256,20 @@ enum Stop {
 impl<R: LaneReport> Driver<R> {
     fn run(mut self) {
         self.line.waker.set(thread::current());
-        let mut may_renew = true;
+        let mut gives_way = false;
         loop {
-            let end = match catch_unwind(AssertUnwindSafe(|| self.drive(may_renew))) {
+            let end = match catch_unwind(AssertUnwindSafe(|| self.drive(gives_way))) {
                 Ok(Stop::End(end)) => end,
                 Ok(Stop::NewThread) => match spawn(self) {
                     Ok(()) | Err((_, None)) => return,
                     Err((error, Some(driver))) => {
-                        tracing::debug!("A lane stays at its low priority: {error}.");
-                        (self, may_renew) = (*driver, false);
+                        if driver.renew_after_us == 0 {
+                            tracing::warn!(
+                                "A lane stays at its low priority for now, for want of a thread: {error}."
+                            );
+                        }
+                        (self, gives_way) = (*driver, true);
+                        self.renew_after_us = machine::monotonic_us() + RENEW_AGAIN_US;
                         continue;
                     }
                 },
@@ -255,18 +281,18 @@ impl<R: LaneReport> Driver<R> {
         }
     }
 
-    fn drive(&mut self, may_renew: bool) -> Stop {
-        let Self { lane, line, report, pace, has_ended, steps, .. } = self;
-        let start = began();
+    /// Drives the lane on this thread, which `gives_way` already or not.
+    fn drive(&mut self, mut gives_way: bool) -> Stop {
+        let Self { lane, line, report, pace, has_ended, steps, renew_after_us, .. } = self;
+        let start = machine::began();
         let mut now = read_clocks(start);
         let (mut pause, mut cpu) = (PauseMeter::new(&line.pauses), CpuClock::of_this_thread());
-        let mut gives_way = !may_renew;
         loop {
             if line.calls.is_stopped() {
                 return Stop::End(LaneEnd::Left);
             }
             *steps += 1;
-            line.beat(LanePhase::Running, *steps);
+            line.beat(if gives_way { LanePhase::GivingWay } else { LanePhase::Running }, *steps);
             if line.has_commands() {
                 let before = now.monotonic_us;
                 let followed = follow_commands(lane, line, now);
@@ -281,21 +307,27 @@ impl<R: LaneReport> Driver<R> {
                     Err(failure) => return Stop::End(LaneEnd::Failed(failure)),
                 }
             }
-            if pace.gives_way() != gives_way && may_renew {
+            if pace.gives_way() != gives_way && now.monotonic_us >= *renew_after_us {
                 if gives_way {
                     return Stop::NewThread;
                 }
                 gives_way = give_way();
+                if gives_way {
+                    // Before it is without a core.
+                    line.beat(LanePhase::GivingWay, *steps);
+                }
             }
             let held_us = pace.held_us(now.monotonic_us);
             if held_us > 0 {
                 line.beat(LanePhase::Idle, *steps);
+                pace.waits(now.monotonic_us);
                 thread::park_timeout(Duration::from_micros(held_us));
                 now = read_clocks(start);
+                pace.works(now.monotonic_us);
                 pause.waited();
                 continue;
             }
-            if gives_way && pace.gives_way() {
+            if gives_way {
                 thread::yield_now();
                 now = read_clocks(start);
                 pause.waited();
@@ -320,8 +352,10 @@ impl<R: LaneReport> Driver<R> {
                 }
                 Ok(StepOutcome::Idle { until_ms }) => {
                     line.beat(LanePhase::Idle, *steps);
+                    pace.waits(now.monotonic_us);
                     park(until_ms, now);
                     now = read_clocks(start);
+                    pace.works(now.monotonic_us);
                     pause.waited();
                 }
                 Ok(StepOutcome::Finished) => {
@@ -329,8 +363,10 @@ impl<R: LaneReport> Driver<R> {
                         report.ended();
                     }
                     line.beat(LanePhase::Idle, *steps);
+                    pace.waits(now.monotonic_us);
                     thread::park();
                     now = read_clocks(start);
+                    pace.works(now.monotonic_us);
                     pause.waited();
                 }
             }
@@ -368,12 +404,6 @@ fn follow_commands(lane: &mut Lane, line: &LaneLine, now: Now) -> Result<Followe
         }
     }
     Ok(Followed { has_settled })
-}
-
-/// When this process looked at the clock first: all lanes count from there, because tenants' rates do.
-fn began() -> Instant {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    *BEGAN.get_or_init(Instant::now)
 }
 
 fn park(until_ms: Option<i64>, now: Now) {

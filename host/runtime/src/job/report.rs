@@ -157,6 +157,13 @@ pub enum JobError {
     Host(String),
 }
 
+impl JobError {
+    /// The system gives no thread.
+    pub(crate) fn no_thread(what_for: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::HostFull(format!("no thread {what_for}: {error}"))
+    }
+}
+
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

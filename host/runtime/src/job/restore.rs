@@ -23,6 +23,7 @@ use tidemill_sandbox::Component;
 use super::basis::{Basis, TaskBasis};
 use super::migrate::{Progress, TaskMigrator};
 use super::{Job, JobError, rollback};
+use crate::spawner;
 
 /// From where state is restored, for all tasks.
 pub(super) struct Restoring<'a> {
@@ -161,14 +162,12 @@ fn side_by_side<P: Send, R: Send>(
         let mut parts = parts.into_iter();
         let first = parts.next();
         let threads: Vec<_> = parts
-            .map(|part| {
-                let builder = std::thread::Builder::new().name("restore-part".to_owned());
-                builder.spawn_scoped(scope, move || each(part))
-            })
+            .map(|part| spawner::builder("restore-part")?.spawn_scoped(scope, move || each(part)))
             .collect();
         let mut answers: Vec<R> = first.map(each).into_iter().collect();
         for thread in threads {
-            let thread = thread.map_err(|error| JobError::Host(format!("no thread: {error}")))?;
+            let thread =
+                thread.map_err(|error| JobError::no_thread("to restore a task", &error))?;
             let panicked = |_| JobError::Host("restoring state panicked".to_owned());
             answers.push(thread.join().map_err(panicked)?);
         }

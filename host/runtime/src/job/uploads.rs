@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tidemill_core::checkpoint::coordinator::Fact;
@@ -32,6 +32,7 @@ use super::failpoint::failpoint;
 use super::lane_thread::{LaneLine, wall_ms};
 use super::priority;
 use super::supervisor::Event;
+use crate::spawner;
 
 /// Bytes of segments that may wait for the thread before lanes stop encoding.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -124,7 +125,7 @@ impl Uploads {
             priority::work_in_background();
             work.run(&received);
         };
-        let thread = thread::Builder::new().name("tidemill-snap".to_owned()).spawn(body)?;
+        let thread = spawner::builder("tidemill-snap")?.spawn(body)?;
         let orders = RwLock::new(Some(orders));
         let shared = Arc::new(Shared { orders, events, waiting_bytes, next: AtomicUsize::new(0) });
         Ok(Self { shared, threads: Mutex::new(vec![thread]), disk, incarnation })
@@ -144,7 +145,7 @@ impl Uploads {
             let merged = merge_chain(&*disk, &task, newest, incarnation);
             events.send(Event::Merged(task, merged.map_err(|error| error.to_string()))).ok();
         };
-        match thread::Builder::new().name("tidemill-merge".to_owned()).spawn(body) {
+        match spawner::builder("tidemill-merge").and_then(|thread| thread.spawn(body)) {
             Ok(thread) => {
                 let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
                 threads.retain(|thread| !thread.is_finished());

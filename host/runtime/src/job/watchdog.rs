@@ -87,6 +87,7 @@ fn describe(tasks: &[TaskInfo], lanes: impl Iterator<Item = LanePhase>) -> Strin
             LanePhase::Running => "works",
             LanePhase::Idle => "waits",
             LanePhase::Gone => "has ended",
+            LanePhase::GivingWay => "works when others leave it a core",
         };
         format!("lane {lane} {does}: {}", tasks.collect::<Vec<_>>().join(", "))
     };

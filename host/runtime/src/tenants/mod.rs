@@ -3,20 +3,23 @@
 //! Owns what is decided before a job of a tenant begins (is there such a tenant, does the file lie where its files
 //! lie, may it have what of the host it asks for, is there room left for it) and the figures that all its jobs share. What is enforced while jobs run
 //! is enforced where the use happens: memory and log in the sandbox, state in the core, CPU time and output by
-//! the lane's thread. Nothing of it knows lanes.
+//! the lane's thread. Of lanes it knows only what they want ([`LaneDemand`]).
 
+mod demand;
 mod fairness;
 mod grants;
+mod judgement;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tidemill_core::limits::Limits;
 use tidemill_core::quota::{Allowance, Holding, RateLimit, TenantUsage};
 
 use crate::config::{TenantPlan, TenantsPlan};
+pub use demand::LaneDemand;
 pub use fairness::Fairness;
 pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
 
@@ -35,8 +38,10 @@ pub struct Tenants {
 pub struct Tenant {
     plan: TenantPlan,
     usage: Arc<TenantUsage>,
-    /// It uses more than its share of cores that are short.
-    is_over_share: AtomicBool,
+    /// Its lanes are to give way to those of others.
+    gives_way: AtomicBool,
+    /// Its lanes.
+    demands: Mutex<Vec<Weak<LaneDemand>>>,
 }
 
 /// Why a job of a tenant is not begun. Nothing of it has taken effect.
@@ -157,8 +162,20 @@ impl Tenants {
     }
 }
 
+impl TenantRefusal {
+    /// The stable name of what was refused.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "TENANT_UNKNOWN",
+            Self::Directory { .. } => "TENANT_DIRECTORY",
+            Self::Quota { code, .. } => code,
+        }
+    }
+}
+
 impl Tenant {
-    fn new(plan: TenantPlan) -> Self {
+    /// A tenant of this plan that has used nothing.
+    pub fn new(plan: TenantPlan) -> Self {
         let rate = |rate: Option<u64>, burst_part: u64| match rate {
             Some(rate) => RateLimit::new(rate, rate.div_ceil(burst_part)),
             None => RateLimit::default(),
@@ -176,7 +193,12 @@ impl Tenant {
             log_lines: rate(plan.log_lines_per_second, 1),
             ..TenantUsage::default()
         };
-        Self { plan, usage: Arc::new(usage), is_over_share: AtomicBool::new(false) }
+        Self {
+            plan,
+            usage: Arc::new(usage),
+            gives_way: AtomicBool::new(false),
+            demands: Mutex::default(),
+        }
     }
 
     /// Its name.
@@ -195,8 +217,31 @@ impl Tenant {
     }
 
     /// Whether its lanes should give way to those of others.
-    pub fn is_over_share(&self) -> bool {
-        self.is_over_share.load(Relaxed)
+    pub fn gives_way(&self) -> bool {
+        self.gives_way.load(Relaxed)
+    }
+
+    /// The demand of a new lane, which counts for as long as it is kept.
+    pub fn new_lane(&self, now_us: u64) -> Arc<LaneDemand> {
+        let demand = Arc::new(LaneDemand::new(now_us));
+        let mut demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
+        demands.retain(|lane| lane.strong_count() > 0);
+        demands.push(Arc::downgrade(&demand));
+        demand
+    }
+
+    /// Microseconds of CPU time that its lanes have used, and for how many they were held because of it.
+    fn cpu_and_held_us(&self) -> (u64, u64) {
+        (self.usage.used_cpu_us.load(Relaxed), self.usage.cpu_held_us.load(Relaxed))
+    }
+
+    /// Whether one of its lanes has worked for most of the time since the last look, which is now.
+    fn take_is_busy(&self, now_us: u64) -> bool {
+        let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each of them is to be looked at.
+        let busy =
+            demands.iter().filter_map(Weak::upgrade).filter(|lane| lane.take_is_busy(now_us));
+        busy.count() > 0
     }
 
     /// Limits of a sandbox that are above neither.

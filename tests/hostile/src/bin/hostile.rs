@@ -1,5 +1,6 @@
-//! The long form of the suite: each attack for a time beside the canary, with and without it in turn. What fails by
-//! latency alone is tried once more, and both tries are told.
+//! The long form of the suite: each attack for a time beside the canary, with and without it in turn; then a crowd of idle
+//! sandboxes with ten attackers, and sandboxes that die ten thousand times. What fails by latency alone is tried once more,
+//! and both tries are told.
 //!
 //! `hostile [--seconds N] [--attack NAME]... [--format json] [--soak [N]] [--crowd] [--short] [--table] [--binary PATH]`; run by
 //! `cargo xtask hostile` with a release build of the command.
@@ -16,6 +17,9 @@ use tidemill_hostile::guest::Guest;
 use tidemill_hostile::process::Host;
 use tidemill_hostile::trial::{Arena, harmless};
 use tidemill_hostile::{attacks, table};
+
+/// Records that a trapping operator is given, of which each costs at least one sandbox.
+const SOAKED: u64 = 10_000;
 
 /// What is wanted.
 struct Wanted {
@@ -73,7 +77,7 @@ fn wanted() -> Result<Wanted, String> {
             "--table" => wanted.table = true,
             "--soak" => {
                 let given = words.next_if(|word| !word.starts_with("--"));
-                wanted.soak = Some(given.map_or(Ok(10_000), number)?);
+                wanted.soak = Some(given.map_or(Ok(SOAKED), number)?);
             }
             other => return Err(format!("what is {other:?}?")),
         }
@@ -108,10 +112,15 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     if chosen.is_empty() {
         return Err("there is no such attack; docs/hostile.md has their names".to_owned());
     }
-    match wanted.short {
-        true => Ok(short(&arena, &chosen)),
-        false => long(&arena, &chosen, wanted),
+    if wanted.short {
+        return Ok(short(&arena, &chosen));
     }
+    let mut holds = long(&arena, &chosen, wanted)?;
+    if wanted.attacks.is_empty() && !wanted.json {
+        holds &= crowd(&arena, Duration::from_secs(wanted.seconds.max(3)))?;
+        println!("{}", arena.soak(SOAKED)?);
+    }
+    Ok(holds)
 }
 
 fn short(arena: &Arena, attacks: &[&Attack]) -> bool {

@@ -25,6 +25,7 @@ use crate::config::{JobPlan, Locations, TenantsPlan};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
 use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
 use crate::machine;
+use crate::spawner;
 use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
 use crate::tenants::{Fairness, Tenants};
 use output::{Output, name_of};
@@ -235,22 +236,25 @@ fn run_several(
         let started = jobs.into_iter().map(|job| {
             let name = name_of(&job.file);
             // Describing an operator runs it here.
-            let builder = thread::Builder::new().stack_size(LANE_STACK_BYTES);
-            let thread = builder.name("tidemill-job".to_owned());
-            (name, thread.spawn_scoped(scope, move || drive(job)))
+            let thread = spawner::builder("tidemill-job").and_then(|thread| {
+                thread.stack_size(LANE_STACK_BYTES).spawn_scoped(scope, move || drive(job))
+            });
+            (name, thread)
         });
         let started: Vec<_> = started.collect();
         let join = |(name, thread): (String, io::Result<thread::ScopedJoinHandle<'_, Ended>>)| {
-            let lost = |problem: String| {
-                let outcome = Err(Failure::job(JobError::Host(problem), &Locations::default()));
+            let lost = |error: JobError| {
+                let outcome = Err(Failure::job(error, &Locations::default()));
                 Ended { job: name, outcome, rolled_back: None }
             };
             match thread.map(thread::ScopedJoinHandle::join) {
                 Ok(Ok(ended)) => ended,
                 // It has caught its own panics.
-                Ok(Err(_)) => lost("the thread that drives the job panicked".to_owned()),
+                Ok(Err(_)) => {
+                    lost(JobError::Host("the thread that drives the job panicked".to_owned()))
+                }
                 Err(error) => {
-                    let ended = lost(format!("no thread for the job: {error}"));
+                    let ended = lost(JobError::no_thread("for the job", &error));
                     output.ended(&ended);
                     ended
                 }

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tidemill_core::connector::{BatchTarget, ConnectorError, ConnectorFault};
@@ -19,6 +19,7 @@ use crate::connectors::logged::intake::Intake;
 use crate::connectors::logged::wall_ms;
 use crate::connectors::records::Records;
 use crate::connectors::settings::StreamFormat;
+use crate::spawner;
 
 /// How batches are formed.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +67,7 @@ impl Former {
     /// # Errors
     /// It cannot be started.
     pub(in crate::connectors) fn start(self) -> io::Result<JoinHandle<()>> {
-        Builder::new().name("tidemill-intake".to_owned()).spawn(move || self.run())
+        spawner::builder("tidemill-intake")?.spawn(move || self.run())
     }
 
     fn run(mut self) {

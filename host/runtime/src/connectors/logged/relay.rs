@@ -7,16 +7,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread::{self, Builder, Thread};
+use std::thread::{self, Thread};
 
-use tidemill_core::connector::{
-    BatchTarget, ConnectorError, ConnectorFault, SourcePoll, SourceReader, Wake,
-};
+use tidemill_core::connector::{BatchTarget, ConnectorError, SourcePoll, SourceReader, Wake};
 use tidemill_core::ids::Now;
 use tidemill_core::input_log::{Body, End, Head};
 
 use crate::connectors::logged::intake::{Intake, Stop};
+use crate::connectors::no_thread;
 use crate::connectors::source::Source;
+use crate::spawner;
 
 /// Reads a source into an intake.
 pub(in crate::connectors) struct Relay {
@@ -62,11 +62,9 @@ impl Relay {
         let intake = intake.clone();
         let (open, stop) = (Vec::new(), is_stopped.clone());
         let relay = Self { source, intake: intake.clone(), target, waiting, open, is_stopped };
-        let thread = Builder::new().name("tidemill-intake".to_owned()).spawn(move || relay.run());
-        let thread = thread.map_err(|error| {
-            let what = format!("cannot start the thread that reads the source: {error}");
-            ConnectorError::new(ConnectorFault::Io, format!("{what}; raise the limit on threads"))
-        })?;
+        let thread = spawner::builder("tidemill-intake")
+            .and_then(|thread| thread.spawn(move || relay.run()))
+            .map_err(|error| no_thread("that reads the source", &error))?;
         let thread = thread.thread().clone();
         intake.begin(Box::new(StopRelay { is_stopped: stop, thread }), None);
         Ok(())

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
 use tidemill_core::connector::ConnectorError;
 use tidemill_core::input_log::next_replayed;
 use tidemill_core::wal::WalReader;
 
 use crate::connectors::logged::intake::Intake;
+use crate::spawner;
 
 /// A source whose batches are replayed.
 pub(crate) struct Replayed {
@@ -56,7 +57,7 @@ pub(crate) fn start(
             source.intake.end_replay(source.run, outcome.clone());
         }
     };
-    Builder::new().name("tidemill-replay".to_owned()).spawn(body)
+    spawner::builder("tidemill-replay")?.spawn(body)
 }
 
 /// Answers whether all was replayed.

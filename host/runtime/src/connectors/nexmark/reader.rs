@@ -19,6 +19,7 @@ use tidemill_core::ids::Now;
 
 use crate::connectors::nexmark::Generator;
 use crate::connectors::nexmark::pace::Pace;
+use crate::connectors::no_thread;
 use crate::connectors::records::Records;
 use crate::spawner;
 
@@ -104,11 +105,10 @@ impl GeneratorReader {
             waker: self.waker.clone(),
             unwanted: self.unwanted.clone(),
         };
-        let thread = thread::Builder::new().name("tidemill-generate".to_owned());
         // The lane that asks for events first may have given way to others for now.
-        spawner::spawn(thread, Box::new(move || maker.run(made))).map_err(|error| {
-            ConnectorError::new(ConnectorFault::Io, format!("cannot start a thread: {error}"))
-        })?;
+        let thread = spawner::builder("tidemill-generate")
+            .and_then(|thread| spawner::spawn(thread, Box::new(move || maker.run(made))));
+        thread.map_err(|error| no_thread("that makes events", &error))?;
         self.maker = Some(ready);
         Ok(())
     }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidemill_core::batch::Batch;
@@ -16,7 +16,9 @@ use tidemill_core::connector::{ConnectorError, ConnectorFault, Prepared, SinkWri
 use tidemill_core::ids::CheckpointId;
 use tidemill_storage::output::QUEUED_BYTES_MAX;
 
+use crate::connectors::no_thread;
 use crate::connectors::sink::lines::Lines;
+use crate::spawner;
 
 /// The whole message of the failure that means: whoever reads standard output has gone.
 pub const BROKEN_PIPE: &str =
@@ -150,16 +152,13 @@ impl Outlet {
     pub(super) fn start(output: impl Write + Send + 'static) -> Result<Self, ConnectorError> {
         let queue = Arc::new(Queue::default());
         let served = Arc::clone(&queue);
-        let started = thread::Builder::new().name("tidemill-stdout".to_owned());
         let serve = move || {
             served.serve(output);
             served.lock().is_at_rest = true;
             served.rest.notify_all();
         };
-        let thread = started.spawn(serve).map_err(|error| {
-            let what = format!("cannot start the thread that writes standard output: {error}");
-            ConnectorError::new(ConnectorFault::Io, format!("{what}; raise the limit on threads"))
-        })?;
+        let thread = spawner::builder("tidemill-stdout").and_then(|thread| thread.spawn(serve));
+        let thread = thread.map_err(|error| no_thread("that writes standard output", &error))?;
         Ok(Self { queue, thread: Some(thread) })
     }
 

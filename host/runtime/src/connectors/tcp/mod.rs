@@ -12,7 +12,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::thread;
 use std::time::Duration;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault};
@@ -25,7 +24,9 @@ use tokio::time::sleep;
 use self::hub::Hub;
 use crate::connectors::inlet::Inlet;
 use crate::connectors::logged::{Former, Forming, Intake, Stop};
+use crate::connectors::no_thread;
 use crate::connectors::settings::{Format, StreamFormat};
+use crate::spawner;
 
 /// Id of the one partition.
 pub(super) const PARTITION: &str = "listener";
@@ -70,6 +71,7 @@ pub(super) fn start(
             format!("cannot start to accept connections: {error}; free files and threads");
         ConnectorError::new(ConnectorFault::Io, message)
     };
+    let no_thread = |error| no_thread("that accepts connections", &error);
     let name =
         listener.local_addr().map_or_else(|_| "tcp".to_owned(), |address| address.to_string());
     let inlet = Arc::<Inlet>::default();
@@ -78,15 +80,17 @@ pub(super) fn start(
     intake.begin(Box::new(StopListener { stop, inlet: inlet.clone() }), Some(hub.clone()));
     let format = StreamFormat { format: Format::Lines, key: None };
     // Both threads end by themselves, when they are stopped or nothing more is wanted.
-    Former::new(name, &format, inlet.clone(), intake.clone(), forming).start().map_err(failed)?;
+    Former::new(name, &format, inlet.clone(), intake.clone(), forming)
+        .start()
+        .map_err(no_thread)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let body = move || match runtime.block_on(serve(listener, hub, stopped)) {
         Ok(()) => inlet.end(),
         Err(error) => inlet.fail(failed(error)),
     };
-    let started = thread::Builder::new().name("tidemill-tcp".to_owned()).spawn(body);
-    started.map(drop).map_err(failed)
+    let started = spawner::builder("tidemill-tcp").and_then(|thread| thread.spawn(body));
+    started.map(drop).map_err(no_thread)
 }
 
 /// Ends the listener and its connections.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
 use tidemill_core::connector::SourceReader;
 use tidemill_core::limits::LINE_BYTES_MAX;

@@ -54,7 +54,7 @@ impl InputLog {
         let BegunLog { writer, partitions, from_lsn, .. } = begun;
         let events = Arc::new(Events(Mutex::new(events.clone())));
         let wal = Wal::start(writer, QUEUE_BYTES, events)
-            .map_err(|error| JobError::Host(format!("no thread for the input log: {error}")))?;
+            .map_err(|error| JobError::no_thread("for the input log", &error))?;
         let mut replayed = Vec::new();
         for (source, partitions) in self.logged().zip(partitions) {
             let senders = partitions.into_iter().map(|partition| wal.sender(partition)).collect();
@@ -66,8 +66,7 @@ impl InputLog {
         self.statistics.set_wal(wal);
         self.receive(sources, ends)?;
         let replay = start_replay(replay, replayed, self.statistics.replayed.clone());
-        let replay =
-            replay.map_err(|error| JobError::Host(format!("no thread for the replay: {error}")))?;
+        let replay = replay.map_err(|error| JobError::no_thread("for the replay", &error))?;
         self.replay = Some(replay);
         Ok(())
     }

@@ -5,6 +5,7 @@ use crate::connectors::fields::LineFormat;
 use crate::connectors::settings::{FieldType, Fields, RecordFormat, Style};
 use crate::connectors::sink::tests::answer;
 use crate::connectors::tests::bell;
+use std::thread;
 
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);

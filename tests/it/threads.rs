@@ -1,0 +1,72 @@
+//! A system that gives no thread: the job at hand is refused with a code, and goes well once there is one.
+
+use crate::harness::{Place, operators};
+
+const COUNT: &str = r#"
+    name = "count"
+    restart-strategy = "none"
+    [sources.events]
+    SOURCE
+    [operators.count]
+    component = "@operators/word_split.wasm"
+    from = "events"
+    [sinks.out]
+    connector = "stdout"
+    from = "count"
+"#;
+const FILE: &str = "connector = \"file\"\npath = \"in.txt\"";
+const STDIN: &str = "connector = \"stdin\"";
+const GENERATOR: &str = "connector = \"nexmark\"\nstream = \"lines\"\nevents = 3";
+
+fn place(source: &str) -> Place {
+    let place = Place::new();
+    let operators = operators().to_str().expect("the target directory is UTF-8");
+    place.job(&COUNT.replace("@operators", operators).replace("SOURCE", source));
+    place.write("in.txt", "the tide is in\n");
+    place
+}
+
+/// The thread of this name cannot be started.
+#[track_caller]
+fn is_refused(source: &str, thread: &str) {
+    let place = place(source);
+    let run = || place.run().input("the tide is out\n");
+    let failpoint = format!("thread {thread}:1");
+    let ended = run().env("TIDEMILL_FAILPOINT", &failpoint).end().expect(75).has_no_panic();
+    let ended = ended.says(&["HOST_FULL"]);
+    assert!(!ended.stderr.contains("please report"), "{}", ended.stderr);
+    assert!(ended.stdout.is_empty(), "{}", ended.text());
+    let ended = run().end().expect(0);
+    assert!(ended.lines().len() >= 4, "{}", ended.text());
+}
+
+#[test]
+fn a_job_for_which_there_is_no_thread_says_so_and_loses_nothing() {
+    for thread in ["lane", "restore", "tidemill-snap", "tidemill-keeper", "tidemill-stdout"] {
+        is_refused(FILE, thread);
+    }
+}
+
+#[test]
+fn a_source_for_which_there_is_no_thread_says_so_and_loses_nothing() {
+    is_refused(GENERATOR, "tidemill-generate");
+    for thread in ["tidemill-stdin", "tidemill-intake", "tidemill-replay"] {
+        is_refused(STDIN, thread);
+    }
+}
+
+#[test]
+fn a_job_of_several_for_which_there_is_no_thread_is_refused_alone() {
+    let place = place(FILE);
+    let second = std::fs::read_to_string(place.path("job.toml")).expect("it was written");
+    let second = second.replace("\"count\"\n    restart", "\"other\"\n    restart");
+    let second = second.replace("\"stdout\"", "\"discard\"");
+    place.job(&second.replace("\"other\"", "\"count\""));
+    place.write("other.toml", second);
+    let run = place.tidemill("run job.toml other.toml --report json");
+    let ended = run.env("TIDEMILL_FAILPOINT", "thread tidemill-job:1").end().expect(75);
+    let ended = ended.has_no_panic().says(&["HOST_FULL", "the others go on"]);
+    let report = ended.report();
+    assert_eq!(report["jobs"][0]["exit_code"], 75);
+    assert_eq!(report["jobs"][1]["outcome"], "finished");
+}
