@@ -140,8 +140,8 @@ impl FileError {
             | Self::NoLinks { .. }
             | Self::Earlier { .. }
             | Self::Busy { .. } => ConnectorFault::CannotCreate,
+            Self::Thread { .. } => ConnectorFault::HostFull,
             Self::Read { .. }
-            | Self::Thread { .. }
             | Self::Defect { .. }
             | Self::Write { .. }
             | Self::Sync { .. }

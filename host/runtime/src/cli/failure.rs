@@ -239,7 +239,8 @@ fn job_help(error: &JobError) -> Option<String> {
         JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
         JobError::Operator { failure, .. } => match failure {
             CallFailure::Guest(fault) => fault_help(fault.code)?,
-            CallFailure::HostFull(_) | CallFailure::Host(_) => HOST_FAULT_HELP,
+            CallFailure::HostFull(_) => HOST_FULL_HELP,
+            CallFailure::Host(_) => HOST_FAULT_HELP,
             CallFailure::Poison(poison) => return Some(poison_help(poison)),
             CallFailure::Lost { fault } => fault_help(fault.code)?,
             CallFailure::Fatal(_) => return None,
@@ -265,10 +266,7 @@ fn job_help(error: &JobError) -> Option<String> {
             "nothing is lost: the next run goes on from the newest checkpoint; `stop-timeout` gives a \
              stop more time"
         }
-        JobError::HostFull(_) => {
-            "nothing is lost: run fewer jobs, lanes or operators on this host, or raise its limits (threads of the user, \
-             `sandboxes` in the tenants' file), and run the job again"
-        }
+        JobError::HostFull(_) => HOST_FULL_HELP,
         JobError::HeldUp { .. } => {
             "have its output read, and run the job again: it goes on from its newest checkpoint"
         }
@@ -296,6 +294,9 @@ fn poison_help(error: &PoisonError) -> String {
         }
     }
 }
+
+const HOST_FULL_HELP: &str = "nothing is lost: run fewer jobs, lanes or operators on this host, or raise its limits (threads of the user, \
+     `sandboxes` in the tenants' file), and run the job again";
 
 const HOST_FAULT_HELP: &str =
     "no operator is to blame: please report it, with the log lines of `-vv` before it";

@@ -24,6 +24,9 @@ use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
 use super::priority;
 use crate::{machine, spawner};
 
+/// How long a lane is told that it need no longer give way before it does no longer: by then it was looked at what its
+/// newest step has used, which may have taken many looks.
+const BACK_AFTER_US: u64 = 250_000;
 /// How long a lane stays at its low priority when there was no thread to go on with it, before it asks again.
 const RENEW_AGAIN_US: u64 = 5_000_000;
 
@@ -42,7 +45,9 @@ impl LaneWaker {
 impl Wake for LaneWaker {
     fn wake(&self) {
         // Before a thread has set itself, it has not looked for a step either: nothing is missed.
-        if let Some(thread) = &*lock(&self.thread) {
+        let thread = lock(&self.thread).clone();
+        // Not while it is locked: whoever wakes up may take the core of this thread.
+        if let Some(thread) = thread {
             thread.unpark();
         }
     }
@@ -285,6 +290,7 @@ impl<R: LaneReport> Driver<R> {
     fn drive(&mut self, mut gives_way: bool) -> Stop {
         let Self { lane, line, report, pace, has_ended, steps, renew_after_us, .. } = self;
         let start = machine::began();
+        let mut back_since_us = None;
         let mut now = read_clocks(start);
         let (mut pause, mut cpu) = (PauseMeter::new(&line.pauses), CpuClock::of_this_thread());
         loop {
@@ -307,14 +313,20 @@ impl<R: LaneReport> Driver<R> {
                     Err(failure) => return Stop::End(LaneEnd::Failed(failure)),
                 }
             }
-            if pace.gives_way() != gives_way && now.monotonic_us >= *renew_after_us {
-                if gives_way {
-                    return Stop::NewThread;
-                }
-                gives_way = give_way();
-                if gives_way {
+            if pace.gives_way() {
+                back_since_us = None;
+                if !gives_way && now.monotonic_us >= *renew_after_us {
                     // Before it is without a core.
                     line.beat(LanePhase::GivingWay, *steps);
+                    gives_way = give_way();
+                    if !gives_way {
+                        *renew_after_us = now.monotonic_us + RENEW_AGAIN_US;
+                    }
+                }
+            } else if gives_way && now.monotonic_us >= *renew_after_us {
+                let since_us = *back_since_us.get_or_insert(now.monotonic_us);
+                if now.monotonic_us - since_us >= BACK_AFTER_US {
+                    return Stop::NewThread;
                 }
             }
             let held_us = pace.held_us(now.monotonic_us);

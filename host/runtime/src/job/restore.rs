@@ -178,9 +178,10 @@ fn side_by_side<P: Send, R: Send>(
 fn failed(operator: &str, problem: SnapshotError) -> JobError {
     match problem {
         // A host that is short of something may have it at the next start.
-        SnapshotError::Migration(error)
-            if matches!(error.failure, Failure::Host(_) | Failure::HostFull(_)) =>
-        {
+        SnapshotError::Migration(error) if matches!(error.failure, Failure::HostFull(_)) => {
+            JobError::HostFull(format!("{operator}: {error}"))
+        }
+        SnapshotError::Migration(error) if matches!(error.failure, Failure::Host(_)) => {
             JobError::Host(format!("{operator}: {error}"))
         }
         SnapshotError::Migration(error) => JobError::Migration { node: operator.to_owned(), error },

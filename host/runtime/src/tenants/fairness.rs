@@ -89,7 +89,8 @@ fn compare(
         let (used_us, held_us) = known.tenant.cpu_and_held_us();
         let seen = Seen {
             cpu_us: used_us - std::mem::replace(&mut known.used_us, used_us),
-            held_us: held_us - std::mem::replace(&mut known.held_us, held_us),
+            held_us: (held_us - std::mem::replace(&mut known.held_us, held_us))
+                / known.tenant.lanes().max(1),
             share: known.tenant.plan.cpu_share,
             is_busy: known.tenant.take_is_busy(now_us),
         };

@@ -1,21 +1,23 @@
 //! Who is to give way to whom, from what tenants have used.
 //!
 //! Pure: takes what was seen since the last look, and remembers what it must of the looks before. Two kinds of tenants
-//! give way: who would take more than its share while cores are short, and who is held by its quota of CPU time all
-//! the time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody gives way unless somebody else
+//! give way: who would take more than its share while cores are short, and while they are not, who is held by its quota of
+//! CPU time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody gives way unless somebody else
 //! is there who has what it wants; and nobody goes without half of its share for long.
 
 /// Who uses less than this part of its share has what it wants, in hundredths.
 const CONTENT_PERCENT: u64 = 80;
 /// Who has been told is told otherwise only with so much less, so that nobody goes to and fro.
 const SLACK_PERCENT: u64 = 20;
-/// What everybody has who would take more, be it told or not: this part of its share of what all of those use, in
-/// hundredths. What is left to those who give way goes by their threads and not by their shares.
+/// What everybody has who would take more: this part of its share of what all of those use, in hundredths. What is left to
+/// those who give way goes by their threads and not by their shares.
 const FLOOR_PERCENT: u64 = 50;
-/// Who is owed so much of it does not give way until it has had it.
-const OWED_US: u64 = 400_000;
-/// More is not remembered.
-const OWED_US_MAX: u64 = 2_000_000;
+/// Who is short of that for as much as it comes to in so many looks does not give way until it has had its whole share.
+const SHORT_LOOKS: u64 = 10;
+/// What somebody is short of is remembered up to so many looks of its share.
+const SHORT_LOOKS_MAX: u64 = 50;
+/// Who uses more than this part of its share takes what is others', in hundredths; below it, who was told stays told.
+const GREEDY_PERCENT: u64 = 120;
 /// A tenant is there until it has used nothing for so many looks.
 const QUIET_LOOKS: u32 = 10;
 /// Who is held for more than one part in so many of the time is held by its quota.
@@ -28,7 +30,7 @@ const HELD_LOOKS: u32 = 10;
 pub(super) struct Seen {
     /// CPU time that it has used.
     pub(super) cpu_us: u64,
-    /// For how long its lanes were held because of its quota of CPU time, all together.
+    /// For how long its lanes were held because of its quota of CPU time, on the average.
     pub(super) held_us: u64,
     /// Weight of its share.
     pub(super) share: u64,
@@ -40,19 +42,21 @@ pub(super) struct Seen {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standing {
     is_over: bool,
-    /// CPU time that it is short of its floor.
-    owed_us: u64,
-    /// It has it back before it gives way again.
+    /// CPU time that it has been short of its floor, and of its share.
+    below_floor_us: u64,
+    below_share_us: u64,
+    /// It has its share back before it gives way again.
     is_owed: bool,
     /// Looks for which it still counts as being there, and as being held.
     there: u32,
     held: u32,
+    gives_way: bool,
 }
 
 impl Standing {
     /// Whether its lanes are to give way to those of others.
     pub(super) fn gives_way(&self) -> bool {
-        self.is_over && !self.is_owed || self.held > 0
+        self.gives_way
     }
 }
 
@@ -65,20 +69,42 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], elapsed_us: u64, are_short
         standing.there = if is_there { QUIET_LOOKS } else { standing.there.saturating_sub(1) };
     }
     let hungry = hungry(tenants, are_short);
+    let (used_us, shares) = of_all(tenants, &hungry);
+    let share_us = |seen: &Seen| used_us * seen.share / shares.max(1);
     let count = hungry.iter().filter(|is_hungry| **is_hungry).count();
     let there = tenants.iter().filter(|(_, standing)| standing.there > 0).count();
-    let has_others = count < there;
-    let (used_us, shares) = of_all(tenants, &hungry);
+    // Somebody has what it wants, or at least no more than its share, because the others were told.
+    let is_modest = |((seen, standing), is_hungry): (&(Seen, Standing), &bool)| {
+        *is_hungry && !standing.is_over && seen.cpu_us * 100 <= share_us(seen) * GREEDY_PERCENT
+    };
+    let is_anybody_content = count < there;
+    let is_anybody_modest = tenants.iter().zip(&hungry).any(is_modest);
     for ((seen, standing), is_hungry) in tenants.iter_mut().zip(hungry) {
-        standing.is_over = is_hungry && has_others;
-        if !standing.is_over {
-            (standing.owed_us, standing.is_owed) = (0, false);
-            continue;
+        let stays = standing.is_over && is_anybody_modest;
+        standing.is_over = is_hungry && (is_anybody_content || stays);
+        standing.count(seen.cpu_us, share_us(seen));
+        standing.gives_way =
+            standing.is_over && !standing.is_owed || standing.held > 0 && !are_short;
+    }
+}
+
+impl Standing {
+    /// Takes down what it has used of its share, if it was to give way.
+    fn count(&mut self, cpu_us: u64, share_us: u64) {
+        if !self.is_over {
+            (self.below_floor_us, self.below_share_us, self.is_owed) = (0, 0, false);
+            return;
         }
-        let floor_us = used_us * seen.share * FLOOR_PERCENT / (100 * shares.max(1));
-        let owed_us = (standing.owed_us + floor_us).saturating_sub(seen.cpu_us);
-        standing.owed_us = owed_us.min(OWED_US_MAX);
-        standing.is_owed = owed_us > if standing.is_owed { 0 } else { OWED_US };
+        let floor_us = share_us * FLOOR_PERCENT / 100;
+        let below = |before_us: u64, due_us: u64| {
+            (before_us + due_us).saturating_sub(cpu_us).min(share_us * SHORT_LOOKS_MAX)
+        };
+        self.below_floor_us = below(self.below_floor_us, floor_us);
+        self.below_share_us = below(self.below_share_us, share_us);
+        self.is_owed = match self.is_owed {
+            true => self.below_share_us > 0,
+            false => self.below_floor_us > floor_us * SHORT_LOOKS,
+        };
     }
 }
 
@@ -140,7 +166,7 @@ mod tests {
 
     #[test]
     fn idle_cores_are_anybodys() {
-        let told = Standing { is_over: true, ..Standing::default() };
+        let told = Standing { is_over: true, gives_way: true, ..Standing::default() };
         let mut tenants = [(seen(1500, 1), told), (seen(10, 1), told)];
         judge(&mut tenants, LOOK_US, false);
         assert!(tenants.iter().all(|(_, standing)| !standing.gives_way()));
@@ -201,78 +227,111 @@ mod tests {
     struct Load {
         lanes: u64,
         share: u64,
-        /// What it would use of a look, in microseconds; more than it can get for who takes all.
-        wants_us: u64,
+        /// What comes in for it at each look, in microseconds of CPU time; what it does not get it wants later.
+        comes_us: u64,
+        /// What comes in at the fifth look besides.
+        burst_us: u64,
     }
 
-    const HUNGRY: u64 = u64::MAX;
+    const HUNGRY: u64 = 1 << 40;
 
-    /// Lets loads share `cores` for many looks as a kernel does that is fair to threads, and lets those of low priority have what
-    /// is left. Answers for each the part of the time in which it gave way, and what it used of all there is.
-    fn model(loads: &[Load], cores: u64) -> Vec<(f64, f64)> {
-        const LOOKS: u32 = 400;
+    fn load(share: u64, lanes: u64, comes_us: u64) -> Load {
+        Load { lanes, share, comes_us, burst_us: 0 }
+    }
+
+    /// What came of a load: the part of the time in which it gave way, what it used of all there is, what it still wants, and
+    /// how often it was told otherwise.
+    #[derive(Debug)]
+    struct Came {
+        told: f64,
+        used: f64,
+        left_us: u64,
+        changes: u32,
+    }
+
+    /// Lets loads share two cores for many looks as a kernel does that is fair to threads, and lets those of low priority have
+    /// what is left.
+    fn model(loads: &[Load]) -> Vec<Came> {
+        const LOOKS: u32 = 600;
+        const ALL_US: u64 = 2 * LOOK_US;
         let mut tenants: Vec<_> =
             loads.iter().map(|load| (seen(0, load.share), Standing::default())).collect();
-        let mut sums = vec![(0.0, 0.0); loads.len()];
-        for _ in 0..LOOKS {
-            let mut left_us = cores * LOOK_US;
+        let none = || Came { told: 0.0, used: 0.0, left_us: 0, changes: 0 };
+        let mut came: Vec<Came> = loads.iter().map(|_| none()).collect();
+        for look in 0..LOOKS {
+            for (came, load) in came.iter_mut().zip(loads) {
+                came.left_us += load.comes_us + if look == 5 { load.burst_us } else { 0 };
+            }
+            let mut free_us = ALL_US;
+            let mut got = vec![0; loads.len()];
             for is_told in [false, true] {
-                let mut got = vec![0; loads.len()];
-                // In small turns, a thread each.
+                let before = |free_us: u64| free_us;
                 loop {
-                    let before = left_us;
+                    let then_us = before(free_us);
+                    // In small turns, a thread each.
                     for (at, load) in loads.iter().enumerate() {
-                        let most = load.wants_us.min(load.lanes * LOOK_US);
+                        let most = came[at].left_us.min(load.lanes * LOOK_US);
                         if tenants[at].1.gives_way() == is_told && got[at] < most {
-                            let turn = (load.lanes * 100).min(left_us).min(most - got[at]);
+                            let turn = (load.lanes * 100).min(free_us).min(most - got[at]);
                             got[at] += turn;
-                            left_us -= turn;
+                            free_us -= turn;
                         }
                     }
-                    if before == left_us {
+                    if then_us == free_us {
                         break;
                     }
                 }
-                for (at, load) in loads.iter().enumerate() {
-                    if tenants[at].1.gives_way() == is_told {
-                        let is_busy = got[at] < load.wants_us.min(load.lanes * LOOK_US)
-                            || load.wants_us == HUNGRY;
-                        tenants[at].0 = Seen { is_busy, ..seen(got[at], load.share) };
-                    }
-                }
             }
-            for (at, (seen, standing)) in tenants.iter().enumerate() {
-                sums[at].0 += f64::from(u8::from(standing.gives_way())) / f64::from(LOOKS);
-                sums[at].1 += seen.cpu_us as f64 / (cores * LOOK_US * u64::from(LOOKS)) as f64;
+            for (at, (seen_now, standing)) in tenants.iter_mut().enumerate() {
+                let came = &mut came[at];
+                came.left_us -= got[at];
+                came.told += f64::from(u8::from(standing.gives_way())) / f64::from(LOOKS);
+                came.used += got[at] as f64 / (ALL_US * u64::from(LOOKS)) as f64;
+                let is_busy = came.left_us > 0 || got[at] > LOOK_US / 2;
+                *seen_now = Seen { is_busy, ..seen(got[at], loads[at].share) };
             }
-            judge(&mut tenants, LOOK_US, left_us == 0);
+            let told: Vec<bool> = tenants.iter().map(|(_, it)| it.gives_way()).collect();
+            judge(&mut tenants, LOOK_US, free_us == 0);
+            for ((came, (_, standing)), told) in came.iter_mut().zip(&tenants).zip(told) {
+                came.changes += u32::from(standing.gives_way() != told);
+            }
         }
-        sums
+        came
     }
 
     #[test]
     fn attackers_give_way_all_the_time_to_who_wants_little() {
-        let mut loads: Vec<Load> =
-            (0..10).map(|_| Load { lanes: 1, share: 1, wants_us: HUNGRY }).collect();
-        loads.push(Load { lanes: 1, share: 1, wants_us: 12_000 });
-        let came = model(&loads, 2);
-        assert!(came[..10].iter().all(|(told, _)| *told > 0.98), "{came:?}");
-        assert_eq!(came[10].0, 0.0);
+        let mut loads: Vec<Load> = (0..10).map(|_| load(1, 1, HUNGRY)).collect();
+        loads.push(load(1, 1, 12_000));
+        let came = model(&loads);
+        assert!(came[..10].iter().all(|it| it.told > 0.98 && it.changes == 1), "{came:?}");
+        assert_eq!(came[10].told, 0.0);
     }
 
     #[test]
     fn nobody_starves_for_having_few_lanes() {
-        let one = |share, lanes, wants_us| Load { lanes, share, wants_us };
-        // Half of all is the share of each of two, and of three if the third wants next to nothing.
         for loads in [
-            vec![one(1, 1, HUNGRY), one(1, 64, HUNGRY)],
-            vec![one(1, 1, HUNGRY), one(1, 64, HUNGRY), one(1, 1, 10_000)],
-            vec![one(9, 2, HUNGRY), one(1, 64, HUNGRY), one(1, 1, 10_000)],
-            vec![one(1, 1, 60_000), one(1, 8, HUNGRY), one(1, 8, HUNGRY)],
+            vec![load(1, 1, HUNGRY), load(1, 64, HUNGRY)],
+            vec![load(1, 1, HUNGRY), load(1, 64, HUNGRY), load(1, 1, 10_000)],
+            vec![load(9, 2, HUNGRY), load(1, 64, HUNGRY), load(1, 1, 10_000)],
+            vec![load(1, 1, 60_000), load(1, 8, HUNGRY), load(1, 8, HUNGRY)],
         ] {
-            let came = model(&loads, 2);
-            let wanted = loads[0].wants_us.min(LOOK_US) as f64 / (2 * LOOK_US) as f64;
-            assert!(came[0].1 > wanted / 2.0, "{came:?}");
+            let came = model(&loads);
+            // Half of all is the share of each of two who want it.
+            let due = loads[0].comes_us.min(LOOK_US) as f64 / (2 * LOOK_US) as f64;
+            assert!(came[0].used > due * 0.8, "{came:?}");
+            assert!(came.iter().all(|it| it.changes < 120), "{came:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_had_a_burst_and_wants_less_than_its_share_catches_up() {
+        let burst = Load { burst_us: 2_000_000, ..load(1, 1, 110_000) };
+        for with_another in [true, false] {
+            let mut loads = vec![Load { ..burst }, load(1, 64, HUNGRY)];
+            loads.extend(with_another.then(|| load(1, 1, 5_000)));
+            let came = model(&loads);
+            assert!(came[0].left_us < 200_000, "{came:?}");
         }
     }
 }

@@ -235,6 +235,12 @@ impl Tenant {
         (self.usage.used_cpu_us.load(Relaxed), self.usage.cpu_held_us.load(Relaxed))
     }
 
+    /// How many lanes it has.
+    fn lanes(&self) -> u64 {
+        let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
+        demands.iter().filter(|lane| lane.strong_count() > 0).count() as u64
+    }
+
     /// Whether one of its lanes has worked for most of the time since the last look, which is now.
     fn take_is_busy(&self, now_us: u64) -> bool {
         let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);

@@ -83,14 +83,21 @@ pub(super) fn start(
     Former::new(name, &format, inlet.clone(), intake.clone(), forming)
         .start()
         .map_err(no_thread)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let body = move || match runtime.block_on(serve(listener, hub, stopped)) {
-        Ok(()) => inlet.end(),
-        Err(error) => inlet.fail(failed(error)),
-    };
-    let started = spawner::builder("tidemill-tcp").and_then(|thread| thread.spawn(body));
-    started.map(drop).map_err(no_thread)
+    let accepting = inlet.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let started = runtime.map_err(failed).and_then(|runtime| {
+        let body = move || match runtime.block_on(serve(listener, hub, stopped)) {
+            Ok(()) => accepting.end(),
+            Err(error) => accepting.fail(failed(error)),
+        };
+        let thread = spawner::builder("tidemill-tcp").and_then(|thread| thread.spawn(body));
+        thread.map(drop).map_err(no_thread)
+    });
+    if started.is_err() {
+        // The thread that forms records would wait for them for ever.
+        inlet.end();
+    }
+    started
 }
 
 /// Ends the listener and its connections.
