@@ -171,13 +171,25 @@ impl Context {
         self.current.slot = NO_SLOT;
     }
 
+    /// Takes back what a bad record has done, and lists it; hands a fatal verdict back.
     #[cold]
-    fn undo_record(&mut self) {
+    #[inline(never)]
+    fn refuse_record(
+        &mut self,
+        index: u32,
+        verdict: Error,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<()> {
+        if verdict.is_fatal() {
+            return Err(verdict);
+        }
         let serial = self.current.serial;
         self.states.undo(serial);
         for output in &mut self.outputs {
             output.undo(serial);
         }
+        bad.push(BadRecord::new(index, verdict.into_message()));
+        Ok(())
     }
 
     #[cold]
@@ -272,11 +284,7 @@ impl BatchContext {
             let record = batch.record(index);
             ctx.enter_record(&record);
             if let Err(verdict) = process(record, ctx) {
-                if verdict.is_fatal() {
-                    return Err(verdict);
-                }
-                ctx.undo_record();
-                bad.push(BadRecord::new(index, verdict.into_message()));
+                ctx.refuse_record(index, verdict, &mut bad)?;
             }
             if ctx.flush_wanted {
                 ctx.flush_full();

@@ -44,15 +44,24 @@ impl EmitKey<'_> {
     }
 }
 
-/// How far an output was filled before the record at hand, and what that record has added in
-/// segments that are sealed since.
+/// How far an output was filled before the newest record that emitted to it.
 #[derive(Debug, Default)]
 struct Mark {
     serial: u64,
-    sealed: usize,
+    /// In the segment that was open then.
     records: usize,
-    sealed_records: usize,
-    sealed_bytes: usize,
+    sealed: Sealed,
+}
+
+/// What a record has added in segments that were sealed while it was processed.
+#[derive(Debug, Default)]
+struct Sealed {
+    /// The record; what follows is of none but this one.
+    serial: u64,
+    /// Segments that were sealed before.
+    before: usize,
+    records: usize,
+    bytes: usize,
 }
 
 /// What is waiting to leave at one output.
@@ -92,9 +101,45 @@ impl OutputBuffer {
     ) -> Result<()> {
         if self.mark.serial != serial {
             self.mark.serial = serial;
-            self.mark.sealed = self.sealed.len();
             self.mark.records = self.open.records;
         }
+        if let EmitKey::Slot(slot) = key
+            && T::WIDTH.is_some()
+        {
+            return match self.open.place(key.kind(), timestamp_ms, T::WIDTH) {
+                Some(place) => {
+                    value.encode_over(place.item)?;
+                    (*place.key, *place.records) = (slot, *place.records + 1);
+                    Ok(())
+                }
+                None => self.push_otherwise(key, timestamp_ms, value, ready),
+            };
+        }
+        self.push_looking(key, timestamp_ms, value, ready)
+    }
+
+    /// What happens once in many records: the kind of the keys or the width changes, event time begins, room is short.
+    #[cold]
+    #[inline(never)]
+    fn push_otherwise<T: Encode + ?Sized>(
+        &mut self,
+        key: EmitKey<'_>,
+        timestamp_ms: i64,
+        value: &T,
+        ready: &mut bool,
+    ) -> Result<()> {
+        self.push_looking(key, timestamp_ms, value, ready)
+    }
+
+    /// Adds a record of any kind.
+    #[inline(always)]
+    fn push_looking<T: Encode + ?Sized>(
+        &mut self,
+        key: EmitKey<'_>,
+        timestamp_ms: i64,
+        value: &T,
+        ready: &mut bool,
+    ) -> Result<()> {
         if self.open.kind != key.kind() {
             self.change_kind(key.kind(), ready)?;
         }
@@ -121,8 +166,9 @@ impl OutputBuffer {
         if self.mark.serial != serial {
             return;
         }
-        if self.sealed.len() > self.mark.sealed {
-            self.sealed.truncate(self.mark.sealed + 1);
+        let Sealed { serial: sealed_by, before, .. } = self.mark.sealed;
+        if sealed_by == serial && self.sealed.len() > before {
+            self.sealed.truncate(before + 1);
             if let Some(segment) = self.sealed.pop() {
                 self.open = segment;
             }
@@ -169,20 +215,24 @@ impl OutputBuffer {
     #[cold]
     fn seal(&mut self, ready: &mut bool) -> Result<()> {
         *ready = true;
-        let mark = &mut self.mark;
-        if self.sealed.len() == mark.sealed {
-            mark.sealed_records = self.open.records - mark.records;
-            mark.sealed_bytes = self.open.bytes() - self.open.bytes_before(mark.records);
+        let Mark { serial, records, sealed } = &mut self.mark;
+        if sealed.serial == *serial {
+            sealed.records += self.open.records;
+            sealed.bytes += self.open.bytes();
         } else {
-            mark.sealed_records += self.open.records;
-            mark.sealed_bytes += self.open.bytes();
+            *sealed = Sealed {
+                serial: *serial,
+                before: self.sealed.len(),
+                records: self.open.records - *records,
+                bytes: self.open.bytes() - self.open.bytes_before(*records),
+            };
         }
+        let is_too_much =
+            sealed.records > CALL_EMITTED_RECORDS_MAX || sealed.bytes > CALL_EMITTED_BYTES_MAX;
         let mut next = self.spare.pop().unwrap_or_else(|| Segment::new(self.width));
         next.kind = self.open.kind;
         self.sealed.push(std::mem::replace(&mut self.open, next));
-        if mark.sealed_records > CALL_EMITTED_RECORDS_MAX
-            || mark.sealed_bytes > CALL_EMITTED_BYTES_MAX
-        {
+        if is_too_much {
             return Err(Error::bad_record(format!(
                 "the record emits more than {CALL_EMITTED_RECORDS_MAX} records \
                  or {CALL_EMITTED_BYTES_MAX} bytes"

@@ -3,7 +3,8 @@
 //! Knows nothing of outputs, nor when records leave. What most records have (a value of fixed width, a key of the batch
 //! at hand) is written into places that are there already, at one index for all columns: to grow and check each
 //! column for each record was a third of what the SDK costs. Invariant: outside of a call of this module
-//! `records < room`, and there are `room` places in `key_of` and, with a width, in `values`.
+//! `records < room`, and there are `room` places in `key_of`, with a width in `values`, and once there is event time in
+//! `timestamps`.
 
 use super::EmitKey;
 use crate::bindings::tidemill::operator::types::{KeySource, OutputBatch};
@@ -35,6 +36,13 @@ pub(super) struct Segment {
     values: Column,
     /// Empty while all are 0.
     timestamps: Vec<i64>,
+}
+
+/// Where a record goes whose value is of fixed width and whose key is of the batch at hand.
+pub(super) struct Place<'s> {
+    pub(super) item: &'s mut [u8],
+    pub(super) key: &'s mut u32,
+    pub(super) records: &'s mut usize,
 }
 
 impl Segment {
@@ -69,6 +77,31 @@ impl Segment {
         }
     }
 
+    /// The place of the next record, with its event time in it, if there is one and it is not the last: then there is nothing
+    /// to look at but the value and the slot. All that is read of the segment is read before anything is written: the compiler
+    /// cannot know that to write to a column leaves the rest as it is.
+    #[inline(always)]
+    pub(super) fn place(
+        &mut self,
+        kind: KeyKind,
+        timestamp_ms: i64,
+        width: Option<u32>,
+    ) -> Option<Place<'_>> {
+        let Self { records, room, key_of, values, timestamps, .. } = self;
+        let (at, width) = (*records, width? as usize);
+        if width == 0 || self.width != width || self.kind != kind || at + 1 >= *room {
+            return None;
+        }
+        let (key, item) = (key_of.get_mut(at)?, values.raw.data.get_mut(at * width..)?);
+        let item = item.get_mut(..width)?;
+        match timestamps.get_mut(at) {
+            Some(timestamp) => *timestamp = timestamp_ms,
+            None if timestamp_ms != 0 => return None,
+            None => {}
+        }
+        Some(Place { item, key, records })
+    }
+
     /// Adds a record, whose key is of the kind of this segment; answers whether the segment is full now. A value that is
     /// refused adds nothing.
     #[inline(always)]
@@ -93,7 +126,7 @@ impl Segment {
             EmitKey::New(bytes) => self.keys.push_bytes(bytes),
         }
         if timestamp_ms != 0 || !self.timestamps.is_empty() {
-            self.push_timestamp(timestamp_ms);
+            self.put_timestamp(timestamp_ms);
         }
         self.records += 1;
         if self.records == self.room && !self.grow() {
@@ -130,16 +163,16 @@ impl Segment {
     }
 
     #[inline(always)]
-    fn push_timestamp(&mut self, timestamp_ms: i64) {
-        if self.timestamps.len() < self.records {
-            self.fill_timestamps();
+    fn put_timestamp(&mut self, timestamp_ms: i64) {
+        if self.timestamps.is_empty() {
+            self.begin_timestamps();
         }
-        self.timestamps.push(timestamp_ms);
+        self.timestamps[self.records] = timestamp_ms;
     }
 
     #[cold]
-    fn fill_timestamps(&mut self) {
-        self.timestamps.resize(self.records, 0);
+    fn begin_timestamps(&mut self) {
+        self.timestamps.resize(self.room, 0);
     }
 
     /// Makes room for more records, up to those that should leave together; answers whether there is any.
@@ -164,6 +197,9 @@ impl Segment {
     fn make_room(&mut self, room: usize) {
         self.room = room;
         self.key_of.resize(room, 0);
+        if !self.timestamps.is_empty() {
+            self.timestamps.resize(room, 0);
+        }
         if self.width != 0 {
             self.values.raw.data.resize(room * self.width, 0);
         }
@@ -175,7 +211,9 @@ impl Segment {
         if self.width == 0 {
             self.values.truncate(records);
         }
-        self.timestamps.truncate(records);
+        if records == 0 {
+            self.timestamps.clear();
+        }
     }
 
     /// Hands the records over, of which there is at least one, and is empty again, with its buffers kept.

@@ -34,7 +34,6 @@ pub(crate) struct ValueCache {
     /// Without a width: start and end of each slot's item in the arena.
     places: Vec<(u32, u32)>,
     live_bytes: usize,
-    dirty: u32,
     undo: Undo,
 }
 
@@ -69,7 +68,11 @@ impl Undo {
         // The width is a constant to the compiler, and to copy so many bytes needs no call.
         if item.len() <= SHORT_BYTES {
             let (low, high) = item.split_at(item.len().min(8));
-            (self.short_low, self.short_high) = (word(low), word(high));
+            self.short_low = word(low);
+            // What is not of the item is never read.
+            if !high.is_empty() {
+                self.short_high = word(high);
+            }
         } else {
             self.long_item.clear();
             self.long_item.extend_from_slice(item);
@@ -102,7 +105,6 @@ impl ValueCache {
             data: Vec::new(),
             places: Vec::new(),
             live_bytes: 0,
-            dirty: 0,
             undo: Undo::default(),
         }
     }
@@ -112,7 +114,6 @@ impl ValueCache {
         self.flags.clear();
         self.data.clear();
         self.places.clear();
-        self.dirty = 0;
         self.undo.serial = 0;
     }
 
@@ -154,20 +155,21 @@ impl ValueCache {
         value: &T,
     ) -> Result<()> {
         let flags = self.flags_of(slot)?;
-        match T::WIDTH {
-            Some(width) => {
-                let item = place(&mut self.data, slot, width);
-                self.undo.keep(serial, slot, flags, item);
-                if let Err(source) = value.encode_over(item) {
-                    return Err(self.about.unwritable(&source));
-                }
-            }
-            None => {
-                self.keep_varying(serial, slot, flags);
-                self.set_varying(slot, value)?;
-            }
+        let Some(width) = T::WIDTH else {
+            self.keep_varying(serial, slot, flags);
+            self.set_varying(slot, value)?;
+            self.flags[slot as usize] = PRESENT | DIRTY;
+            return Ok(());
+        };
+        // Both places are looked up before anything is written: the compiler cannot know that to write to one leaves
+        // the lengths of the other as they are.
+        let Self { flags, data, undo, about, .. } = self;
+        let (flags, item) = (&mut flags[slot as usize], place(data, slot, width));
+        undo.keep(serial, slot, *flags, item);
+        if let Err(source) = value.encode_over(item) {
+            return Err(about.unwritable(&source));
         }
-        self.mark(slot, flags, PRESENT | DIRTY);
+        *flags = PRESENT | DIRTY;
         Ok(())
     }
 
@@ -184,22 +186,24 @@ impl ValueCache {
             self.set(serial, slot, &value)?;
             return Ok(value);
         };
-        let flags = self.flags_of(slot)?;
-        let item = place(&mut self.data, slot, width);
-        self.undo.keep(serial, slot, flags, item);
-        let before = if flags & PRESENT == 0 {
+        self.flags_of(slot)?;
+        // As in `set`.
+        let Self { flags, data, undo, about, .. } = self;
+        let (flags, item) = (&mut flags[slot as usize], place(data, slot, width));
+        let before = if *flags & PRESENT == 0 {
             None
         } else {
             match T::decode(item) {
                 Ok(value) => Some(value),
-                Err(source) => return Err(self.about.unreadable(&source)),
+                Err(source) => return Err(about.unreadable(&source)),
             }
         };
+        undo.keep(serial, slot, *flags, item);
         let value = change(before);
         if let Err(source) = value.encode_over(item) {
-            return Err(self.about.unwritable(&source));
+            return Err(about.unwritable(&source));
         }
-        self.mark(slot, flags, PRESENT | DIRTY);
+        *flags = PRESENT | DIRTY;
         Ok(value)
     }
 
@@ -218,7 +222,7 @@ impl ValueCache {
                 self.places[slot as usize] = (0, 0);
             }
         }
-        self.mark(slot, flags, DIRTY);
+        self.flags[slot as usize] = DIRTY;
         Ok(())
     }
 
@@ -228,8 +232,6 @@ impl ValueCache {
         }
         self.undo.serial = 0;
         let slot = self.undo.slot as usize;
-        self.dirty -= u32::from(self.flags[slot] & DIRTY != 0);
-        self.dirty += u32::from(self.undo.flags & DIRTY != 0);
         self.flags[slot] = self.undo.flags;
         match self.about.width {
             Some(width) => {
@@ -250,13 +252,14 @@ impl ValueCache {
 
     /// Hands the changed slots over.
     pub(crate) fn flush(&mut self) {
-        if self.dirty == 0 {
+        let dirty = self.flags.iter().filter(|flags| **flags & DIRTY != 0).count();
+        if dirty == 0 {
             return;
         }
-        if self.dirty == self.slots && self.about.width.is_some() {
+        if dirty == self.slots as usize && self.about.width.is_some() {
             self.flush_whole();
         } else {
-            self.flush_changed();
+            self.flush_changed(dirty);
         }
         self.begin(0);
     }
@@ -271,8 +274,8 @@ impl ValueCache {
         self.data = values.values.data;
     }
 
-    fn flush_changed(&mut self) {
-        let mut slots = Vec::with_capacity(self.dirty as usize);
+    fn flush_changed(&mut self, dirty: usize) {
+        let mut slots = Vec::with_capacity(dirty);
         let mut present = Vec::new();
         let mut values = Column::new(self.about.width);
         for slot in 0..self.slots {
@@ -298,15 +301,15 @@ impl ValueCache {
 
     #[inline(always)]
     fn flags_of(&mut self, slot: u32) -> Result<u8> {
-        match self.flags.get(slot as usize) {
-            Some(&flags) => Ok(flags),
-            None => self.load(slot),
+        if slot as usize >= self.flags.len() {
+            self.load(slot)?;
         }
+        Ok(self.flags[slot as usize])
     }
 
     /// Reads the state for all slots of the batch.
     #[cold]
-    fn load(&mut self, slot: u32) -> Result<u8> {
+    fn load(&mut self, slot: u32) -> Result<()> {
         if slot >= self.slots {
             return Err(self.about.needs_key());
         }
@@ -320,7 +323,7 @@ impl ValueCache {
             self.live_bytes = values.data.len();
         }
         self.data = values.data;
-        Ok(self.flags[slot as usize])
+        Ok(())
     }
 
     #[inline]
@@ -333,12 +336,6 @@ impl ValueCache {
             }
         };
         &self.data[start..end]
-    }
-
-    #[inline(always)]
-    fn mark(&mut self, slot: u32, before: u8, flags: u8) {
-        self.dirty += u32::from(before & DIRTY == 0);
-        self.flags[slot as usize] = flags;
     }
 
     /// Keeps where the item of a slot lies, once before a record changes it.
