@@ -7,7 +7,6 @@
 use std::io;
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender, SyncSender};
-
 use std::thread::{Builder, JoinHandle};
 
 use tidemill_sandbox::failpoint::is_due;

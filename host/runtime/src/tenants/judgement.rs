@@ -2,8 +2,8 @@
 //!
 //! Pure: takes what was seen since the last look, and remembers what it must of the looks before. Two kinds of tenants
 //! give way: who would take more than its share while cores are short, and while they are not, who is held by its quota of
-//! CPU time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody gives way unless somebody else
-//! is there who has what it wants; and nobody goes without half of its share for long.
+//! CPU time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody gives way for its share
+//! unless somebody else is there who has what it wants, or no more than its share; and nobody goes without half of its share for long.
 
 /// Who uses less than this part of its share has what it wants, in hundredths.
 const CONTENT_PERCENT: u64 = 80;
