@@ -27,6 +27,14 @@ pub(crate) fn process_cpu_us() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
 }
 
+/// CPU time of one thread of this process since its start, in microseconds, as of the last time that the system looked
+/// (a tick ago at the most); `None` where it does not say, or there is no such thread.
+pub(crate) fn thread_cpu_us(thread: u32) -> Option<u64> {
+    let schedstat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let nanoseconds: u64 = schedstat.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1000)
+}
+
 /// The most memory that the process ever had resident, in bytes; `None` where the system does not say.
 pub(crate) fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -93,6 +101,21 @@ mod tests {
         let memory = vec![1u8; 8 << 20];
         assert!(process_cpu_us() >= before && before > 0);
         assert!(peak_memory_bytes().is_none_or(|bytes| bytes > memory.len() as u64));
+    }
+
+    #[test]
+    fn a_thread_is_said_to_have_used_what_its_own_clock_says() {
+        let clock_us = || {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+        };
+        let this = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        let until_us = clock_us() + 60_000;
+        while clock_us() < until_us {}
+        // The system need not keep such figures.
+        let said_us = thread_cpu_us(this);
+        assert!(said_us.is_none_or(|said_us| (until_us - 50_000..=clock_us()).contains(&said_us)));
+        assert_eq!(thread_cpu_us(0), None);
     }
 
     #[test]

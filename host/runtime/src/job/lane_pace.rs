@@ -28,6 +28,8 @@ pub(super) struct LanePace {
     counters: Vec<Arc<TaskCounters>>,
     /// For each sink the bytes that are charged already; nothing for other nodes.
     sent_bytes: Vec<Option<u64>>,
+    /// CPU time of the lane's thread that is accounted for, and what of it was not charged yet.
+    thread_us: u64,
     uncharged_us: u64,
     failed_batches: u64,
     failures: TokenBucket,
@@ -42,16 +44,33 @@ impl LanePace {
         now_us: u64,
     ) -> Self {
         let (counters, is_sink): (Vec<_>, Vec<bool>) = tasks.into_iter().unzip();
-        Self {
+        let wait_us = tenant.usage().cpu_us.wait(now_us);
+        let mut this = Self {
             demand: tenant.new_lane(now_us),
             tenant,
             counters,
             sent_bytes: is_sink.into_iter().map(|is_sink| is_sink.then_some(0)).collect(),
+            thread_us: 0,
             uncharged_us: 0,
             failed_batches: 0,
             failures: TokenBucket::new(FAILED_BATCHES_PER_SECOND, FAILED_BATCHES_PER_SECOND, 0),
             held_until_us: 0,
-        }
+        };
+        // A job that fails and begins anew is not given more for that.
+        this.hold_for_cpu(wait_us, now_us);
+        this
+    }
+
+    /// The lane is driven by this thread from now on, which has used `cpu_us` before.
+    pub(super) fn is_on(&mut self, thread: u32, cpu_us: u64) {
+        self.thread_us = cpu_us;
+        self.demand.is_on(thread, cpu_us);
+    }
+
+    /// Its thread is done with it, when it has used `cpu_us`: the step that failed counts too, and clearing up.
+    pub(super) fn is_done(&mut self, cpu_us: u64, now_us: u64) {
+        self.account(cpu_us.saturating_sub(self.thread_us));
+        self.charge_gathered(now_us);
     }
 
     /// A task has made a step.
@@ -75,8 +94,13 @@ impl LanePace {
         self.charge(used_us, now_us);
     }
 
-    fn charge(&mut self, used_us: u64, now_us: u64) {
+    fn account(&mut self, used_us: u64) {
+        self.thread_us += used_us;
         self.uncharged_us += used_us;
+    }
+
+    fn charge(&mut self, used_us: u64, now_us: u64) {
+        self.account(used_us);
         if self.uncharged_us >= CHARGE_EVERY_US {
             self.charge_gathered(now_us);
         }
@@ -85,6 +109,7 @@ impl LanePace {
     fn charge_gathered(&mut self, now_us: u64) {
         let used_us = std::mem::take(&mut self.uncharged_us);
         let usage = self.tenant.usage();
+        self.demand.is_charged(self.thread_us);
         usage.used_cpu_us.fetch_add(used_us, Relaxed);
         let wait_us = usage.cpu_us.charge(used_us, now_us);
         self.hold_for_cpu(wait_us, now_us);
@@ -188,6 +213,17 @@ mod tests {
         assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 0);
         pace.waits(0);
         assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 999);
+    }
+
+    #[test]
+    fn a_lane_whose_step_fails_has_charged_it_and_one_that_begins_anew_waits_for_it() {
+        let mut pace = pace("cpu = 0.5", false);
+        pace.is_on(7, 1_000);
+        pace.stepped(0, Spent { wall_us: 0, cpu_us: 300 }, 0);
+        pace.is_done(151_000, 0);
+        assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 150_000);
+        let mut next = LanePace::new(pace.tenant.clone(), Vec::new(), 0);
+        assert_eq!(next.held_us(0), 100_001);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_sandbox::CallSignal;
 
 use super::lane_pace::LanePace;
-use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent};
+use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent, thread_cpu_us};
 use super::priority;
 use crate::{machine, spawner};
 
@@ -261,29 +261,52 @@ enum Stop {
 impl<R: LaneReport> Driver<R> {
     fn run(mut self) {
         self.line.waker.set(thread::current());
+        let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        self.pace.is_on(thread, thread_cpu_us());
         let mut gives_way = false;
         loop {
             let end = match catch_unwind(AssertUnwindSafe(|| self.drive(gives_way))) {
                 Ok(Stop::End(end)) => end,
-                Ok(Stop::NewThread) => match spawn(self) {
-                    Ok(()) | Err((_, None)) => return,
-                    Err((error, Some(driver))) => {
-                        if driver.renew_after_us == 0 {
-                            tracing::warn!(
-                                "A lane stays at its low priority for now, for want of a thread: {error}."
-                            );
-                        }
+                Ok(Stop::NewThread) => match self.renew() {
+                    None => return,
+                    Some(driver) => {
                         (self, gives_way) = (*driver, true);
-                        self.renew_after_us = machine::monotonic_us() + RENEW_AGAIN_US;
                         continue;
                     }
                 },
                 Err(panic) => LaneEnd::Panicked(panic_message(&*panic)),
             };
-            self.line.beat(LanePhase::Gone, 0);
-            self.report.gone(end);
-            return;
+            return self.end(end);
         }
+    }
+
+    /// Goes on in another thread; is back if there is none.
+    fn renew(mut self) -> Option<Box<Self>> {
+        self.pace.is_done(thread_cpu_us(), machine::monotonic_us());
+        match spawn(self) {
+            Ok(()) | Err((_, None)) => None,
+            Err((error, Some(mut driver))) => {
+                if driver.renew_after_us == 0 {
+                    tracing::warn!(
+                        "A lane stays at its low priority for now, for want of a thread: {error}."
+                    );
+                }
+                driver.renew_after_us = machine::monotonic_us() + RENEW_AGAIN_US;
+                Some(driver)
+            }
+        }
+    }
+
+    /// Clears up. Nothing of the lane is there any more when its end is told, and its tenant is charged with all of it.
+    fn end(self, end: LaneEnd) {
+        let Self { lane, line, report, mut pace, .. } = self;
+        let end = match catch_unwind(AssertUnwindSafe(|| drop(lane))) {
+            Ok(()) => end,
+            Err(panic) => LaneEnd::Panicked(panic_message(&*panic)),
+        };
+        pace.is_done(thread_cpu_us(), machine::monotonic_us());
+        line.beat(LanePhase::Gone, 0);
+        report.gone(end);
     }
 
     /// Drives the lane on this thread, which `gives_way` already or not.

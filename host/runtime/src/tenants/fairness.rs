@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::judgement::{self, Seen, Standing};
+use super::judgement::{self, Cores, Seen, Standing};
 use super::{Tenant, Tenants};
 use crate::machine::{self, Machine};
 
@@ -41,7 +41,8 @@ impl Fairness {
                     - std::mem::replace(&mut at_us, machine::monotonic_us());
                 let are_short = machine.was_short_since(&then, cores);
                 // One look at which they are not is no reason for everybody to come back.
-                compare(&tenants.live(), &mut known, at_us, elapsed_us, are_short || were_short);
+                let cores = Cores { elapsed_us, count: cores, are_short: are_short || were_short };
+                compare(&tenants.live(), &mut known, at_us, cores);
                 were_short = are_short;
             }
         };
@@ -70,34 +71,31 @@ struct Known {
     standing: Standing,
 }
 
-/// Tells the tenants what follows from their use since the last look, `elapsed_us` ago.
-fn compare(
-    live: &[Arc<Tenant>],
-    known: &mut Vec<Known>,
-    now_us: u64,
-    elapsed_us: u64,
-    are_short: bool,
-) {
+/// Tells the tenants what follows from their use since the last look.
+fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cores) {
     for tenant in live {
         if !known.iter().any(|known| Arc::ptr_eq(&known.tenant, tenant)) {
+            // All that it has used, it has used since the last look.
             let (tenant, standing) = (tenant.clone(), Standing::default());
-            let (used_us, held_us) = tenant.cpu_and_held_us();
-            known.push(Known { tenant, used_us, held_us, standing });
+            known.push(Known { tenant, used_us: 0, held_us: 0, standing });
         }
     }
     let see = |known: &mut Known| {
-        let (used_us, held_us) = known.tenant.cpu_and_held_us();
+        // A step that was not over at the last look, and is charged now, may be seen to have used a little less.
+        let (used_us, held_us) = known.tenant.take_cpu_and_held_us();
+        let lanes = known.tenant.lanes().len().max(1) as u64;
+        let cpu_us = used_us.saturating_sub(known.used_us);
+        known.used_us = known.used_us.max(used_us);
         let seen = Seen {
-            cpu_us: used_us - std::mem::replace(&mut known.used_us, used_us),
-            held_us: (held_us - std::mem::replace(&mut known.held_us, held_us))
-                / known.tenant.lanes().max(1),
+            cpu_us,
+            held_us: (held_us - std::mem::replace(&mut known.held_us, held_us)) / lanes,
             share: known.tenant.plan.cpu_share,
             is_busy: known.tenant.take_is_busy(now_us),
         };
         (seen, known.standing)
     };
     let mut tenants: Vec<(Seen, Standing)> = known.iter_mut().map(see).collect();
-    judgement::judge(&mut tenants, elapsed_us, are_short);
+    judgement::judge(&mut tenants, cores);
     for (known, (_, standing)) in known.iter_mut().zip(tenants) {
         known.standing = standing;
         known.tenant.gives_way.store(standing.gives_way(), Relaxed);

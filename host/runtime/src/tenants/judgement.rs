@@ -1,12 +1,17 @@
 //! Who is to give way to whom, from what tenants have used.
 //!
-//! Pure: takes what was seen since the last look, and remembers what it must of the looks before. Two kinds of tenants
-//! give way: who would take more than its share while cores are short, and while they are not, who is held by its quota of
-//! CPU time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody gives way for its share
-//! unless somebody else is there who has what it wants, or no more than its share; and nobody goes without half of its share for long.
+//! Pure: takes what was seen since the last look, and remembers what it must of the looks before. While cores are short,
+//! who would take more than its share gives way. While they are not, giving way costs nothing but the moment in which somebody
+//! else wakes up, who would wait for a core until the next tick otherwise: then whoever uses clearly more than another does it, and
+//! who is held by its quota of CPU time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody
+//! gives way for its share unless somebody else is there who has what it wants, or no more than its share; nobody goes
+//! without half of its share for long; and who uses the least never gives way while they are not.
 
 /// Who uses less than this part of its share has what it wants, in hundredths.
 const CONTENT_PERCENT: u64 = 80;
+/// Who uses less than this part of its share of all that the cores have takes nothing that others would miss, whatever they
+/// are seen to use.
+const HARMLESS_PERCENT: u64 = 10;
 /// Who has been told is told otherwise only with so much less, so that nobody goes to and fro.
 const SLACK_PERCENT: u64 = 20;
 /// What everybody has who would take more: this part of its share of what all of those use, in hundredths. What is left to
@@ -22,8 +27,14 @@ const GREEDY_PERCENT: u64 = 120;
 const QUIET_LOOKS: u32 = 10;
 /// Who is held for more than one part in so many of the time is held by its quota.
 const HELD_PART: u64 = 5;
-/// Looks for which it is remembered.
-const HELD_LOOKS: u32 = 10;
+/// Who uses more than one part in so many of a core is in the way of others with its bursts,
+const BIG_PART: u64 = 20;
+/// if it is so many times what somebody else uses,
+const BIG_TIMES: u64 = 2;
+/// both on the average of about so many looks: a burst of who uses little is soon over.
+const MEAN_LOOKS: u64 = 8;
+/// Looks for which either is remembered.
+const YIELDING_LOOKS: u32 = 10;
 
 /// What was seen of a tenant since the last look.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +58,11 @@ pub(super) struct Standing {
     below_share_us: u64,
     /// It has its share back before it gives way again.
     is_owed: bool,
-    /// Looks for which it still counts as being there, and as being held.
+    /// CPU time of about [`MEAN_LOOKS`], of which the older ones count less.
+    recent_us: u64,
+    /// Looks for which it still counts as being there, and as being held or big.
     there: u32,
-    held: u32,
+    yielding: u32,
     gives_way: bool,
 }
 
@@ -60,15 +73,36 @@ impl Standing {
     }
 }
 
-/// Judges all tenants after `elapsed_us`.
-pub(super) fn judge(tenants: &mut [(Seen, Standing)], elapsed_us: u64, are_short: bool) {
+/// What was seen of the machine since the last look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cores {
+    pub(super) elapsed_us: u64,
+    pub(super) count: u64,
+    /// Whether somebody had to wait for one, as far as can be told.
+    pub(super) are_short: bool,
+}
+
+/// Judges all tenants.
+pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
+    let Cores { elapsed_us, are_short, .. } = cores;
+    let remember = |is_so: bool, looks: &mut u32, most: u32| {
+        *looks = if is_so { most } else { looks.saturating_sub(1) };
+    };
+    for (seen, standing) in tenants.iter_mut() {
+        let is_there = seen.cpu_us > 0 || standing.is_over && seen.is_busy;
+        remember(is_there, &mut standing.there, QUIET_LOOKS);
+        standing.recent_us += seen.cpu_us;
+        standing.recent_us -= standing.recent_us / MEAN_LOOKS;
+    }
+    let here = tenants.iter().map(|(_, standing)| standing).filter(|it| it.there > 0);
+    let least_us = here.map(|it| it.recent_us).min().unwrap_or(0);
     for (seen, standing) in tenants.iter_mut() {
         let is_held = seen.held_us > elapsed_us / HELD_PART;
-        standing.held = if is_held { HELD_LOOKS } else { standing.held.saturating_sub(1) };
-        let is_there = seen.cpu_us > 0 || standing.is_over && seen.is_busy;
-        standing.there = if is_there { QUIET_LOOKS } else { standing.there.saturating_sub(1) };
+        let big_us = (elapsed_us * MEAN_LOOKS / BIG_PART).max(least_us * BIG_TIMES);
+        let is_big = standing.recent_us > big_us;
+        remember(is_held || is_big, &mut standing.yielding, YIELDING_LOOKS);
     }
-    let hungry = hungry(tenants, are_short);
+    let hungry = hungry(tenants, cores);
     let (used_us, shares) = of_all(tenants, &hungry);
     let share_us = |seen: &Seen| used_us * seen.share / shares.max(1);
     let count = hungry.iter().filter(|is_hungry| **is_hungry).count();
@@ -84,7 +118,7 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], elapsed_us: u64, are_short
         standing.is_over = is_hungry && (is_anybody_content || stays);
         standing.count(seen.cpu_us, share_us(seen));
         standing.gives_way =
-            standing.is_over && !standing.is_owed || standing.held > 0 && !are_short;
+            standing.is_over && !standing.is_owed || standing.yielding > 0 && !are_short;
     }
 }
 
@@ -108,12 +142,16 @@ impl Standing {
     }
 }
 
-/// For each tenant whether it would take more than its share, where cores `are_short`. Who uses clearly less than its share
+/// For each tenant whether it would take more than its share, where cores are short. Who uses clearly less than its share
 /// has what it wants, unless it was told and is busy: it may use little because it was told. What that one leaves is shared by
 /// the others, and so on; those who are left at last would take more if they could.
-fn hungry(tenants: &[(Seen, Standing)], are_short: bool) -> Vec<bool> {
+fn hungry(tenants: &[(Seen, Standing)], cores: Cores) -> Vec<bool> {
+    let there: Vec<bool> = tenants.iter().map(|(_, standing)| standing.there > 0).collect();
+    let (_, shares) = of_all(tenants, &there);
+    let all_us = cores.elapsed_us * cores.count;
     let wants = |(seen, standing): &(Seen, Standing)| {
-        are_short && (seen.cpu_us > 0 || standing.is_over && seen.is_busy)
+        let harmless_us = all_us * seen.share * HARMLESS_PERCENT / (100 * shares.max(1));
+        cores.are_short && (seen.cpu_us > harmless_us || standing.is_over && seen.is_busy)
     };
     let mut hungry: Vec<bool> = tenants.iter().map(wants).collect();
     loop {
@@ -149,27 +187,54 @@ mod tests {
     use super::*;
 
     const LOOK_US: u64 = 200_000;
+    const FREE: Cores = Cores { elapsed_us: LOOK_US, count: 2, are_short: false };
+    const SHORT: Cores = Cores { are_short: true, ..FREE };
 
     fn seen(cpu_us: u64, share: u64) -> Seen {
         Seen { cpu_us, held_us: 0, share, is_busy: true }
     }
 
-    /// Who is over its share at a first look at these uses and shares.
+    /// Who is over its share at a first look at these uses, in 2,000ths of all that there is, and shares.
     fn over(uses: &[(u64, u64)]) -> Vec<bool> {
         let mut tenants: Vec<_> = uses
             .iter()
-            .map(|&(cpu_us, share)| (seen(cpu_us, share), Standing::default()))
+            .map(|&(part, share)| (seen(part * LOOK_US / 1000, share), Standing::default()))
             .collect();
-        judge(&mut tenants, LOOK_US, true);
+        judge(&mut tenants, SHORT);
         tenants.iter().map(|(_, standing)| standing.gives_way()).collect()
     }
 
     #[test]
     fn idle_cores_are_anybodys() {
         let told = Standing { is_over: true, gives_way: true, ..Standing::default() };
-        let mut tenants = [(seen(1500, 1), told), (seen(10, 1), told)];
-        judge(&mut tenants, LOOK_US, false);
+        let mut tenants = [(seen(9_000, 1), told), (seen(10, 1), told)];
+        judge(&mut tenants, FREE);
         assert!(tenants.iter().all(|(_, standing)| !standing.gives_way()));
+    }
+
+    #[test]
+    fn while_cores_are_free_who_uses_clearly_more_than_another_gives_way() {
+        /// Who gives way in the end, after `looks` at these uses.
+        fn told<const N: usize>(
+            tenants: &mut [(Seen, Standing); N],
+            uses: [u64; N],
+            looks: u32,
+        ) -> [bool; N] {
+            for _ in 0..looks {
+                tenants.iter_mut().zip(uses).for_each(|(tenant, cpu_us)| tenant.0.cpu_us = cpu_us);
+                judge(tenants, FREE);
+            }
+            tenants.each_ref().map(|(_, standing)| standing.gives_way())
+        }
+        let mut tenants = [(seen(0, 1), Standing::default()); 4];
+        let uses = [150_000, 50_000, 12_000, 5_000];
+        assert_eq!(told(&mut tenants, uses, 1), [true, false, false, false]);
+        assert_eq!(told(&mut tenants, uses, 30), [true, true, true, false]);
+        // A burst of who uses little, and quiet of who uses much, turn nothing round.
+        assert_eq!(told(&mut tenants, [0, 0, 12_000, 30_000], 2), [true, true, true, false]);
+        // Now they all use the same.
+        assert_eq!(told(&mut tenants, [60_000; 4], 40), [false; 4]);
+        assert_eq!(told(&mut [(seen(0, 1), Standing::default())], [150_000], 20), [false]);
     }
 
     #[test]
@@ -198,12 +263,11 @@ mod tests {
 
     #[test]
     fn who_was_here_a_moment_ago_is_still_given_way_to() {
-        let mut tenants =
-            [(1900, 1), (5, 1)].map(|(cpu_us, share)| (seen(cpu_us, share), Standing::default()));
-        judge(&mut tenants, LOOK_US, true);
+        let mut tenants = [380_000, 1_000].map(|cpu_us| (seen(cpu_us, 1), Standing::default()));
+        judge(&mut tenants, SHORT);
         tenants[1].0 = Seen { is_busy: false, ..seen(0, 1) };
         let gave_way = |_| {
-            judge(&mut tenants, LOOK_US, true);
+            judge(&mut tenants, SHORT);
             tenants[0].1.gives_way()
         };
         let looks: Vec<bool> = (0..12).map(gave_way).collect();
@@ -211,15 +275,27 @@ mod tests {
     }
 
     #[test]
+    fn who_uses_next_to_nothing_gives_way_to_nobody_even_if_others_are_not_seen_to_use_anything() {
+        let mut tenants = [380_000, 12_000].map(|cpu_us| (seen(cpu_us, 1), Standing::default()));
+        judge(&mut tenants, SHORT);
+        tenants[0].0 = Seen { is_busy: false, ..seen(0, 1) };
+        judge(&mut tenants, SHORT);
+        assert!(!tenants[1].1.gives_way());
+        tenants[1].0 = seen(200_000, 1);
+        judge(&mut tenants, SHORT);
+        assert!(tenants[1].1.gives_way());
+    }
+
+    #[test]
     fn who_is_held_by_its_quota_gives_way_for_two_seconds_even_to_nobody() {
         let held = Seen { held_us: LOOK_US / 2, is_busy: false, ..seen(50, 1) };
         let mut tenants = [(held, Standing::default()), (seen(10, 1), Standing::default())];
-        judge(&mut tenants, LOOK_US, false);
+        judge(&mut tenants, FREE);
         assert!(tenants[0].1.gives_way() && !tenants[1].1.gives_way());
         tenants[0].0.held_us = LOOK_US / 10;
-        (0..9).for_each(|_| judge(&mut tenants, LOOK_US, false));
+        (0..9).for_each(|_| judge(&mut tenants, FREE));
         assert!(tenants[0].1.gives_way());
-        judge(&mut tenants, LOOK_US, false);
+        judge(&mut tenants, FREE);
         assert!(!tenants[0].1.gives_way());
     }
 
@@ -291,7 +367,7 @@ mod tests {
                 *seen_now = Seen { is_busy, ..seen(got[at], loads[at].share) };
             }
             let told: Vec<bool> = tenants.iter().map(|(_, it)| it.gives_way()).collect();
-            judge(&mut tenants, LOOK_US, free_us == 0);
+            judge(&mut tenants, Cores { are_short: free_us == 0, ..FREE });
             for ((came, (_, standing)), told) in came.iter_mut().zip(&tenants).zip(told) {
                 came.changes += u32::from(standing.gives_way() != told);
             }

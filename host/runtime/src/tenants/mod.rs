@@ -19,6 +19,7 @@ use tidemill_core::limits::Limits;
 use tidemill_core::quota::{Allowance, Holding, RateLimit, TenantUsage};
 
 use crate::config::{TenantPlan, TenantsPlan};
+use crate::machine;
 pub use demand::LaneDemand;
 pub use fairness::Fairness;
 pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
@@ -230,24 +231,26 @@ impl Tenant {
         demand
     }
 
-    /// Microseconds of CPU time that its lanes have used, and for how many they were held because of it.
-    fn cpu_and_held_us(&self) -> (u64, u64) {
-        (self.usage.used_cpu_us.load(Relaxed), self.usage.cpu_held_us.load(Relaxed))
+    /// Microseconds of CPU time that its lanes have used, those of long steps that are not over yet included, and for how
+    /// many they were held because of it.
+    fn take_cpu_and_held_us(&self) -> (u64, u64) {
+        let uncharged = self.lanes().into_iter();
+        let uncharged_us: u64 =
+            uncharged.map(|lane| lane.take_uncharged_us(machine::thread_cpu_us)).sum();
+        let used_us = self.usage.used_cpu_us.load(Relaxed) + uncharged_us;
+        (used_us, self.usage.cpu_held_us.load(Relaxed))
     }
 
-    /// How many lanes it has.
-    fn lanes(&self) -> u64 {
+    /// Its lanes.
+    fn lanes(&self) -> Vec<Arc<LaneDemand>> {
         let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
-        demands.iter().filter(|lane| lane.strong_count() > 0).count() as u64
+        demands.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Whether one of its lanes has worked for most of the time since the last look, which is now.
     fn take_is_busy(&self, now_us: u64) -> bool {
-        let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
         // Each of them is to be looked at.
-        let busy =
-            demands.iter().filter_map(Weak::upgrade).filter(|lane| lane.take_is_busy(now_us));
-        busy.count() > 0
+        self.lanes().iter().filter(|lane| lane.take_is_busy(now_us)).count() > 0
     }
 
     /// Limits of a sandbox that are above neither.
