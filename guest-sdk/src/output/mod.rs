@@ -109,7 +109,7 @@ impl OutputBuffer {
             return match self.open.place(key.kind(), timestamp_ms, T::WIDTH) {
                 Some(place) => {
                     value.encode_over(place.item)?;
-                    (*place.key, *place.records) = (slot, *place.records + 1);
+                    (*place.key, *place.records) = (slot, place.next);
                     Ok(())
                 }
                 None => self.push_otherwise(key, timestamp_ms, value, ready),
@@ -140,7 +140,7 @@ impl OutputBuffer {
         value: &T,
         ready: &mut bool,
     ) -> Result<()> {
-        if self.open.kind != key.kind() {
+        if self.open.kind() != key.kind() {
             self.change_kind(key.kind(), ready)?;
         }
         if let EmitKey::New(bytes) = key
@@ -206,7 +206,7 @@ impl OutputBuffer {
         if self.open.records > 0 {
             self.seal(ready)?;
         }
-        self.open.kind = kind;
+        self.open.set_kind(kind);
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl OutputBuffer {
         let is_too_much =
             sealed.records > CALL_EMITTED_RECORDS_MAX || sealed.bytes > CALL_EMITTED_BYTES_MAX;
         let mut next = self.spare.pop().unwrap_or_else(|| Segment::new(self.width));
-        next.kind = self.open.kind;
+        next.set_kind(self.open.kind());
         self.sealed.push(std::mem::replace(&mut self.open, next));
         if is_too_much {
             return Err(Error::bad_record(format!(

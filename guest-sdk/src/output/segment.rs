@@ -2,9 +2,9 @@
 //!
 //! Knows nothing of outputs, nor when records leave. What most records have (a value of fixed width, a key of the batch
 //! at hand) is written into places that are there already, at one index for all columns: to grow and check each
-//! column for each record was a third of what the SDK costs. Invariant: outside of a call of this module
-//! `records < room`, and there are `room` places in `key_of`, with a width in `values`, and once there is event time in
-//! `timestamps`.
+//! column for each record was a third of what the SDK costs. Invariant: outside of a call of this module there are more places
+//! in `key_of` than records, as many in `timestamps` once there is event time, and one less in `values` with a width: who
+//! finds a place there has not found the last one, after which there is more to do.
 
 use super::EmitKey;
 use crate::bindings::tidemill::operator::types::{KeySource, OutputBatch};
@@ -23,12 +23,12 @@ pub(super) enum KeyKind {
 
 #[derive(Debug)]
 pub(super) struct Segment {
-    pub(super) kind: KeyKind,
+    kind: KeyKind,
     pub(super) records: usize,
-    /// Records that fit without a look at anything else.
-    room: usize,
     /// Width of the values; 0 where it varies.
     width: usize,
+    /// Both in one, so that one look tells whether a record is like those before.
+    shape: u32,
     /// Those of records with new keys.
     keys: Column,
     /// Of all records; what is there for records without a key of the batch is never read.
@@ -38,11 +38,19 @@ pub(super) struct Segment {
     timestamps: Vec<i64>,
 }
 
+#[inline(always)]
+fn shape(kind: KeyKind, width: u32) -> u32 {
+    // A width has fewer than 30 bits: that of a value is at most a MiB.
+    width << 2 | kind as u32
+}
+
 /// Where a record goes whose value is of fixed width and whose key is of the batch at hand.
 pub(super) struct Place<'s> {
     pub(super) item: &'s mut [u8],
     pub(super) key: &'s mut u32,
+    /// How many records there are, and will be.
     pub(super) records: &'s mut usize,
+    pub(super) next: usize,
 }
 
 impl Segment {
@@ -50,8 +58,8 @@ impl Segment {
         let mut segment = Self {
             kind: KeyKind::None,
             records: 0,
-            room: 0,
             width: width.unwrap_or(0) as usize,
+            shape: shape(KeyKind::None, width.unwrap_or(0)),
             keys: Column::new(None),
             key_of: Vec::new(),
             values: Column::new(width),
@@ -59,6 +67,16 @@ impl Segment {
         };
         segment.make_room(1);
         segment
+    }
+
+    pub(super) fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// The records from here on, which are the first, have keys of this kind.
+    pub(super) fn set_kind(&mut self, kind: KeyKind) {
+        self.kind = kind;
+        self.shape = shape(kind, self.width as u32);
     }
 
     /// Bytes of keys and values.
@@ -87,19 +105,20 @@ impl Segment {
         timestamp_ms: i64,
         width: Option<u32>,
     ) -> Option<Place<'_>> {
-        let Self { records, room, key_of, values, timestamps, .. } = self;
-        let (at, width) = (*records, width? as usize);
-        if width == 0 || self.width != width || self.kind != kind || at + 1 >= *room {
+        let Self { records, key_of, values, timestamps, .. } = self;
+        let (at, width) = (*records, width?);
+        if width == 0 || self.shape != shape(kind, width) {
             return None;
         }
-        let (key, item) = (key_of.get_mut(at)?, values.raw.data.get_mut(at * width..)?);
-        let item = item.get_mut(..width)?;
+        let start = at * width as usize;
+        let item = values.raw.data.get_mut(start..start + width as usize)?;
+        let key = key_of.get_mut(at)?;
         match timestamps.get_mut(at) {
             Some(timestamp) => *timestamp = timestamp_ms,
             None if timestamp_ms != 0 => return None,
             None => {}
         }
-        Some(Place { item, key, records })
+        Some(Place { item, key, next: at + 1, records })
     }
 
     /// Adds a record, whose key is of the kind of this segment; answers whether the segment is full now. A value that is
@@ -113,9 +132,7 @@ impl Segment {
     ) -> Result<bool> {
         let is_fixed = T::WIDTH.is_some_and(|width| width != 0 && self.width == width as usize);
         if is_fixed {
-            let start = self.records * self.width;
-            let width = T::WIDTH.unwrap_or(0) as usize;
-            value.encode_over(&mut self.values.raw.data[start..start + width])?;
+            value.encode_over(self.item())?;
         } else if T::WIDTH.is_none() && self.width == 0 {
             self.push_varying(value)?;
         } else {
@@ -129,7 +146,7 @@ impl Segment {
             self.put_timestamp(timestamp_ms);
         }
         self.records += 1;
-        if self.records == self.room && !self.grow() {
+        if self.records == self.key_of.len() && !self.grow() {
             return Ok(true);
         }
         // What is of fixed width is full by the number of records.
@@ -157,9 +174,18 @@ impl Segment {
         }
         let mut item = Column::new(Some(self.width as u32));
         item.push(value)?;
-        let start = self.records * self.width;
-        self.values.raw.data[start..start + self.width].copy_from_slice(&item.raw.data);
+        self.item().copy_from_slice(&item.raw.data);
         Ok(())
+    }
+
+    /// Where the value of the next record goes, which is of fixed width.
+    fn item(&mut self) -> &mut [u8] {
+        let (start, end) = (self.records * self.width, (self.records + 1) * self.width);
+        let data = &mut self.values.raw.data;
+        if data.len() < end {
+            data.resize(end, 0);
+        }
+        &mut data[start..end]
     }
 
     #[inline(always)]
@@ -172,13 +198,13 @@ impl Segment {
 
     #[cold]
     fn begin_timestamps(&mut self) {
-        self.timestamps.resize(self.room, 0);
+        self.timestamps.resize(self.key_of.len(), 0);
     }
 
     /// Makes room for more records, up to those that should leave together; answers whether there is any.
     #[cold]
     fn grow(&mut self) -> bool {
-        let room = self.room_max().min(self.room * 2);
+        let room = self.room_max().min(self.key_of.len() * 2);
         if room <= self.records {
             return false;
         }
@@ -195,13 +221,12 @@ impl Segment {
     }
 
     fn make_room(&mut self, room: usize) {
-        self.room = room;
         self.key_of.resize(room, 0);
         if !self.timestamps.is_empty() {
             self.timestamps.resize(room, 0);
         }
         if self.width != 0 {
-            self.values.raw.data.resize(room * self.width, 0);
+            self.values.raw.data.resize((room - 1) * self.width, 0);
         }
     }
 
@@ -218,7 +243,11 @@ impl Segment {
 
     /// Hands the records over, of which there is at least one, and is empty again, with its buffers kept.
     pub(super) fn emit(&mut self, output: u32) {
-        self.make_room(self.records);
+        self.key_of.truncate(self.records);
+        self.timestamps.truncate(self.records);
+        if self.width != 0 {
+            self.values.raw.data.truncate(self.records * self.width);
+        }
         let mut keys = match self.kind {
             KeyKind::None => KeySource::None,
             KeyKind::Input => KeySource::InputKeys,

@@ -181,12 +181,14 @@ impl ValueCache {
         slot: u32,
         change: impl FnOnce(Option<T>) -> T,
     ) -> Result<T> {
+        if slot as usize >= self.flags.len() {
+            return self.load_and_update(serial, slot, change);
+        }
         let Some(width) = T::WIDTH else {
             let value = change(self.get(slot)?);
             self.set(serial, slot, &value)?;
             return Ok(value);
         };
-        self.flags_of(slot)?;
         // As in `set`.
         let Self { flags, data, undo, about, .. } = self;
         let (flags, item) = (&mut flags[slot as usize], place(data, slot, width));
@@ -204,6 +206,21 @@ impl ValueCache {
             return Err(about.unwritable(&source));
         }
         *flags = PRESENT | DIRTY;
+        Ok(value)
+    }
+
+    /// Once in a call. Not in the middle of [`Self::update`]: what is known of the slot would have to be found out again.
+    #[cold]
+    #[inline(never)]
+    fn load_and_update<T: Codec>(
+        &mut self,
+        serial: u64,
+        slot: u32,
+        change: impl FnOnce(Option<T>) -> T,
+    ) -> Result<T> {
+        self.load(slot)?;
+        let value = change(self.get(slot)?);
+        self.set(serial, slot, &value)?;
         Ok(value)
     }
 

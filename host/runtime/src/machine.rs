@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use rustix::thread::CpuSet;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Cores are short when this part of them is used, in hundredths.
@@ -29,7 +30,7 @@ pub(crate) fn process_cpu_us() -> u64 {
 
 /// CPU time of one thread of this process since its start, in microseconds, as of the last time that the system looked
 /// (a tick ago at the most); `None` where it does not say, or there is no such thread.
-pub(crate) fn thread_cpu_us(thread: u32) -> Option<u64> {
+pub(crate) fn cpu_us_of(thread: u32) -> Option<u64> {
     let schedstat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
     let nanoseconds: u64 = schedstat.split_ascii_whitespace().next()?.parse().ok()?;
     Some(nanoseconds / 1000)
@@ -55,7 +56,7 @@ pub(crate) struct Machine {
     at: Instant,
     /// CPU time of this process, in microseconds.
     process_us: u64,
-    /// Ticks of all cores, and those of them that were idle, where the system says.
+    /// Ticks of the cores that this process may use, and those of them that were idle, where the system says.
     ticks: Option<(u64, u64)>,
 }
 
@@ -63,11 +64,13 @@ impl Machine {
     pub(crate) fn look() -> Self {
         let process_us = process_cpu_us();
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-        Self { at: Instant::now(), process_us, ticks: ticks(&stat) }
+        let ours = rustix::thread::sched_getaffinity(None).ok();
+        let is_ours =
+            |core| ours.as_ref().is_none_or(|ours| core < CpuSet::MAX_CPU && ours.is_set(core));
+        Self { at: Instant::now(), process_us, ticks: ticks(&stat, is_ours) }
     }
 
-    /// Whether cores were short in between: used up by this process of those `cores` that it may use, or by anybody of
-    /// all that there are.
+    /// Whether the `cores` that this process may use were short in between: used up by itself, or by anybody.
     pub(crate) fn was_short_since(&self, then: &Self, cores: u64) -> bool {
         let elapsed = self.at.duration_since(then.at).as_micros();
         let there_us = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(cores);
@@ -82,11 +85,18 @@ impl Machine {
     }
 }
 
-/// From the first line of `/proc/stat`: user, nice, system, idle, waiting for I/O, ...
-fn ticks(stat: &str) -> Option<(u64, u64)> {
-    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
-    let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some((ticks.iter().take(8).sum(), ticks.get(3)? + ticks.get(4)?))
+/// From the lines of `/proc/stat` for these cores: number, user, nice, system, idle, waiting for I/O, ...
+fn ticks(stat: &str, is_ours: impl Fn(usize) -> bool) -> Option<(u64, u64)> {
+    let of_core = |line: &str| {
+        let mut fields = line.strip_prefix("cpu")?.split_ascii_whitespace();
+        let core: usize = fields.next()?.parse().ok()?;
+        let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
+        let (all, idle) = (ticks.iter().take(8).sum::<u64>(), ticks.get(3)? + ticks.get(4)?);
+        is_ours(core).then_some((all, idle))
+    };
+    // The first line is of all cores together.
+    let cores = stat.lines().skip(1).map_while(|line| line.starts_with("cpu").then_some(line));
+    cores.filter_map(of_core).reduce(|(all, idle), core| (all + core.0, idle + core.1))
 }
 
 #[cfg(test)]
@@ -112,10 +122,12 @@ mod tests {
         let this = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
         let until_us = clock_us() + 60_000;
         while clock_us() < until_us {}
+        let said_us = cpu_us_of(this);
+        let is_right = |said_us| (until_us - 50_000..=clock_us()).contains(&said_us);
         // The system need not keep such figures.
-        let said_us = thread_cpu_us(this);
-        assert!(said_us.is_none_or(|said_us| (until_us - 50_000..=clock_us()).contains(&said_us)));
-        assert_eq!(thread_cpu_us(0), None);
+        let is_kept = std::path::Path::new("/proc/self/schedstat").exists();
+        assert!(said_us.map_or(!is_kept, is_right), "{said_us:?}");
+        assert_eq!(cpu_us_of(0), None);
     }
 
     #[test]
@@ -131,8 +143,10 @@ mod tests {
 
     #[test]
     fn ticks_are_read_as_the_system_writes_them() {
-        let stat = "cpu  10 2 3 400 50 0 1 2 7 8\ncpu0 1 2 3 4\n";
-        assert_eq!(ticks(stat), Some((468, 450)));
-        assert_eq!(ticks(""), None);
+        let stat = "cpu  13 4 6 409 55 0 1 2 7 8\ncpu0 10 2 3 400 50 0 1 2 7 8\ncpu1 3 2 3 9 5 0 0 0 0 0\nintr 5 6\n";
+        assert_eq!(ticks(stat, |core| core == 0), Some((468, 450)));
+        assert_eq!(ticks(stat, |_| true), Some((490, 464)));
+        assert_eq!(ticks(stat, |core| core > 1), None);
+        assert_eq!(ticks("", |_| true), None);
     }
 }

@@ -23,6 +23,7 @@ use crate::spawner;
 use super::basis::{self, Basis};
 use super::lane_thread::LaneLine;
 use super::migrate::Progress;
+use super::pauses;
 use super::restore::{RestoredTask, Restoring};
 use super::uploads::SnapshotSeed;
 use super::{Job, JobError};
@@ -73,7 +74,9 @@ pub(super) fn restore_states(
             .map(|lane| {
                 // Operators run here, too.
                 let builder = spawner::builder("restore")?.stack_size(LANE_STACK_BYTES);
-                builder.spawn_scoped(scope, move || restore_lane(restoring, lane))
+                builder.spawn_scoped(scope, move || {
+                    pauses::charged(&restoring.job.tenant, || restore_lane(restoring, lane))
+                })
             })
             .collect();
         let mut states = Some(States::new());

@@ -27,6 +27,7 @@ use super::keeper::{Keeper, Places};
 use super::lane_pace::LanePace;
 use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport, LaneThread};
 use super::migrate::Progress;
+use super::pauses;
 use super::report::TaskInfo;
 use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
 use super::uploads::Uploads;
@@ -269,7 +270,9 @@ fn lanes(
     };
     progress.tell();
     failpoint("state.restored");
-    let parts = assemble::lane_parts(job, basis, lines, states)?;
+    // Operators are opened here.
+    let tenant = job.tenant.clone();
+    let parts = pauses::charged(&tenant, || assemble::lane_parts(job, basis, lines, states))?;
     let settings = assemble::lane_settings(job, basis);
     let listener: Arc<dyn CheckpointListener> = Arc::new(uploads.listener());
     Ok(Some(build_lanes(&job.graph, &settings, parts, &wakers, &listener)))

@@ -62,15 +62,15 @@ impl LanePace {
     }
 
     /// The lane is driven by this thread from now on, which has used `cpu_us` before.
-    pub(super) fn is_on(&mut self, thread: u32, cpu_us: u64) {
+    pub(super) fn moves_to(&mut self, thread: u32, cpu_us: u64) {
         self.thread_us = cpu_us;
-        self.demand.is_on(thread, cpu_us);
+        self.demand.moves_to(thread, cpu_us);
     }
 
-    /// Its thread is done with it, when it has used `cpu_us`: the step that failed counts too, and clearing up.
-    pub(super) fn is_done(&mut self, cpu_us: u64, now_us: u64) {
+    /// Its thread leaves it, having used `cpu_us`: the step that failed counts too, and clearing up. Whoever goes on waits.
+    pub(super) fn leaves(&mut self, cpu_us: u64, now_us: u64) {
         self.account(cpu_us.saturating_sub(self.thread_us));
-        self.charge_gathered(now_us);
+        self.take_to_tenant(now_us);
     }
 
     /// A task has made a step.
@@ -107,12 +107,15 @@ impl LanePace {
     }
 
     fn charge_gathered(&mut self, now_us: u64) {
-        let used_us = std::mem::take(&mut self.uncharged_us);
-        let usage = self.tenant.usage();
-        self.demand.is_charged(self.thread_us);
-        usage.used_cpu_us.fetch_add(used_us, Relaxed);
-        let wait_us = usage.cpu_us.charge(used_us, now_us);
+        let wait_us = self.take_to_tenant(now_us);
         self.hold_for_cpu(wait_us, now_us);
+    }
+
+    /// Charges the tenant with what was gathered; answers how long that is to be waited for.
+    fn take_to_tenant(&mut self, now_us: u64) -> u64 {
+        // In this order, so that whoever looks meanwhile sees too little rather than something twice.
+        self.demand.charged(self.thread_us);
+        self.tenant.charge_cpu(std::mem::take(&mut self.uncharged_us), now_us)
     }
 
     /// Looks whether too many batches fail.
@@ -218,10 +221,12 @@ mod tests {
     #[test]
     fn a_lane_whose_step_fails_has_charged_it_and_one_that_begins_anew_waits_for_it() {
         let mut pace = pace("cpu = 0.5", false);
-        pace.is_on(7, 1_000);
+        pace.moves_to(7, 1_000);
         pace.stepped(0, Spent { wall_us: 0, cpu_us: 300 }, 0);
-        pace.is_done(151_000, 0);
-        assert_eq!(pace.tenant.usage().used_cpu_us.load(Relaxed), 150_000);
+        pace.leaves(151_000, 0);
+        let usage = pace.tenant.usage();
+        assert_eq!(usage.used_cpu_us.load(Relaxed), 150_000);
+        assert_eq!(usage.held_us.load(Relaxed), 0, "nobody is there to be held");
         let mut next = LanePace::new(pace.tenant.clone(), Vec::new(), 0);
         assert_eq!(next.held_us(0), 100_001);
     }

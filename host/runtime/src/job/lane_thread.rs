@@ -72,7 +72,7 @@ pub(super) enum LanePhase {
     Running = 0,
     /// It is parked: nothing can be done before it is woken.
     Idle = 1,
-    /// Its thread has ended.
+    /// It has ended; its thread clears up, at the most.
     Gone = 2,
     /// It makes steps as far as others leave it a core.
     GivingWay = 3,
@@ -148,7 +148,7 @@ pub(super) trait LaneReport: Send + 'static {
     /// All tasks of the lane have ended; it still answers barriers.
     fn ended(&self);
 
-    /// The thread is done; the last thing it does.
+    /// The lane has ended; all that its thread still does is to clear up.
     fn gone(&self, end: LaneEnd);
 }
 
@@ -262,7 +262,7 @@ impl<R: LaneReport> Driver<R> {
     fn run(mut self) {
         self.line.waker.set(thread::current());
         let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
-        self.pace.is_on(thread, thread_cpu_us());
+        self.pace.moves_to(thread, thread_cpu_us());
         let mut gives_way = false;
         loop {
             let end = match catch_unwind(AssertUnwindSafe(|| self.drive(gives_way))) {
@@ -282,7 +282,7 @@ impl<R: LaneReport> Driver<R> {
 
     /// Goes on in another thread; is back if there is none.
     fn renew(mut self) -> Option<Box<Self>> {
-        self.pace.is_done(thread_cpu_us(), machine::monotonic_us());
+        self.pace.leaves(thread_cpu_us(), machine::monotonic_us());
         match spawn(self) {
             Ok(()) | Err((_, None)) => None,
             Err((error, Some(mut driver))) => {
@@ -297,16 +297,14 @@ impl<R: LaneReport> Driver<R> {
         }
     }
 
-    /// Clears up. Nothing of the lane is there any more when its end is told, and its tenant is charged with all of it.
+    /// Tells of the end and clears up, which is its tenant's to pay as well: there may be much to clear up, and a job that fails
+    /// over and over does little else. Nobody goes on before this thread has ended.
     fn end(self, end: LaneEnd) {
         let Self { lane, line, report, mut pace, .. } = self;
-        let end = match catch_unwind(AssertUnwindSafe(|| drop(lane))) {
-            Ok(()) => end,
-            Err(panic) => LaneEnd::Panicked(panic_message(&*panic)),
-        };
-        pace.is_done(thread_cpu_us(), machine::monotonic_us());
         line.beat(LanePhase::Gone, 0);
         report.gone(end);
+        drop(lane);
+        pace.leaves(thread_cpu_us(), machine::monotonic_us());
     }
 
     /// Drives the lane on this thread, which `gives_way` already or not.
@@ -387,6 +385,7 @@ impl<R: LaneReport> Driver<R> {
                 }
                 Ok(StepOutcome::Idle { until_ms }) => {
                     line.beat(LanePhase::Idle, *steps);
+                    pace.worked(took.cpu_us, now.monotonic_us);
                     pace.waits(now.monotonic_us);
                     park(until_ms, now);
                     now = read_clocks(start);
@@ -398,6 +397,7 @@ impl<R: LaneReport> Driver<R> {
                         report.ended();
                     }
                     line.beat(LanePhase::Idle, *steps);
+                    pace.worked(took.cpu_us, now.monotonic_us);
                     pace.waits(now.monotonic_us);
                     thread::park();
                     now = read_clocks(start);

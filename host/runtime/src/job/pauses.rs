@@ -18,6 +18,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::machine;
+use crate::tenants::Tenant;
+
 /// Time that was spent, by both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spent {
@@ -54,6 +57,14 @@ impl CpuClock {
         let now_us = thread_cpu_us();
         now_us.saturating_sub(std::mem::replace(&mut self.last_us, now_us))
     }
+}
+
+/// Does work for a tenant outside of lanes, and charges it with the CPU time of this thread.
+pub(super) fn charged<T>(tenant: &Tenant, work: impl FnOnce() -> T) -> T {
+    let mut cpu = CpuClock::of_this_thread();
+    let done = work();
+    tenant.charge_cpu(cpu.lap_us(), machine::monotonic_us());
+    done
 }
 
 /// CPU time of this thread since its start.

@@ -42,13 +42,13 @@ impl LaneDemand {
     }
 
     /// A thread drives the lane from now on, which has used `cpu_us` before.
-    pub fn is_on(&self, thread: u32, cpu_us: u64) {
+    pub fn moves_to(&self, thread: u32, cpu_us: u64) {
         self.charged_us.store(cpu_us, Relaxed);
         self.thread.store(thread, Relaxed);
     }
 
     /// The tenant is charged for what the thread has used until it had used so much.
-    pub fn is_charged(&self, cpu_us: u64) {
+    pub fn charged(&self, cpu_us: u64) {
         self.charged_us.store(cpu_us, Relaxed);
     }
 
@@ -113,10 +113,10 @@ mod tests {
         let lane = LaneDemand::new(0);
         let uncharged = |used_us| lane.take_uncharged_us(|_| Some(used_us));
         assert_eq!(uncharged(500), 0, "there is no thread yet");
-        lane.is_on(7, 100);
+        lane.moves_to(7, 100);
         assert_eq!(uncharged(500), 0, "it was charged since");
         assert_eq!((uncharged(500), uncharged(900)), (400, 800));
-        lane.is_charged(900);
+        lane.charged(900);
         assert_eq!((uncharged(950), uncharged(950)), (0, 50));
         lane.waits(10);
         assert_eq!(uncharged(990), 0, "it waits");

@@ -81,10 +81,12 @@ fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cor
         }
     }
     let see = |known: &mut Known| {
-        // A step that was not over at the last look, and is charged now, may be seen to have used a little less.
+        // What was seen of a step that was not over may be more than what is seen now that it is about to be charged.
         let (used_us, held_us) = known.tenant.take_cpu_and_held_us();
         let lanes = known.tenant.lanes().len().max(1) as u64;
-        let cpu_us = used_us.saturating_sub(known.used_us);
+        // Nor can more be used than there is: what is charged at once may be of many looks.
+        let all_us = cores.elapsed_us * cores.count;
+        let cpu_us = used_us.saturating_sub(known.used_us).min(all_us);
         known.used_us = known.used_us.max(used_us);
         let seen = Seen {
             cpu_us,

@@ -27,13 +27,15 @@ const GREEDY_PERCENT: u64 = 120;
 const QUIET_LOOKS: u32 = 10;
 /// Who is held for more than one part in so many of the time is held by its quota.
 const HELD_PART: u64 = 5;
-/// Who uses more than one part in so many of a core is in the way of others with its bursts,
+/// Who uses less than one part in so many of a core is in nobody's way while others are free.
 const BIG_PART: u64 = 20;
-/// if it is so many times what somebody else uses,
+/// Nor is who uses less than so many times what each of the others does, for a share as large.
 const BIG_TIMES: u64 = 2;
-/// both on the average of about so many looks: a burst of who uses little is soon over.
+/// Keeps quotients by shares apart.
+const SHARE_UNIT: u64 = 1 << 10;
+/// What a tenant uses is, for these two, an average over about so many looks, so that a burst turns nothing round.
 const MEAN_LOOKS: u64 = 8;
-/// Looks for which either is remembered.
+/// Looks for which it is remembered that somebody was in the way, or held.
 const YIELDING_LOOKS: u32 = 10;
 
 /// What was seen of a tenant since the last look.
@@ -58,8 +60,8 @@ pub(super) struct Standing {
     below_share_us: u64,
     /// It has its share back before it gives way again.
     is_owed: bool,
-    /// CPU time of about [`MEAN_LOOKS`], of which the older ones count less.
-    recent_us: u64,
+    /// CPU time of about [`MEAN_LOOKS`], of which the older ones count less, once something was seen.
+    recent_us: Option<u64>,
     /// Looks for which it still counts as being there, and as being held or big.
     there: u32,
     yielding: u32,
@@ -91,16 +93,19 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
     for (seen, standing) in tenants.iter_mut() {
         let is_there = seen.cpu_us > 0 || standing.is_over && seen.is_busy;
         remember(is_there, &mut standing.there, QUIET_LOOKS);
-        standing.recent_us += seen.cpu_us;
-        standing.recent_us -= standing.recent_us / MEAN_LOOKS;
+        standing.see(seen.cpu_us);
     }
-    let here = tenants.iter().map(|(_, standing)| standing).filter(|it| it.there > 0);
-    let least_us = here.map(|it| it.recent_us).min().unwrap_or(0);
+    let here = tenants.iter().filter(|(_, standing)| standing.there > 0);
+    let least = here.map(|(seen, standing)| standing.of_share(seen)).min().unwrap_or(0);
     for (seen, standing) in tenants.iter_mut() {
         let is_held = seen.held_us > elapsed_us / HELD_PART;
-        let big_us = (elapsed_us * MEAN_LOOKS / BIG_PART).max(least_us * BIG_TIMES);
-        let is_big = standing.recent_us > big_us;
-        remember(is_held || is_big, &mut standing.yielding, YIELDING_LOOKS);
+        let of_share = standing.of_share(seen);
+        let is_big = standing.recent_us.unwrap_or(0) > elapsed_us * MEAN_LOOKS / BIG_PART
+            && of_share > least * BIG_TIMES;
+        match is_held || of_share > least {
+            true => remember(is_held || is_big, &mut standing.yielding, YIELDING_LOOKS),
+            false => standing.yielding = 0,
+        }
     }
     let hungry = hungry(tenants, cores);
     let (used_us, shares) = of_all(tenants, &hungry);
@@ -123,6 +128,23 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
 }
 
 impl Standing {
+    /// Takes down what it has used since the last look.
+    fn see(&mut self, cpu_us: u64) {
+        let before_us = match self.recent_us {
+            None if cpu_us == 0 => return,
+            // Whoever is new is taken to go on as it began.
+            None => cpu_us * (MEAN_LOOKS - 1),
+            Some(recent_us) => recent_us,
+        };
+        let recent_us = before_us + cpu_us;
+        self.recent_us = Some(recent_us - recent_us / MEAN_LOOKS);
+    }
+
+    /// What it has used lately, for a share as large as any other's.
+    fn of_share(&self, seen: &Seen) -> u64 {
+        self.recent_us.unwrap_or(0) * SHARE_UNIT / seen.share.max(1)
+    }
+
     /// Takes down what it has used of its share, if it was to give way.
     fn count(&mut self, cpu_us: u64, share_us: u64) {
         if !self.is_over {
@@ -228,12 +250,20 @@ mod tests {
         }
         let mut tenants = [(seen(0, 1), Standing::default()); 4];
         let uses = [150_000, 50_000, 12_000, 5_000];
-        assert_eq!(told(&mut tenants, uses, 1), [true, false, false, false]);
-        assert_eq!(told(&mut tenants, uses, 30), [true, true, true, false]);
+        assert_eq!(told(&mut tenants, uses, 1), [true, true, true, false]);
         // A burst of who uses little, and quiet of who uses much, turn nothing round.
         assert_eq!(told(&mut tenants, [0, 0, 12_000, 30_000], 2), [true, true, true, false]);
         // Now they all use the same.
         assert_eq!(told(&mut tenants, [60_000; 4], 40), [false; 4]);
+        // Now the last one uses more, and the one that uses the least is as good as told otherwise at once.
+        assert_eq!(
+            told(&mut tenants, [5_000, 60_000, 60_000, 150_000], 30),
+            [false, true, true, true]
+        );
+        assert_eq!(
+            told(&mut tenants, [60_000, 60_000, 60_000, 1_000], 30),
+            [true, true, true, false]
+        );
         assert_eq!(told(&mut [(seen(0, 1), Standing::default())], [150_000], 20), [false]);
     }
 
@@ -245,6 +275,16 @@ mod tests {
         many.push((30, 1));
         let expected: Vec<bool> = (0..11).map(|tenant| tenant < 10).collect();
         assert_eq!(over(&many), expected);
+    }
+
+    #[test]
+    fn whether_cores_are_short_or_not_the_same_one_gives_way_by_shares() {
+        let mut tenants = [(236_000, 9), (100_000, 1)]
+            .map(|(cpu_us, share)| (seen(cpu_us, share), Standing::default()));
+        for are_short in [true, false, false, true, true, false] {
+            judge(&mut tenants, Cores { are_short, ..FREE });
+            assert!(!tenants[0].1.gives_way() && tenants[1].1.gives_way());
+        }
     }
 
     #[test]

@@ -12,7 +12,10 @@ mod judgement;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tidemill_core::limits::Limits;
@@ -234,11 +237,17 @@ impl Tenant {
     /// Microseconds of CPU time that its lanes have used, those of long steps that are not over yet included, and for how
     /// many they were held because of it.
     fn take_cpu_and_held_us(&self) -> (u64, u64) {
-        let uncharged = self.lanes().into_iter();
-        let uncharged_us: u64 =
-            uncharged.map(|lane| lane.take_uncharged_us(machine::thread_cpu_us)).sum();
-        let used_us = self.usage.used_cpu_us.load(Relaxed) + uncharged_us;
-        (used_us, self.usage.cpu_held_us.load(Relaxed))
+        // Before the lanes: a step that ends meanwhile is missed until the next look, and not seen twice.
+        let used_us = self.usage.used_cpu_us.load(Acquire);
+        let lanes = self.lanes();
+        let uncharged_us = lanes.iter().map(|lane| lane.take_uncharged_us(machine::cpu_us_of));
+        (used_us + uncharged_us.sum::<u64>(), self.usage.cpu_held_us.load(Relaxed))
+    }
+
+    /// Charges it with CPU time; answers how long that is to be waited for, in microseconds.
+    pub fn charge_cpu(&self, used_us: u64, now_us: u64) -> u64 {
+        self.usage.used_cpu_us.fetch_add(used_us, Release);
+        self.usage.cpu_us.charge(used_us, now_us)
     }
 
     /// Its lanes.

@@ -60,7 +60,14 @@ fn amounts() -> Vec<Attack> {
                     )
                     .build()
             },
-            check: Some(|seen| held(seen, "memory", 160 << 20, 0)),
+            check: Some(|seen| {
+                held(seen, "memory", 160 << 20, 0)?;
+                // No step of it ever succeeds.
+                match seen.tenant["cpu_s"].as_f64() {
+                    Some(cpu_s) if cpu_s > 0.01 => Ok(()),
+                    cpu_s => Err(format!("to fill 160 MiB took {cpu_s:?} s of CPU time")),
+                }
+            }),
             storm: Some(on_lanes(4, Job { operator: SECOND.to_owned(), ..storm(100) })),
             ..Attack::default()
         },
