@@ -235,6 +235,9 @@ impl Segment {
         self.keys.truncate(records);
         if self.width == 0 {
             self.values.truncate(records);
+        } else {
+            // It may have been full.
+            self.values.raw.data.truncate((self.key_of.len() - 1) * self.width);
         }
         if records == 0 {
             self.timestamps.clear();
