@@ -24,7 +24,16 @@ pub(crate) fn monotonic_us() -> u64 {
 
 /// CPU time of all threads since the start of the process, in microseconds.
 pub(crate) fn process_cpu_us() -> u64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+    microseconds(ClockId::ProcessCPUTime)
+}
+
+/// CPU time of this thread since its start, in microseconds.
+pub(crate) fn thread_cpu_us() -> u64 {
+    microseconds(ClockId::ThreadCPUTime)
+}
+
+fn microseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
 }
 
@@ -115,15 +124,11 @@ mod tests {
 
     #[test]
     fn a_thread_is_said_to_have_used_what_its_own_clock_says() {
-        let clock_us = || {
-            let time = clock_gettime(ClockId::ThreadCPUTime);
-            time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
-        };
         let this = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
-        let until_us = clock_us() + 60_000;
-        while clock_us() < until_us {}
+        let until_us = thread_cpu_us() + 60_000;
+        while thread_cpu_us() < until_us {}
         let said_us = cpu_us_of(this);
-        let is_right = |said_us| (until_us - 50_000..=clock_us()).contains(&said_us);
+        let is_right = |said_us| (until_us - 50_000..=thread_cpu_us()).contains(&said_us);
         // The system need not keep such figures.
         let is_kept = std::path::Path::new("/proc/self/schedstat").exists();
         assert!(said_us.map_or(!is_kept, is_right), "{said_us:?}");

@@ -21,9 +21,8 @@ use crate::config::{self, CheckpointingMode, PoisonPlan};
 use crate::spawner;
 
 use super::basis::{self, Basis};
-use super::lane_thread::LaneLine;
+use super::lane_line::LaneLine;
 use super::migrate::Progress;
-use super::pauses;
 use super::restore::{RestoredTask, Restoring};
 use super::uploads::SnapshotSeed;
 use super::{Job, JobError};
@@ -75,7 +74,7 @@ pub(super) fn restore_states(
                 // Operators run here, too.
                 let builder = spawner::builder("restore")?.stack_size(LANE_STACK_BYTES);
                 builder.spawn_scoped(scope, move || {
-                    pauses::charged(&restoring.job.tenant, || restore_lane(restoring, lane))
+                    restoring.job.tenant.pays_for(|| restore_lane(restoring, lane))
                 })
             })
             .collect();

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::lane_thread::LanePhase;
+use super::lane_line::LanePhase;
 
 /// How much longer a lane has that gives way to others: so long it may be without a core.
 const GIVING_WAY: Duration = Duration::from_secs(60);

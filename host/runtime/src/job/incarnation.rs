@@ -24,10 +24,10 @@ use super::assemble;
 use super::basis::{self, Basis};
 use super::failpoint::failpoint;
 use super::keeper::{Keeper, Places};
+use super::lane_line::LaneLine;
 use super::lane_pace::LanePace;
-use super::lane_thread::{self, LaneEnd, LaneLine, LaneReport, LaneThread};
+use super::lane_thread::{self, LaneEnd, LaneReport, LaneThread};
 use super::migrate::Progress;
-use super::pauses;
 use super::report::TaskInfo;
 use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
 use super::uploads::Uploads;
@@ -272,7 +272,7 @@ fn lanes(
     failpoint("state.restored");
     // Operators are opened here.
     let tenant = job.tenant.clone();
-    let parts = pauses::charged(&tenant, || assemble::lane_parts(job, basis, lines, states))?;
+    let parts = tenant.pays_for(|| assemble::lane_parts(job, basis, lines, states))?;
     let settings = assemble::lane_settings(job, basis);
     let listener: Arc<dyn CheckpointListener> = Arc::new(uploads.listener());
     Ok(Some(build_lanes(&job.graph, &settings, parts, &wakers, &listener)))

@@ -5,132 +5,27 @@
 //! back without privileges, another thread goes on with the lane when it is told otherwise. A lane is parked without periodic wake-ups; it is woken by a batch,
 //! freed room, a connector, the coordinator, a request to stop, or the next expiry of state.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidemill_core::checkpoint::Barrier;
-use tidemill_core::connector::Wake;
-use tidemill_core::ids::{CheckpointId, NodeId, Now};
+use tidemill_core::ids::Now;
 use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use tidemill_core::limits::LANE_STACK_BYTES;
-use tidemill_sandbox::CallSignal;
 
+use super::lane_line::{Command, LaneLine, LanePhase, lock};
 use super::lane_pace::LanePace;
-use super::pauses::{CpuClock, LanePauses, PauseMeter, Spent, thread_cpu_us};
+use super::pauses::{CpuClock, PauseMeter, Spent};
 use super::priority;
-use crate::{machine, spawner};
+use crate::machine::{self, thread_cpu_us};
+use crate::spawner;
 
 /// How long a lane is told that it need no longer give way before it does no longer: by then it was looked at what its
 /// newest step has used, which may have taken many looks.
 const BACK_AFTER_US: u64 = 250_000;
 /// How long a lane stays at its low priority when there was no thread to go on with it, before it asks again.
 const RENEW_AGAIN_US: u64 = 5_000_000;
-
-/// Unparks the lane's thread, once there is one.
-#[derive(Default)]
-pub(super) struct LaneWaker {
-    thread: Mutex<Option<Thread>>,
-}
-
-impl LaneWaker {
-    fn set(&self, thread: Thread) {
-        *lock(&self.thread) = Some(thread);
-    }
-}
-
-impl Wake for LaneWaker {
-    fn wake(&self) {
-        // Before a thread has set itself, it has not looked for a step either: nothing is missed.
-        let thread = lock(&self.thread).clone();
-        // Not while it is locked: whoever wakes up may take the core of this thread.
-        if let Some(thread) = thread {
-            thread.unpark();
-        }
-    }
-}
-
-/// What the coordinator says to a lane.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Command {
-    StopSources,
-    Trigger(Barrier),
-    /// The next snapshot of an operator is to be a base.
-    Rebase(NodeId),
-    Completed(CheckpointId),
-    Aborted(CheckpointId),
-}
-
-/// What a lane is doing, for whoever watches it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub(super) enum LanePhase {
-    /// It makes steps: its progress must advance.
-    Running = 0,
-    /// It is parked: nothing can be done before it is woken.
-    Idle = 1,
-    /// It has ended; its thread clears up, at the most.
-    Gone = 2,
-    /// It makes steps as far as others leave it a core.
-    GivingWay = 3,
-}
-
-/// One lane's end of the supervisor.
-#[derive(Default)]
-pub(super) struct LaneLine {
-    commands: Mutex<VecDeque<Command>>,
-    /// Readable without the lock, once a step.
-    has_commands: AtomicBool,
-    /// Lanes leave at once when it stops; shared with the sandboxes, whose calls it interrupts.
-    pub(super) calls: Arc<CallSignal>,
-    pub(super) waker: Arc<LaneWaker>,
-    /// Steps made, shifted over the [`LanePhase`].
-    pulse: AtomicU64,
-    pub(super) pauses: LanePauses,
-}
-
-impl LaneLine {
-    /// Tells the lane something, and wakes it.
-    pub(super) fn tell(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
-        self.has_commands.store(true, SeqCst);
-        self.waker.wake();
-    }
-
-    fn has_commands(&self) -> bool {
-        self.has_commands.load(SeqCst)
-    }
-
-    fn take_commands(&self) -> VecDeque<Command> {
-        self.has_commands.store(false, SeqCst);
-        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Has the lane leave at once.
-    pub(super) fn send_away(&self) {
-        self.calls.stop();
-        self.waker.wake();
-    }
-
-    /// What the lane is doing, and a number that changes with every step and with every tick inside a call.
-    pub(super) fn pulse(&self) -> (LanePhase, u64) {
-        let pulse = self.pulse.load(Relaxed);
-        let phase = match pulse & 3 {
-            0 => LanePhase::Running,
-            1 => LanePhase::Idle,
-            2 => LanePhase::Gone,
-            _ => LanePhase::GivingWay,
-        };
-        (phase, (pulse >> 2).wrapping_add(self.calls.ticks()))
-    }
-
-    fn beat(&self, phase: LanePhase, steps: u64) {
-        self.pulse.store(steps << 2 | phase as u64, Relaxed);
-    }
-}
 
 /// How a lane's thread ended.
 #[derive(Debug)]
@@ -185,10 +80,6 @@ impl LaneThread {
             thread.join().ok();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a lane.

@@ -36,6 +36,7 @@ mod heartbeat;
 mod incarnation;
 mod input_log;
 mod keeper;
+mod lane_line;
 mod lane_pace;
 mod lane_thread;
 mod migrate;

@@ -16,10 +16,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::time::{ClockId, clock_gettime};
-
-use crate::machine;
-use crate::tenants::Tenant;
+use crate::machine::thread_cpu_us;
 
 /// Time that was spent, by both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,20 +54,6 @@ impl CpuClock {
         let now_us = thread_cpu_us();
         now_us.saturating_sub(std::mem::replace(&mut self.last_us, now_us))
     }
-}
-
-/// Does work for a tenant outside of lanes, and charges it with the CPU time of this thread.
-pub(super) fn charged<T>(tenant: &Tenant, work: impl FnOnce() -> T) -> T {
-    let mut cpu = CpuClock::of_this_thread();
-    let done = work();
-    tenant.charge_cpu(cpu.lap_us(), machine::monotonic_us());
-    done
-}
-
-/// CPU time of this thread since its start.
-pub(super) fn thread_cpu_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
 }
 
 /// The pauses of one lane, as others read them.

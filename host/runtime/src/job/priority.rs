@@ -12,7 +12,7 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
 };
 
-use super::pauses::thread_cpu_us;
+use crate::machine::thread_cpu_us;
 
 /// The lowest priority, as niceness.
 const NICENESS_MAX: i32 = 19;

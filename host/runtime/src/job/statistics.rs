@@ -12,7 +12,7 @@ use tidemill_core::counters::HISTOGRAM_BOUNDS;
 use tidemill_core::ids::CheckpointId;
 
 use super::InputLogFigures;
-use super::lane_thread::LaneLine;
+use super::lane_line::LaneLine;
 
 /// Figures of a job's durability. Times in microseconds unless the name says otherwise.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,8 @@ use tidemill_core::snapshot::{
 };
 
 use super::failpoint::failpoint;
-use super::lane_thread::{LaneLine, wall_ms};
+use super::lane_line::LaneLine;
+use super::lane_thread::wall_ms;
 use super::priority;
 use super::supervisor::Event;
 use crate::spawner;

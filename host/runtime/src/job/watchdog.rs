@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_core::events::JobEventKind;
 
-use super::lane_thread::LanePhase;
+use super::lane_line::LanePhase;
 use super::report::TaskInfo;
 
 /// How long input may be left to read without any task processing some.

@@ -81,18 +81,18 @@ fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cor
         }
     }
     let see = |known: &mut Known| {
-        // What was seen of a step that was not over may be more than what is seen now that it is about to be charged.
-        let (used_us, held_us) = known.tenant.take_cpu_and_held_us();
-        let lanes = known.tenant.lanes().len().max(1) as u64;
-        // Nor can more be used than there is: what is charged at once may be of many looks.
+        let looked = known.tenant.look(now_us);
+        // A step that was not over may have been seen to use more than what is charged by now; and what is charged at once may be
+        // of many looks, while no more can be used than there is.
         let all_us = cores.elapsed_us * cores.count;
-        let cpu_us = used_us.saturating_sub(known.used_us).min(all_us);
-        known.used_us = known.used_us.max(used_us);
+        let cpu_us = looked.used_us.saturating_sub(known.used_us).min(all_us);
+        known.used_us = known.used_us.max(looked.used_us);
+        let held_us = looked.held_us - std::mem::replace(&mut known.held_us, looked.held_us);
         let seen = Seen {
             cpu_us,
-            held_us: (held_us - std::mem::replace(&mut known.held_us, held_us)) / lanes,
+            held_us: held_us / looked.lanes.max(1),
             share: known.tenant.plan.cpu_share,
-            is_busy: known.tenant.take_is_busy(now_us),
+            is_busy: looked.is_busy,
         };
         (seen, known.standing)
     };

@@ -5,7 +5,7 @@
 //! else wakes up, who would wait for a core until the next tick otherwise: then whoever uses clearly more than another does it, and
 //! who is held by its quota of CPU time, for its lanes all go on at the same moment. Invariants: while cores are short, nobody
 //! gives way for its share unless somebody else is there who has what it wants, or no more than its share; nobody goes
-//! without half of its share for long; and who uses the least never gives way while they are not.
+//! without half of its share for long; and while they are not, who uses the least of late never gives way but for its quota.
 
 /// Who uses less than this part of its share has what it wants, in hundredths.
 const CONTENT_PERCENT: u64 = 80;
@@ -68,13 +68,6 @@ pub(super) struct Standing {
     gives_way: bool,
 }
 
-impl Standing {
-    /// Whether its lanes are to give way to those of others.
-    pub(super) fn gives_way(&self) -> bool {
-        self.gives_way
-    }
-}
-
 /// What was seen of the machine since the last look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cores {
@@ -86,27 +79,12 @@ pub(super) struct Cores {
 
 /// Judges all tenants.
 pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
-    let Cores { elapsed_us, are_short, .. } = cores;
-    let remember = |is_so: bool, looks: &mut u32, most: u32| {
-        *looks = if is_so { most } else { looks.saturating_sub(1) };
-    };
     for (seen, standing) in tenants.iter_mut() {
         let is_there = seen.cpu_us > 0 || standing.is_over && seen.is_busy;
         remember(is_there, &mut standing.there, QUIET_LOOKS);
         standing.see(seen.cpu_us);
     }
-    let here = tenants.iter().filter(|(_, standing)| standing.there > 0);
-    let least = here.map(|(seen, standing)| standing.of_share(seen)).min().unwrap_or(0);
-    for (seen, standing) in tenants.iter_mut() {
-        let is_held = seen.held_us > elapsed_us / HELD_PART;
-        let of_share = standing.of_share(seen);
-        let is_big = standing.recent_us.unwrap_or(0) > elapsed_us * MEAN_LOOKS / BIG_PART
-            && of_share > least * BIG_TIMES;
-        match is_held || of_share > least {
-            true => remember(is_held || is_big, &mut standing.yielding, YIELDING_LOOKS),
-            false => standing.yielding = 0,
-        }
-    }
+    note_who_is_in_the_way(tenants, cores.elapsed_us);
     let hungry = hungry(tenants, cores);
     let (used_us, shares) = of_all(tenants, &hungry);
     let share_us = |seen: &Seen| used_us * seen.share / shares.max(1);
@@ -123,11 +101,37 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
         standing.is_over = is_hungry && (is_anybody_content || stays);
         standing.count(seen.cpu_us, share_us(seen));
         standing.gives_way =
-            standing.is_over && !standing.is_owed || standing.yielding > 0 && !are_short;
+            standing.is_over && !standing.is_owed || standing.yielding > 0 && !cores.are_short;
     }
 }
 
+/// Takes down who is to give way as long as cores are free.
+fn note_who_is_in_the_way(tenants: &mut [(Seen, Standing)], elapsed_us: u64) {
+    let there = tenants.iter().filter(|(_, standing)| standing.there > 0);
+    let least = there.map(|(seen, standing)| standing.of_share(seen)).min().unwrap_or(0);
+    for (seen, standing) in tenants.iter_mut() {
+        let is_held = seen.held_us > elapsed_us / HELD_PART;
+        let of_share = standing.of_share(seen);
+        let is_big = standing.recent_us.unwrap_or(0) > elapsed_us * MEAN_LOOKS / BIG_PART
+            && of_share > least * BIG_TIMES;
+        match is_held || of_share > least {
+            true => remember(is_held || is_big, &mut standing.yielding, YIELDING_LOOKS),
+            false => standing.yielding = 0,
+        }
+    }
+}
+
+/// Counts for how many looks more something is remembered, which `is_so` now or not.
+fn remember(is_so: bool, looks: &mut u32, most: u32) {
+    *looks = if is_so { most } else { looks.saturating_sub(1) };
+}
+
 impl Standing {
+    /// Whether its lanes are to give way to those of others.
+    pub(super) fn gives_way(&self) -> bool {
+        self.gives_way
+    }
+
     /// Takes down what it has used since the last look.
     fn see(&mut self, cpu_us: u64) {
         let before_us = match self.recent_us {
@@ -255,7 +259,7 @@ mod tests {
         assert_eq!(told(&mut tenants, [0, 0, 12_000, 30_000], 2), [true, true, true, false]);
         // Now they all use the same.
         assert_eq!(told(&mut tenants, [60_000; 4], 40), [false; 4]);
-        // Now the last one uses more, and the one that uses the least is as good as told otherwise at once.
+        // Now the last one uses more, and the one that uses the least is told otherwise.
         assert_eq!(
             told(&mut tenants, [5_000, 60_000, 60_000, 150_000], 30),
             [false, true, true, true]

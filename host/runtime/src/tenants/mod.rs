@@ -48,6 +48,18 @@ pub struct Tenant {
     demands: Mutex<Vec<Weak<LaneDemand>>>,
 }
 
+/// What is to be seen of a tenant's lanes.
+struct Looked {
+    /// CPU time that it has ever used, that of long steps that are not over yet included, and for how long its lanes were held
+    /// because of it.
+    used_us: u64,
+    held_us: u64,
+    /// One of them has worked for most of the time since the last look.
+    is_busy: bool,
+    /// How many there are.
+    lanes: u64,
+}
+
 /// Why a job of a tenant is not begun. Nothing of it has taken effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TenantRefusal {
@@ -234,32 +246,36 @@ impl Tenant {
         demand
     }
 
-    /// Microseconds of CPU time that its lanes have used, those of long steps that are not over yet included, and for how
-    /// many they were held because of it.
-    fn take_cpu_and_held_us(&self) -> (u64, u64) {
-        // Before the lanes: a step that ends meanwhile is missed until the next look, and not seen twice.
-        let used_us = self.usage.used_cpu_us.load(Acquire);
-        let lanes = self.lanes();
-        let uncharged_us = lanes.iter().map(|lane| lane.take_uncharged_us(machine::cpu_us_of));
-        (used_us + uncharged_us.sum::<u64>(), self.usage.cpu_held_us.load(Relaxed))
-    }
-
     /// Charges it with CPU time; answers how long that is to be waited for, in microseconds.
     pub fn charge_cpu(&self, used_us: u64, now_us: u64) -> u64 {
         self.usage.used_cpu_us.fetch_add(used_us, Release);
         self.usage.cpu_us.charge(used_us, now_us)
     }
 
-    /// Its lanes.
-    fn lanes(&self) -> Vec<Arc<LaneDemand>> {
-        let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
-        demands.iter().filter_map(Weak::upgrade).collect()
+    /// Does work for it outside of lanes, and charges it with the CPU time that this thread takes.
+    pub fn pays_for<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before_us = machine::thread_cpu_us();
+        let done = work();
+        let used_us = machine::thread_cpu_us().saturating_sub(before_us);
+        self.charge_cpu(used_us, machine::monotonic_us());
+        done
     }
 
-    /// Whether one of its lanes has worked for most of the time since the last look, which is now.
-    fn take_is_busy(&self, now_us: u64) -> bool {
-        // Each of them is to be looked at.
-        self.lanes().iter().filter(|lane| lane.take_is_busy(now_us)).count() > 0
+    /// What is to be seen of its lanes now, and since the last look.
+    fn look(&self, now_us: u64) -> Looked {
+        // Before the lanes: a step that ends meanwhile is missed until the next look, and not seen twice.
+        let charged_us = self.usage.used_cpu_us.load(Acquire);
+        let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes: Vec<Arc<LaneDemand>> = demands.iter().filter_map(Weak::upgrade).collect();
+        drop(demands);
+        let uncharged_us = lanes.iter().map(|lane| lane.take_uncharged_us(machine::cpu_us_of));
+        Looked {
+            used_us: charged_us + uncharged_us.sum::<u64>(),
+            held_us: self.usage.cpu_held_us.load(Relaxed),
+            // Each of them is to be looked at.
+            is_busy: lanes.iter().filter(|lane| lane.take_is_busy(now_us)).count() > 0,
+            lanes: lanes.len() as u64,
+        }
     }
 
     /// Limits of a sandbox that are above neither.
