@@ -6,9 +6,12 @@
 
 use std::cmp::Ordering;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::Signal;
 
 use crate::steps::{Outcome, build_operators, cargo, target};
 
@@ -163,12 +166,10 @@ fn life(folder: &Path, life: Duration) -> Result<bool, String> {
     // SIGKILL: no handler runs, nothing is flushed.
     child.kill().map_err(failed)?;
     let status = child.wait().map_err(failed)?;
-    match status.code() {
-        None => Ok(false),
-        Some(0) => Ok(true),
-        Some(code) => {
-            Err(format!("after a kill the job failed with {code} in {}", folder.display()))
-        }
+    match (status.code(), status.signal()) {
+        (_, Some(signal)) if signal == Signal::KILL.as_raw() => Ok(false),
+        (Some(0), _) => Ok(true),
+        _ => Err(format!("after a kill the job failed with {status} in {}", folder.display())),
     }
 }
 

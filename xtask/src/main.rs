@@ -23,7 +23,8 @@ Commands:
   crash      Kill jobs at random times, again and again, and compare their output [--kills N]
   hostile    Operators that attack, each beside a well-behaved job whose output and latency are checked; who
              fails by latency alone is tried twice; then a crowd with ten attackers, and 10,000 sandboxes that
-             die [--seconds N] [--attack NAME]... [--crowd] [--soak [N]] [--short] [--table] [--format json]
+             die [--seconds N] [--attack NAME]... [--crowd] [--soak [N]] [--short] [--table]
+             [--format json], which leaves the crowd and what dies out
   test       Everything that must pass: formatting, lints, documentation, all tests
   operators  Build the sample operators to target/wasm32-wasip2/operator
 

@@ -60,22 +60,44 @@ pub(crate) fn write(figures: &[Figure], path: &Path) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Prints what changed by more than 5 % against the figures in a file that [`write()`] made; answers how many figures
-/// became worse.
-pub(crate) fn compare(figures: &[Figure], old: &Path) -> Result<usize, String> {
-    let text = fs::read_to_string(old).map_err(|error| format!("{}: {error}", old.display()))?;
-    let old_figures: Vec<Value> = serde_json::from_str(&text)
-        .map_err(|error| format!("{} holds no figures: {error}", old.display()))?;
+/// Figures that [`write()`] wrote before.
+pub(crate) struct Old {
+    shown: String,
+    values: Vec<(String, f64)>,
+}
+
+impl Old {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let shown = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+        let failed = |error: String| format!("{shown} holds no figures: {error}");
+        let figures: Vec<Value> =
+            serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let value = |figure: &Value| {
+            let value = Some((figure["name"].as_str()?.to_owned(), figure["value"].as_f64()?));
+            value.filter(|(_, value)| value.is_finite())
+        };
+        let values = figures.iter().map(|figure| value(figure).ok_or(figure.to_string()));
+        let values = values.collect::<Result<_, _>>().map_err(failed)?;
+        Ok(Self { shown, values })
+    }
+}
+
+/// Prints what changed by more than 5 % against older figures, of percentages by more than 5 points; answers how many
+/// figures became worse.
+pub(crate) fn compare(figures: &[Figure], old: &Old) -> usize {
     let mut worse = 0;
-    println!("\nagainst {}:", old.display());
+    println!("\nagainst {}:", old.shown);
     for Figure { name, value, unit, better, .. } in figures {
-        let before = old_figures.iter().find(|figure| figure["name"] == **name);
-        let Some(before) = before.and_then(|figure| figure["value"].as_f64()) else {
+        let Some((_, before)) = old.values.iter().find(|(old, _)| old == name) else {
             println!("{name:<64} {value:>10.3} {unit:<10} new");
             continue;
         };
-        let change = value / before - 1.0;
-        if change.abs() <= NOISE || !change.is_finite() {
+        let (change, of) = match *unit {
+            "%" => ((value - before) / 100.0, "points"),
+            _ => ((value - before) / before.abs(), "%"),
+        };
+        if change.is_nan() || change.abs() <= NOISE {
             continue;
         }
         let verdict = match (better, change > 0.0) {
@@ -84,17 +106,26 @@ pub(crate) fn compare(figures: &[Figure], old: &Path) -> Result<usize, String> {
             (Better::Higher, false) | (Better::Lower, true) => "WORSE",
         };
         worse += usize::from(verdict == "WORSE");
-        println!(
-            "{name:<64} {before:>10.3} -> {value:.3} {unit} ({:+.0} %) {verdict}",
-            change * 100.0
-        );
+        let change = change * 100.0;
+        println!("{name:<64} {before:>10.3} -> {value:.3} {unit} ({change:+.0} {of}) {verdict}");
     }
-    Ok(worse)
+    let is_gone = |name: &&String| figures.iter().all(|figure| figure.name != **name);
+    let gone: Vec<&String> = old.values.iter().map(|(name, _)| name).filter(is_gone).collect();
+    if let [first, ..] = gone[..] {
+        println!("not measured this time: {} figures, the first of them {first:?}", gone.len());
+    }
+    worse
 }
 
 /// A number of a report.
 pub(crate) fn number(value: &Value) -> Result<f64, String> {
     value.as_f64().ok_or_else(|| format!("{value} is no number"))
+}
+
+/// A whole number of a report, which may be written as text.
+pub(crate) fn whole(value: &Value) -> Result<u64, String> {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    value.as_u64().or(text).ok_or_else(|| format!("{value} is no whole number"))
 }
 
 /// The middle one of the values; the upper of the two middle ones of an even number.
@@ -120,11 +151,25 @@ mod tests {
         };
         let path = std::env::temp_dir().join(format!("figures-{}.json", std::process::id()));
         write(&figures([10.0, 10.0, 10.0, 10.0]), &path).unwrap();
-        assert_eq!(compare(&figures([9.6, 10.4, 20.0, 11.0]), &path), Ok(0));
-        assert_eq!(compare(&figures([9.4, 10.6, 20.0, 9.0]), &path), Ok(3));
-        fs::write(&path, "{").unwrap();
-        assert!(compare(&figures([1.0; 4]), &path).is_err());
+        let old = Old::read(&path).unwrap();
+        assert_eq!(compare(&figures([9.6, 10.4, 20.0, 11.0]), &old), 0);
+        assert_eq!(compare(&figures([9.4, 10.6, 20.0, 9.0]), &old), 3);
+        for broken in ["{", "[{ \"name\": \"a\" }]"] {
+            fs::write(&path, broken).unwrap();
+            assert!(Old::read(&path).is_err());
+        }
         fs::remove_file(&path).unwrap();
+        assert!(Old::read(&path).is_err());
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+    }
+    #[test]
+    fn percentages_change_by_points_and_from_nothing_to_something_is_a_change() {
+        let old = |before| Old { shown: String::new(), values: vec![("a".to_owned(), before)] };
+        let given_up = |value| [Figure::new("a", value, "%").down("")];
+        assert_eq!(compare(&given_up(2.0), &old(-1.8)), 0);
+        assert_eq!(compare(&given_up(5.0), &old(-1.8)), 1);
+        let took = |value| [Figure::new("a", value, "s").down("")];
+        assert_eq!(compare(&took(1.0), &old(0.0)), 1);
+        assert_eq!(compare(&took(0.0), &old(0.0)), 0);
     }
 }

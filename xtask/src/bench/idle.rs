@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::figures::{Figure, Figures};
+use super::process::Process;
 use super::{Wanted, operators, tidemill};
 use crate::steps::target;
 
@@ -52,12 +53,10 @@ fn resident_bytes(folder: &Path, lanes: usize, each: usize) -> Result<f64, Strin
     fs::write(folder.join("job.toml"), text).map_err(failed)?;
     let mut command = Command::new(tidemill());
     command.args(["run", "job.toml", "--fresh", "-q"]).current_dir(folder);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
     thread::sleep(Duration::from_secs(6));
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
-    let is_running = child.try_wait().map_err(failed)?.is_none();
-    child.kill().and_then(|()| child.wait()).map_err(failed)?;
-    let status = status.ok().filter(|_| is_running).ok_or("idle: the job did not run")?;
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).map_err(failed)?;
+    process.kill()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
     kib.map(|kib| kib * 1024.0).ok_or_else(|| "idle: no VmRSS".to_owned())

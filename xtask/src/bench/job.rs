@@ -2,14 +2,16 @@
 //!
 //! Knows nothing of what is measured. The folder is gone when the job is dropped.
 
+use std::borrow::Cow;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use super::figures::number;
+use super::process::Process;
 use super::{operators, report, tidemill};
 use crate::demo::checkpoints;
 use crate::steps::{Outcome, target};
@@ -88,55 +90,105 @@ value-type = "u64"
         command
     }
 
-    /// Runs it for so long, then stops it at a checkpoint; answers the report.
-    pub(super) fn run_for(&self, seconds: u64) -> Result<Value, String> {
-        let failed = |error: std::io::Error| format!("tidemill: {error}");
-        let mut child = self.command(&[], &[]).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    /// Runs it for so long, then stops it at a checkpoint.
+    pub(super) fn run_for(&self, seconds: u64) -> Result<Started, String> {
+        let spawned_ms = wall_ms();
+        let mut process = Process::spawn(self.command(&[], &[]).stdout(Stdio::piped()))?;
         std::thread::sleep(Duration::from_secs(seconds));
-        let stop = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-        stop.map_err(|error| format!("kill: {error}"))?;
-        let mut text = String::new();
-        let stdout = child.stdout.as_mut().ok_or("tidemill has no stdout")?;
-        stdout.read_to_string(&mut text).map_err(failed)?;
-        child.wait().map_err(failed)?;
-        serde_json::from_str(&text).map_err(|error| format!("tidemill gave no report: {error}"))
+        // Only the end is written, and it fits in the pipe.
+        process.terminate_and_wait(143)?;
+        let report = serde_json::from_str(&process.stdout()?)
+            .map_err(|error| format!("{}: tidemill gave no report: {error}", self.name()))?;
+        let running_ms = newest(&self.events(), "job-started").ok_or("it never ran")?;
+        Ok(Started { report, running_s: (running_ms - spawned_ms) as f64 / 1e3 })
     }
 
     /// Runs it for so long, then kills it with SIGKILL.
     pub(super) fn kill_after(&self, seconds: u64) -> Outcome {
-        let failed = |error: std::io::Error| format!("tidemill: {error}");
-        let mut child = self.command(&[], &[]).stdout(Stdio::null()).spawn().map_err(failed)?;
+        let process = Process::spawn(self.command(&[], &[]).stdout(Stdio::null()))?;
         std::thread::sleep(Duration::from_secs(seconds));
-        child.kill().and_then(|()| child.wait()).map_err(failed)?;
-        Ok(())
+        process.kill()
     }
 
     /// Runs it until so many checkpoints are complete, then kills it with SIGKILL.
     pub(super) fn kill_after_checkpoints(&self, count: usize) -> Outcome {
-        let failed = |error: std::io::Error| format!("tidemill: {error}");
-        let name = self.folder.file_name().unwrap_or_default();
-        let events = self.folder.join(".tidemill").join(name).join("events.ndjson");
-        let mut child = self.command(&[], &[]).stdout(Stdio::null()).spawn().map_err(failed)?;
+        let events = self.events();
+        let process = Process::spawn(self.command(&[], &[]).stdout(Stdio::null()))?;
         let began = Instant::now();
         while checkpoints(&events) < count && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(20));
         }
-        child.kill().and_then(|()| child.wait()).map_err(failed)?;
+        process.kill()?;
         match checkpoints(&events) >= count {
             true => Ok(()),
-            false => Err(format!("{}: not {count} checkpoints in {PATIENCE:?}", name.display())),
+            false => Err(format!("{}: not {count} checkpoints in {PATIENCE:?}", self.name())),
         }
     }
 
-    /// Runs it to its end; answers the report.
-    pub(super) fn report(&self, more: &[&str]) -> Result<Value, String> {
-        self.report_behind(&[], more)
+    /// Runs it to its end; `before` is put in front of the command.
+    pub(super) fn run(&self, before: &[&str], more: &[&str]) -> Result<Ran, String> {
+        let began = Instant::now();
+        let report = report(&mut self.command(before, more))?;
+        let elapsed_s = began.elapsed().as_secs_f64();
+        is_undisturbed(&report).map_err(|problem| format!("{}: {problem}", self.name()))?;
+        Ok(Ran { report, elapsed_s })
     }
 
-    /// The same; `before` is put in front of the command.
-    pub(super) fn report_behind(&self, before: &[&str], more: &[&str]) -> Result<Value, String> {
-        report(&mut self.command(before, more))
+    fn name(&self) -> Cow<'_, str> {
+        self.folder.file_name().unwrap_or_default().to_string_lossy()
     }
+
+    fn events(&self) -> PathBuf {
+        self.folder.join(".tidemill").join(&*self.name()).join("events.ndjson")
+    }
+}
+
+/// A run that came to its end.
+pub(super) struct Ran {
+    pub(super) report: Value,
+    /// From the start of the process to its end.
+    pub(super) elapsed_s: f64,
+}
+
+/// A run that was stopped.
+pub(super) struct Started {
+    pub(super) report: Value,
+    /// From the start of the process until its lanes ran.
+    pub(super) running_s: f64,
+}
+
+impl Started {
+    /// Whether it went on from a checkpoint, at least the one with this number.
+    pub(super) fn resumed(&self, least: f64) -> Outcome {
+        let from = number(&self.report["durability"]["resumed_from"])?;
+        match from >= least {
+            true => Ok(()),
+            false => Err(format!("it went on from checkpoint {from}, and not from {least}")),
+        }
+    }
+}
+
+/// A run that began anew, or gave a checkpoint up, is none whose figures count.
+fn is_undisturbed(report: &Value) -> Outcome {
+    let durability = &report["durability"];
+    let restarts = durability["restarts"].as_array().map_or(0, Vec::len);
+    let aborted = number(&durability["checkpoints_aborted"])?;
+    match restarts == 0 && aborted == 0.0 && number(&durability["checkpoints_completed"])? > 0.0 {
+        true => Ok(()),
+        false => Err(format!("the run was disturbed: {durability}")),
+    }
+}
+
+/// When the newest event of a kind was, in milliseconds since the Unix epoch.
+fn newest(events: &Path, kind: &str) -> Option<i64> {
+    let text = fs::read_to_string(events).ok()?;
+    let events = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events.filter(|event| event["event"] == kind).find_map(|event| event["time_ms"].as_i64())
+}
+
+fn wall_ms() -> i64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Drop for Job {

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::figures::{Figure, Figures};
+use super::process::Process;
 use super::{Wanted, operators, tidemill};
 use crate::steps::target;
 
@@ -36,17 +37,15 @@ pub(super) fn latency(_: &Wanted) -> Figures {
         operators().join("word_split.wasm")
     );
     fs::write(folder.join("job.toml"), text).map_err(failed)?;
-    let mut child = Command::new(tidemill())
-        .args(["run", "job.toml", "-q"])
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let out = child.stdout.take().ok_or("tidemill has no stdout")?;
-    let measured =
-        connect(&address.to_string()).and_then(|stream| measure(stream, BufReader::new(out)));
-    child.kill().and_then(|()| child.wait()).map_err(failed)?;
+    let mut command = Command::new(tidemill());
+    command.args(["run", "job.toml", "-q"]).current_dir(&folder);
+    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let out = BufReader::new(process.take_stdout()?);
+    // Where lines are lost, the output ends with the process.
+    let killed_after = process.killed_after(Duration::from_secs(SECONDS + 30));
+    let measured = connect(&address.to_string()).and_then(|stream| measure(stream, out));
+    drop(killed_after);
+    process.kill()?;
     fs::remove_dir_all(&folder).ok();
     let mut times_ms = measured.map_err(failed)?;
     times_ms.sort_by(f64::total_cmp);

@@ -1,7 +1,7 @@
 //! Measures the product: the binary and the code that users run, with their defaults.
 //!
-//! Prints a table and writes the figures as JSON to `target/bench/figures.json`. A workload whose output is not what
-//! it must be is a failure, not a figure.
+//! Prints a table and writes the figures as JSON to `target/bench/figures.json` (those of parts of it to
+//! `figures-PART.json`). A workload whose output is not what it must be is a failure, not a figure; the others are measured.
 
 mod durability;
 mod figures;
@@ -11,6 +11,7 @@ mod job;
 mod jobs;
 mod latency;
 mod peer;
+mod process;
 mod sandbox;
 
 use std::path::PathBuf;
@@ -19,12 +20,15 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::steps::{Outcome, build_operators, cargo, root, target};
-use figures::Figures;
+use figures::{Figures, Old};
 
 const USAGE: &str = "\
 usage: cargo xtask bench [SCENARIO]... [--runs N] [--barriers N] [--compare OLD.json] [--workload NAME]...
-scenarios: jobs peer sandbox micro instructions latency idle pause cost recovery call-recovery wal (all but peer
-without any)";
+scenarios: jobs peer sandbox micro instructions latency idle pause cost recovery call-recovery wal; all without any
+  --workload NAME     one of those of `jobs` and `peer`; all without it
+  --runs N            runs of each thing in `jobs`, `peer`, `cost` and `recovery`, of which the median counts; 5
+  --barriers N        checkpoints of `pause`; 200
+  --compare OLD.json  figures of an earlier run: what became worse by more than 5 % is a failure";
 
 /// What the command line asks for.
 pub(crate) struct Wanted {
@@ -58,7 +62,14 @@ const SCENARIOS: [Scenario; 12] = [
 const TEST_OPERATORS: [&str; 2] = ["count-columns", "misbehave"];
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
+    if let ["help" | "--help" | "-h"] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        println!("{USAGE}");
+        return Ok(());
+    }
     let wanted = wanted(arguments)?;
+    // Before hours are spent.
+    let old = wanted.compare.as_deref().map(Old::read).transpose()?;
     build_operators()?;
     let mut build = vec!["build", "--profile", "operator", "--target", "wasm32-wasip2"];
     TEST_OPERATORS.iter().for_each(|operator| build.extend(["-p", operator]));
@@ -66,24 +77,52 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
     let folder = target().join("bench");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut figures = Vec::new();
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
     for (name, measure) in SCENARIOS {
-        let is_default = wanted.scenarios.is_empty() && name != "peer";
-        if is_default || wanted.scenarios.iter().any(|wanted| wanted == name) {
+        if wanted.scenarios.is_empty() || wanted.is_scenario(name) {
             eprintln!("xtask: {name}");
-            figures.extend(measure(&wanted)?);
+            match measure(&wanted) {
+                Ok(measured) => figures.extend(measured),
+                // What others have measured, or will, is worth as much without it.
+                Err(problem) => {
+                    eprintln!("xtask: {name}: {problem}");
+                    failed.push(name);
+                }
+            }
         }
     }
     figures::print(&figures);
-    let path = folder.join("figures.json");
+    let path = folder.join(format!("{}.json", wanted.called()));
     figures::write(&figures, &path)?;
     eprintln!("xtask: {}", path.display());
-    match &wanted.compare {
-        None => Ok(()),
-        Some(old) => match figures::compare(&figures, old)? {
-            0 => Ok(()),
-            worse => Err(format!("{worse} figures are worse than before by more than 5 %")),
-        },
+    let worse = old.map_or(0, |old| figures::compare(&figures, &old));
+    match (failed.is_empty(), worse) {
+        (true, 0) => Ok(()),
+        (true, worse) => Err(format!("{worse} figures are worse than before by more than 5 %")),
+        (false, _) => Err(format!("no figures of {}", failed.join(", "))),
+    }
+}
+
+impl Wanted {
+    fn is_scenario(&self, name: &str) -> bool {
+        self.scenarios.iter().any(|wanted| wanted == name)
+    }
+
+    /// What the file of the figures is called: a run of parts does not take the place of a whole one.
+    fn called(&self) -> String {
+        let parts: Vec<&str> =
+            self.scenarios.iter().chain(&self.workloads).map(String::as_str).collect();
+        ["figures"].into_iter().chain(parts).collect::<Vec<_>>().join("-")
+    }
+
+    /// An option must have something to do with what is measured.
+    fn check_option(&self, option: &str, scenarios: &[&str]) -> Outcome {
+        let is_needed =
+            self.scenarios.is_empty() || scenarios.iter().any(|name| self.is_scenario(name));
+        match is_needed {
+            true => Ok(()),
+            false => Err(format!("{option} goes with {}\n{USAGE}", scenarios.join(", "))),
+        }
     }
 }
 
@@ -102,9 +141,17 @@ fn wanted(arguments: &[String]) -> Result<Wanted, String> {
             name if SCENARIOS.iter().any(|(known, _)| *known == name) => {
                 wanted.scenarios.push(name.to_owned());
             }
-            _ => return Err(USAGE.to_owned()),
+            _ => return Err(format!("what is {word:?}?\n{USAGE}")),
         }
     }
+    let with = [
+        ("--barriers", &["pause"][..]),
+        ("--runs", &["jobs", "peer", "cost", "recovery"]),
+        ("--workload", &["jobs", "peer"]),
+    ];
+    let given = |option| arguments.iter().any(|word| word == option);
+    let mut with = with.iter().filter(|(option, _)| given(option));
+    with.try_for_each(|(option, scenarios)| wanted.check_option(option, scenarios))?;
     Ok(wanted)
 }
 
@@ -137,4 +184,39 @@ fn cargo_bench(name: &str) -> Command {
     command.args(["bench", "--quiet", "--package", "tidemill-bench"]);
     command.args(["--package", "tidemill-sandbox", "--bench", name]).current_dir(root());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted_by(words: &str) -> Result<Wanted, String> {
+        wanted(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_option_that_would_do_nothing_is_refused() {
+        for words in [
+            "micro --runs 3",
+            "pause --workload heavy",
+            "jobs --barriers 9",
+            "jobs --runs 0",
+            "heavy",
+        ] {
+            assert!(wanted_by(words).is_err(), "{words}");
+        }
+        for words in ["", "--runs 3 --barriers 9 --workload q1", "pause jobs --barriers 9 --runs 1"]
+        {
+            assert!(wanted_by(words).is_ok(), "{words}");
+        }
+    }
+
+    #[test]
+    fn figures_of_parts_do_not_take_the_place_of_a_whole_run() {
+        assert_eq!(wanted_by("").unwrap().called(), "figures");
+        assert_eq!(
+            wanted_by("jobs wal --workload heavy").unwrap().called(),
+            "figures-jobs-wal-heavy"
+        );
+    }
 }

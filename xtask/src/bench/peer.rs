@@ -5,8 +5,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::figures::{Figure, Figures, median, number};
-use super::jobs::{Workload, chosen};
+use super::figures::{Figure, Figures, median, number, whole};
+use super::jobs::{Expected, Length, Workload, chosen};
 use super::{Wanted, report};
 use crate::steps::root;
 
@@ -19,6 +19,8 @@ pub(super) fn peer(wanted: &Wanted) -> Figures {
     let mut figures = Vec::new();
     for workload in chosen(wanted) {
         workload.check()?;
+        let (events, expected) = workload.published();
+        flink(workload, 1, events, expected, &["--check"])?;
         for parallelism in [1, 2] {
             figures.extend(beside(workload, parallelism, wanted.runs)?);
         }
@@ -52,20 +54,22 @@ fn beside(workload: &Workload, parallelism: usize, runs: usize) -> Figures {
     let goals = goals(workload.name);
     let (mut ours, mut theirs) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     let mut without_reuse = Vec::new();
+    let (events, expected) = workload.of(Length::BesideThePeer);
     for _ in 0..runs {
-        let run = workload.run(parallelism, &[])?;
+        let run = workload.run(parallelism, Length::BesideThePeer, &[])?;
         let values = [run.elapsed_s, run.cpu_s, run.peak_bytes];
         ours.iter_mut().zip(values).for_each(|(all, value)| all.push(value));
-        let values = flink(workload, parallelism, &[])?;
+        let values = flink(workload, parallelism, events, expected, &[])?;
         theirs.iter_mut().zip(values).for_each(|(all, value)| all.push(value));
         if !goals.rate_without_reuse.is_empty() {
-            let [elapsed_s, ..] = flink(workload, parallelism, &["--object-reuse", "off"])?;
+            let off = ["--object-reuse", "off"];
+            let [elapsed_s, ..] = flink(workload, parallelism, events, expected, &off)?;
             without_reuse.push(elapsed_s);
         }
     }
     let [elapsed, cpu, memory] = ours.map(median);
     let [flink_elapsed, flink_cpu, flink_memory] = theirs.map(median);
-    let events = workload.events as f64;
+    let events = events as f64;
     let name = |what: &str| format!("{} at parallelism {parallelism}: {what}", workload.name);
     let ratio = |what: &str, value, goal| Figure::new(name(what), value, "x").up(goal);
     let mut figures = vec![
@@ -91,11 +95,24 @@ fn beside(workload: &Workload, parallelism: usize, runs: usize) -> Figures {
     Ok(figures)
 }
 
-/// Elapsed seconds, seconds of CPU time, and bytes of peak memory of one run.
-fn flink(workload: &Workload, parallelism: usize, more: &[&str]) -> Result<[f64; 3], String> {
+/// Elapsed seconds, seconds of CPU time, and bytes of peak memory of one run, whose outputs must be as many as ours. Their sum
+/// is that of fields, which `--check` makes.
+fn flink(
+    workload: &Workload,
+    parallelism: usize,
+    events: u64,
+    expected: Expected,
+    more: &[&str],
+) -> Result<[f64; 3], String> {
     let mut command = Command::new(root().join("benchmarks/flink/run.sh"));
-    command.args([workload.name, &parallelism.to_string(), &workload.events.to_string()]);
+    command.args([workload.name, &parallelism.to_string(), &events.to_string()]);
     let report = report(command.args(more).stdin(Stdio::null()))?;
+    let of = format!("{} in Flink", workload.name);
+    let sum = match report["sum"].as_str().map(|sum| u64::from_str_radix(sum, 16)) {
+        None => None,
+        Some(sum) => Some(sum.map_err(|error| format!("{of}: its sum: {error}"))?),
+    };
+    expected.holds(&of, whole(&report["outputs"])?, sum)?;
     Ok([
         number(&report["elapsed_s"])?,
         number(&report["cpu_s"])?,
