@@ -5,12 +5,16 @@
 //! the records; `timestamps` is empty or covers exactly the records; a dictionary's hashes are empty
 //! or cover exactly its keys and were computed with the job's seed.
 
+mod cut;
+
 use std::sync::Arc;
 
 use crate::column::BytesColumn;
 use crate::ids::LaneId;
 use crate::key_group::{Assignment, hash_key, key_group};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+pub use cut::Cut;
+use cut::Cutter;
 
 /// The keys that the records of a batch point into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,28 +135,16 @@ impl Batch {
         }
     }
 
-    /// Cuts the batch into batches within the limits, in order, each with the keys that it uses. One
-    /// record alone may be over the limit on bytes.
-    pub fn cut(self, mut each: impl FnMut(Self)) {
-        if self.is_within_limits() {
-            return each(self);
-        }
-        let mut cutter = Cutter::new(&self);
-        for record in 0..self.len() {
-            if !cutter.fits(record) {
-                each(cutter.take());
-            }
-            cutter.push(record);
-        }
-        each(cutter.take());
-    }
-
     /// Splits the records by the lane that owns their key: `each(lane, part)` once for every lane
     /// that gets any. Hashes must be there; the order of records is kept within a part.
     ///
     /// # Panics
     /// When the records carry no key or no hashes.
-    pub fn partition(self, assignment: &Assignment, mut each: impl FnMut(LaneId, Self)) {
+    pub fn partition(
+        self: Arc<Self>,
+        assignment: &Assignment,
+        mut each: impl FnMut(LaneId, Arc<Self>),
+    ) {
         let RecordKeys::Of { dictionary, key_of } = &self.keys else {
             panic!("a keyed edge carries keyed records")
         };
@@ -185,7 +177,7 @@ impl Batch {
         }
         for (lane, part) in parts.into_iter().enumerate() {
             if !part.key_of.is_empty() {
-                each(LaneId(lane), part.into_batch(true));
+                each(LaneId(lane), Arc::new(part.into_batch(true)));
             }
         }
     }
@@ -241,64 +233,9 @@ impl Part {
     }
 }
 
-/// Takes records of a batch, in order, into parts of their own; each part brings a key once, and only
-/// keys in use, so that no part is larger than its records.
-struct Cutter<'a> {
-    batch: &'a Batch,
-    part: Part,
-    number: u32,
-    /// For each key of the batch its place in the newest part that has it.
-    places: Vec<Place>,
-}
-
-impl<'a> Cutter<'a> {
-    fn new(batch: &'a Batch) -> Self {
-        let keys = match &batch.keys {
-            RecordKeys::None => 0,
-            RecordKeys::Of { dictionary, .. } => dictionary.keys.len(),
-        };
-        Self { batch, part: Part::default(), number: 0, places: vec![Place::NONE; keys] }
-    }
-
-    fn key_index(key_of: &[u32], record: usize) -> usize {
-        if key_of.is_empty() { record } else { key_of[record] as usize }
-    }
-
-    /// Whether the part stays within the limits with one more record; an empty part takes any.
-    fn fits(&self, record: usize) -> bool {
-        let key = match &self.batch.keys {
-            RecordKeys::Of { dictionary, key_of } => {
-                let key = Self::key_index(key_of, record);
-                let known = self.places[key].part == self.number;
-                if known { 0 } else { dictionary.keys.get(key).len() }
-            }
-            RecordKeys::None => 0,
-        };
-        let held = self.part.values.data.len() + self.part.keys.data.len();
-        let more = self.batch.values.get(record).len() + key;
-        let records = self.part.values.len();
-        records == 0 || (records < BATCH_RECORDS_MAX && held + more <= BATCH_BYTES_MAX)
-    }
-
-    fn push(&mut self, record: usize) {
-        if let RecordKeys::Of { dictionary, key_of } = &self.batch.keys {
-            let key = Self::key_index(key_of, record);
-            if self.places[key].part != self.number {
-                let index = self.part.keys.len() as u32;
-                self.places[key] = Place { part: self.number, index };
-                self.part.keys.push(dictionary.keys.get(key));
-                self.part.hashes.extend(dictionary.hashes.get(key));
-            }
-            self.part.key_of.push(self.places[key].index);
-        }
-        self.part.values.push(self.batch.values.get(record));
-        self.part.timestamps.extend(self.batch.timestamps.get(record));
-    }
-
-    fn take(&mut self) -> Batch {
-        self.number += 1;
-        std::mem::take(&mut self.part).into_batch(self.batch.is_keyed())
-    }
+/// Bytes of the keys of these records, each as often as it comes.
+fn bytes_by_record(dictionary: &Dictionary, key_of: &[u32]) -> usize {
+    key_of.iter().map(|key| dictionary.keys.get(*key as usize).len()).sum()
 }
 
 /// Merges runs of records into one batch. All runs between two `take`s are of one kind: all with
@@ -376,12 +313,14 @@ impl BatchBuilder {
         if key_of.is_empty() {
             take(self, from, to);
             self.key_of.extend(base..base + (to - from) as u32);
-        } else if (to - from) * 2 >= dictionary.keys.len() {
+        } else if (to - from) * 2 >= dictionary.keys.len()
+            || bytes_by_record(dictionary, &key_of[from..to]) > dictionary.keys.data.len()
+        {
             take(self, 0, dictionary.keys.len());
             self.key_of.extend(key_of[from..to].iter().map(|key| key + base));
         } else {
             // Few records of a large dictionary: bring only the keys in use, one for each record
-            // (a keyed input makes them distinct again).
+            // (a keyed input makes them distinct again). Never more than the dictionary has.
             for &key in &key_of[from..to] {
                 self.key_of.push(self.keys.len() as u32);
                 take(self, key as usize, key as usize + 1);
@@ -480,7 +419,7 @@ mod tests {
             let assignment = Assignment::initial(16, lanes);
             let mut found: Flat = Vec::new();
             let mut expected = flat(&batch);
-            batch.partition(&assignment, |lane, part| {
+            Arc::new(batch).partition(&assignment, |lane, part| {
                 for (key, value, timestamp) in flat(&part) {
                     let hash = hash_key(3, key.as_deref().unwrap_or_default());
                     assert_eq!(assignment.owner(key_group(hash, 16)), lane);
@@ -504,11 +443,11 @@ mod tests {
         let expected = flat(&batch);
         let mut found = Vec::new();
         let mut parts = 0;
-        batch.cut(|part| {
+        for part in Cut::new(Arc::new(batch)) {
             assert!(part.is_within_limits());
             found.extend(flat(&part));
             parts += 1;
-        });
+        }
         assert_eq!(found, expected);
         assert_eq!(parts, 5 + 1 + 1);
     }
@@ -522,12 +461,26 @@ mod tests {
         key_of.iter().for_each(|_| batch.values.push(b""));
         batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of };
         let (expected, mut found, mut bytes) = (flat(&batch), Vec::new(), 0);
-        batch.cut(|part| {
+        for part in Cut::new(Arc::new(batch)) {
             assert!(part.is_within_limits());
             bytes += part.bytes();
             found.extend(flat(&part));
-        });
+        }
         assert!(bytes < 2_000_000, "{bytes}");
         assert_eq!(found, expected);
+    }
+    #[test]
+    fn what_is_merged_brings_no_more_bytes_of_keys_than_it_had() {
+        let mut dictionary = Dictionary::default();
+        dictionary.keys.push(&[7; 4096]);
+        (0..8191).for_each(|_| dictionary.keys.push(b""));
+        let mut batch = Batch::default();
+        let key_of = vec![0; 4000];
+        key_of.iter().for_each(|_| batch.values.push(b""));
+        batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of };
+        let mut builder = BatchBuilder::default();
+        builder.append(&batch, 0, batch.len());
+        assert_eq!(builder.data_bytes(), 4096);
+        assert_eq!(flat(&builder.take()), flat(&batch));
     }
 }

@@ -113,11 +113,11 @@ pub trait SinkWriter: Send {
     /// Whether `write` may be called now. When not, the waker is called once it may.
     fn has_room(&mut self) -> bool;
 
-    /// Takes a batch.
+    /// Takes a batch; answers how many bytes of output it comes to.
     ///
     /// # Errors
     /// The batch cannot be formatted, or an earlier one could not be written.
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError>;
+    fn write(&mut self, batch: Batch) -> Result<usize, ConnectorError>;
 
     /// A barrier: what was written so far belongs to `checkpoint` or an earlier one, what follows does
     /// not. Needs no room and waits for nothing; writing may go on at once.

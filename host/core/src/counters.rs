@@ -22,8 +22,10 @@ pub struct TaskCounters {
     pub records_in: AtomicU64,
     /// Records handed on.
     pub records_out: AtomicU64,
-    /// Bytes of keys and values taken in.
+    /// Bytes of values taken in.
     pub bytes_in: AtomicU64,
+    /// Bytes of output that a sink has made.
+    pub bytes_out: AtomicU64,
     /// Calls of the operator, polls of the source, writes to the sink.
     pub calls: AtomicU64,
     /// Calls of the operator that were made again in a new sandbox.
@@ -34,7 +36,7 @@ pub struct TaskCounters {
     pub poison: AtomicU64,
     /// Sandboxes made, the first one included.
     pub instantiations: AtomicU64,
-    /// Batches that failed at least once.
+    /// Batches that failed at least once as a whole.
     pub failed_batches: AtomicU64,
     /// Microseconds in steps of this task.
     pub busy_us: AtomicU64,

@@ -213,6 +213,10 @@ pub struct TenantUsage {
     pub state_bytes: Arc<Allowance>,
     /// Sandboxes of its jobs.
     pub sandboxes: Arc<Allowance>,
+    /// Bytes that may wait between the tasks of its jobs.
+    pub buffer_bytes: Arc<Allowance>,
+    /// Granted files and directories that its sandboxes have open.
+    pub open_files: Arc<Allowance>,
     /// Bytes that the input logs of its jobs may come to.
     pub input_log_bytes: Arc<Allowance>,
     /// Bytes of snapshot files.
@@ -237,11 +241,13 @@ pub struct TenantUsage {
 
 impl TenantUsage {
     /// The amounts that are held at once, each by the name of its setting.
-    pub fn quotas(&self) -> [(&'static str, &Allowance); 6] {
+    pub fn quotas(&self) -> [(&'static str, &Allowance); 8] {
         [
             ("memory", &self.memory_bytes),
             ("state", &self.state_bytes),
             ("sandboxes", &self.sandboxes),
+            ("buffers", &self.buffer_bytes),
+            ("open-files", &self.open_files),
             ("input-log", &self.input_log_bytes),
             ("checkpoints", &self.checkpoint_bytes),
             ("components", &self.components),

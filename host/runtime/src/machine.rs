@@ -1,10 +1,11 @@
 //! What the system says of this machine and this process.
 //!
-//! Owns the reading of `/proc` and of the process' clocks. Decides nothing.
+//! Owns the reading of `/proc` and of clocks. Decides nothing.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,6 +21,24 @@ pub(crate) fn began() -> Instant {
 /// Microseconds since [`began`]: the clock of all lanes, because tenants' rates count on it.
 pub(crate) fn monotonic_us() -> u64 {
     u64::try_from(began().elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub(crate) fn wall_ms() -> i64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Lets this process open as many files as it is allowed to; answers how many that are. Many systems allow a program 1,024 unless it
+/// asks, for the sake of old ones.
+pub(crate) fn raise_open_files() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(_) => before.unwrap_or(u64::MAX),
+    }
 }
 
 /// CPU time of all threads since the start of the process, in microseconds.

@@ -1,6 +1,7 @@
 //! An admitted component: compiled, linked, described, ready to be instantiated.
 
 mod factory;
+mod loaded;
 mod migrate;
 #[cfg(test)]
 mod tests;
@@ -17,15 +18,14 @@ use tidemill_core::failure::Failure;
 use tidemill_core::limits::{AdmissionLimits, Limits};
 use tidemill_core::operator::{InstanceFactory, OperatorInstance};
 use tidemill_core::quota::TenantUsage;
-use wasmtime::component::{Component as WasmComponent, ComponentExportIndex, InstancePre};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::admission::{
     self, AdmissionError, ComponentKind, MIGRATE_EXPORT, OPERATOR_EXPORT, SNAPSHOT_EXPORT,
 };
-use crate::artefact;
 use crate::bindings::operator::PlainIndices;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
-use crate::compiler::{Compilation, Compiled, Confinement};
+use crate::compiler::Confinement;
 use crate::engine::Sandboxes;
 use crate::files::{Files, GrantedFiles};
 use crate::guest_data::GuestData;
@@ -33,6 +33,8 @@ use crate::guest_log::LogRate;
 use crate::instance::SandboxInstance;
 use crate::signal::CallSignal;
 use factory::SandboxFactory;
+use loaded::Loaded;
+pub(crate) use loaded::LoadedComponents;
 pub use migrate::Migrator;
 
 /// Whose task a sandbox runs.
@@ -92,6 +94,8 @@ pub struct ComponentFacts {
 /// An admitted component.
 #[derive(Clone)]
 pub struct Component {
+    /// Kept so that others of the same file find it.
+    _loaded: Arc<Loaded>,
     pre: InstancePre<GuestData>,
     exports: GuestExports,
     facts: Arc<ComponentFacts>,
@@ -121,58 +125,33 @@ impl Sandboxes {
     ) -> Result<Component, AdmissionError> {
         admission::precheck(bytes, limits.component_bytes)?;
         let began = Instant::now();
-        let (Compilation { compiled, confinement }, component, cached) =
-            self.compiled(bytes, admission)?;
+        let (loaded, how) = self.loaded.get(self, bytes, admission)?;
         let compile_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Compiled { kind, imports, exports: exported, .. } = compiled;
         let wrong_type =
             |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}")).cut();
-        let pre = self.linker.instantiate_pre(&component).map_err(wrong_type)?;
+        let pre = self.linker.instantiate_pre(loaded.component()).map_err(wrong_type)?;
         let exports = GuestExports::find(&pre).map_err(wrong_type)?;
         let facts = Arc::new(ComponentFacts {
-            kind,
+            kind: loaded.kind(),
             bytes: bytes.len(),
             digest: blake3::hash(bytes).to_hex().to_string(),
-            imports,
-            exports: exported,
+            imports: loaded.imports().to_vec(),
+            exports: loaded.exports().to_vec(),
             compile_us,
-            cached,
-            confinement,
+            cached: how.is_cached(),
+            confinement: how.confinement(),
         });
-        let mut component = Component { pre, exports, facts, description: Arc::default() };
+        let mut component =
+            Component { _loaded: loaded, pre, exports, facts, description: Arc::default() };
         let description = component.describe(limits)?;
         description.validate()?;
         if component.has_snapshot() && !description.states.is_empty() {
             return Err(AdmissionError::StateTwice);
         }
         component.description = Arc::new(description);
+        // Of what is refused nothing is kept.
+        how.keep(self);
         Ok(component)
-    }
-
-    /// The artefact of an earlier run, or else compiles the file.
-    fn compiled(
-        &self,
-        bytes: &[u8],
-        limits: &AdmissionLimits,
-    ) -> Result<(Compilation, WasmComponent, bool), AdmissionError> {
-        let engine = &self.engine;
-        let place = self.artefacts.as_deref().and_then(|store| {
-            let name = artefact::name(store, engine, limits, bytes)?;
-            Some((store, name))
-        });
-        let kept = place.as_ref().and_then(|(store, name)| artefact::load(*store, name));
-        if let Some(compiled) = kept
-            && let Ok(component) = artefact::link_in(engine, &compiled)
-        {
-            return Ok((Compilation { compiled, confinement: None }, component, true));
-        }
-        let compilation = self.compiler.compile(bytes, limits)?;
-        let component = artefact::link_in(engine, &compilation.compiled)
-            .map_err(|error| AdmissionError::Compile(format!("{error:#}")).cut())?;
-        if let Some((store, name)) = place {
-            artefact::save(store, &name, &compilation.compiled);
-        }
-        Ok((compilation, component, false))
     }
 }
 
@@ -192,6 +171,16 @@ impl Component {
         const PAGE_BYTES: u64 = 64 * 1024;
         let required = self.pre.component().resources_required();
         required.and_then(|required| required.max_initial_memory_size).unwrap_or(0) * PAGE_BYTES
+    }
+
+    /// How many sandboxes' worth of the pool each of its sandboxes takes: most have one memory and few tables.
+    pub fn pool_share(&self) -> u64 {
+        let required = self.pre.component().resources_required();
+        let tables_each = u64::from(crate::engine::TABLES_PER_SANDBOX);
+        required.map_or(1, |required| {
+            let tables = u64::from(required.num_tables).div_ceil(tables_each);
+            u64::from(required.num_memories).max(tables).max(1)
+        })
     }
 
     /// Whether the operator keeps state in its own memory, and can save and restore it.
@@ -239,7 +228,7 @@ impl Component {
     ) -> Result<SandboxInstance, Failure> {
         let mut data = GuestData::new(rules, identity, stop);
         data.environment = surroundings.environment.clone();
-        data.files = Files::new(surroundings.files.clone());
+        data.files = Files::new(surroundings.files.clone(), identity.tenant.open_files.clone());
         SandboxInstance::new(&self.pre, &self.exports, data)
     }
 

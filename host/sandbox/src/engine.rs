@@ -19,7 +19,11 @@ use wasmtime::{
 use crate::artefact::ArtefactStore;
 use crate::bindings::{operator, wasi};
 use crate::compiler::{Compiler, InProcess};
+use crate::component::LoadedComponents;
 use crate::guest_data::GuestData;
+
+/// Tables that the pool has for each sandbox.
+pub(crate) const TABLES_PER_SANDBOX: u32 = 4;
 
 /// What the engine depends on beside the profile.
 #[derive(Clone, Debug)]
@@ -57,6 +61,7 @@ pub struct Sandboxes {
     pub(crate) artefacts: Option<Arc<dyn ArtefactStore>>,
     pub(crate) compiler: Arc<dyn Compiler>,
     pub(crate) admission: AdmissionLimits,
+    pub(crate) loaded: LoadedComponents,
 }
 
 impl Sandboxes {
@@ -78,7 +83,9 @@ impl Sandboxes {
         let linker = linker(&engine).map_err(|error| EngineError(format!("{error:#}")))?;
         start_ticker(&engine, settings.tick)?;
         let admission = settings.admission.clone();
-        Ok(Self { engine, linker, artefacts, compiler: Arc::new(InProcess), admission })
+        let compiler = Arc::new(InProcess);
+        let loaded = LoadedComponents::default();
+        Ok(Self { engine, linker, artefacts, compiler, admission, loaded })
     }
 
     /// Has components compiled elsewhere.
@@ -159,15 +166,17 @@ fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     // What admission lets through must fit, even if tenants have lower limits.
     let limits = AdmissionLimits::default();
     let (instances, tables) = (most(limits.core_instances), most(limits.tables));
-    // Most components bring one memory and few core instances; the pool must at least hold the one
-    // that brings the most.
-    let cores = settings.sandboxes.saturating_mul(4).max(instances);
+    // A core instance is no more than a number in the pool, so there are enough of them whatever components bring. Memories and
+    // tables are address space: most components bring one memory and few tables, and whose bring more take as many
+    // sandboxes' worth (`Component::pool_share`). The pool must at least hold the one that brings the most.
+    let cores = settings.sandboxes.saturating_mul(instances);
     let memories = settings.sandboxes.max(most(limits.memories));
+    let all_tables = settings.sandboxes.saturating_mul(TABLES_PER_SANDBOX).max(tables);
     let table_elements = usize::try_from(Limits::default().table_elements).unwrap_or(usize::MAX);
     pool.total_component_instances(settings.sandboxes)
         .total_core_instances(cores)
         .total_memories(memories)
-        .total_tables(cores.max(tables))
+        .total_tables(all_tables)
         .max_core_instances_per_component(instances)
         .max_memories_per_component(most(limits.memories))
         .max_tables_per_component(tables)

@@ -17,7 +17,7 @@ use crate::bindings::operator::tidemill::operator::types;
 use crate::component::GuestExports;
 use crate::guest_data::GuestData;
 use crate::guest_log::GuestLog;
-use crate::trap::{classify, cut_words};
+use crate::trap::{classify, cut_words, is_shortage};
 
 /// `bytes-column`, borrowed: the generated type would want a copy.
 #[derive(ComponentType, Lower)]
@@ -71,6 +71,9 @@ impl SandboxInstance {
             Ok(instance) => instance,
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
                 return Err(Failure::HostFull(error.to_string()));
+            }
+            Err(error) if is_shortage(&error) => {
+                return Err(Failure::HostFull(format!("a sandbox cannot be made: {error:#}")));
             }
             Err(error) => return Err(classify(&error, store.data_mut())),
         };

@@ -10,6 +10,15 @@ use crate::guest_log::escape;
 /// Frames of a guest's backtrace that a message shows.
 const FRAMES_SHOWN: usize = 6;
 
+/// Whether the system had no memory, address space or descriptor for what the host wanted to make: nobody's guest is to blame.
+pub(crate) fn is_shortage(error: &wasmtime::Error) -> bool {
+    let is_trap = error.is::<Trap>() || error.is::<GuestFault>();
+    let mut causes = error.chain();
+    !is_trap
+        && causes
+            .any(|cause| cause.is::<wasmtime::error::OutOfMemory>() || cause.is::<std::io::Error>())
+}
+
 /// Classifies the error that ended a call. `data` knows what the guest said last.
 pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure {
     if let Some(fault) = error.downcast_ref::<GuestFault>() {

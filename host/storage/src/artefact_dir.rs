@@ -7,9 +7,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const SECRET: &str = "secret";
 const SECRET_BYTES: usize = 32;
+/// What all artefacts together may take: each file of some tenant's is one.
+const BYTES_MAX: u64 = 4 << 30;
 
 /// A directory of artefacts.
 #[derive(Debug)]
@@ -41,10 +44,15 @@ impl ArtefactDir {
 
     /// The bytes saved under `name`, if any.
     pub fn load(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.path.join(name)).ok()
+        let path = self.path.join(name);
+        let bytes = fs::read(&path).ok()?;
+        // What is in use goes last.
+        fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now())).ok();
+        Some(bytes)
     }
 
-    /// Keeps bytes under `name`: a temporary file and a rename, so that a reader never sees a part.
+    /// Keeps bytes under `name`: a temporary file and a rename, so that a reader never sees a part. What was used least lately
+    /// makes room.
     pub fn save(&self, name: &str, bytes: &[u8]) {
         let temporary = self.path.join(format!("{name}.{}", std::process::id()));
         let written = create(&temporary).and_then(|mut file| file.write_all(bytes));
@@ -52,6 +60,28 @@ impl ArtefactDir {
             // Nothing to report: the next run compiles again.
             fs::remove_file(&temporary).ok();
         }
+        self.trim(BYTES_MAX).ok();
+    }
+
+    fn trim(&self, max: u64) -> std::io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() != SECRET {
+                let metadata = entry.metadata()?;
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in files {
+            if total <= max {
+                break;
+            }
+            fs::remove_file(path)?;
+            total -= bytes;
+        }
+        Ok(())
     }
 }
 
@@ -76,6 +106,8 @@ fn make_secret(path: &Path) -> Option<[u8; SECRET_BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -88,6 +120,22 @@ mod tests {
         assert_eq!(again.load("a").as_deref(), Some(&b"code"[..]));
         assert_eq!(again.secret(), dir.secret());
         assert_eq!(again.load("b"), None);
+    }
+
+    #[test]
+    fn what_was_used_least_lately_makes_room() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = ArtefactDir::open(&base.path().join("artefacts")).unwrap();
+        for (age_s, name) in [(30, "old"), (20, "used"), (10, "new")] {
+            dir.save(name, &[0; 1000]);
+            let file = fs::File::open(dir.path.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+        }
+        assert!(dir.load("old").is_some());
+        dir.trim(2500).unwrap();
+        let left: Vec<bool> = ["old", "used", "new"].map(|name| dir.load(name).is_some()).into();
+        assert_eq!(left, [true, false, true]);
+        assert!(ArtefactDir::open(&dir.path).is_some_and(|again| again.secret() == dir.secret()));
     }
 
     #[test]

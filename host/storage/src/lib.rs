@@ -20,4 +20,4 @@ mod whole;
 pub use disk::RealDisk;
 pub use error::FileError;
 pub use pool::start as start_io_threads;
-pub use whole::{open_regular, read_text, read_whole};
+pub use whole::{open_regular, read_text, read_text_of, read_whole};

@@ -5,8 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -38,7 +40,10 @@ pub(crate) fn check_regular(file: &File) -> io::Result<()> {
 /// # Errors
 /// When it cannot be read, or is no regular file.
 pub fn read_whole(path: &Path, max: u64) -> io::Result<Result<Vec<u8>, u64>> {
-    let file = open_regular(path)?;
+    read(&open_regular(path)?, max)
+}
+
+fn read(file: &File, max: u64) -> io::Result<Result<Vec<u8>, u64>> {
     let metadata = file.metadata()?;
     if metadata.len() > max {
         return Ok(Err(metadata.len()));
@@ -55,7 +60,26 @@ pub fn read_whole(path: &Path, max: u64) -> io::Result<Result<Vec<u8>, u64>> {
 /// # Errors
 /// When it cannot be read, is no regular file, has more bytes, or is not UTF-8.
 pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
-    let bytes = read_whole(path, max)?.map_err(|bytes| {
+    text(&open_regular(path)?, max)
+}
+
+/// The text of a regular file, as [`read_text`], and the path without links of the very file that was read, whatever was put
+/// in its place meanwhile.
+///
+/// # Errors
+/// As [`read_text`]; and when the file has no path any more.
+pub fn read_text_of(path: &Path, max: u64) -> io::Result<(String, PathBuf)> {
+    let file = open_regular(path)?;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    // The system says of a file that was removed that it is at such a path; so may be one that is called so.
+    if real.as_os_str().as_bytes().ends_with(b" (deleted)") {
+        return Err(io::Error::other("it was removed while it was read"));
+    }
+    Ok((text(&file, max)?, real))
+}
+
+fn text(file: &File, max: u64) -> io::Result<String> {
+    let bytes = read(file, max)?.map_err(|bytes| {
         io::Error::other(format!("it has {bytes} bytes; at most {max} are allowed"))
     })?;
     String::from_utf8(bytes).map_err(|error| {
@@ -79,6 +103,16 @@ mod tests {
         assert_eq!(refusal(&fifo), "it is no regular file");
         assert_eq!(refusal(Path::new("/dev/zero")), "it is no regular file");
         assert_eq!(refusal(directory.path()), "it is a directory");
+    }
+
+    #[test]
+    fn a_text_says_which_file_it_was_read_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().canonicalize().unwrap().join("text");
+        fs::write(&real, "text").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(read_text_of(&link, 4).unwrap(), ("text".to_owned(), real));
     }
 
     #[test]

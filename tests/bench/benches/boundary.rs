@@ -1,4 +1,4 @@
-//! What it costs to cross into a sandbox: making one, an empty call, and records in and out in columns.
+//! What it costs to cross into a sandbox: making one, its first call, and records in and out in columns.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidemill_bench::job::{component, rules, sandbox};

@@ -86,7 +86,7 @@ fn routing(measures: &mut Measures) {
     let mut batch = unhashed;
     batch.ensure_hashes(SEED);
     let assignment = Assignment::initial(GROUPS, 2);
-    let mut batches = vec![batch; ROUNDS];
+    let mut batches: Vec<Arc<Batch>> = (0..ROUNDS).map(|_| Arc::new(batch.clone())).collect();
     measures.add("deal a record to 2 lanes", ROUNDS * BATCH_RECORDS, || {
         batches.drain(..).for_each(|batch| {
             batch.partition(&assignment, |_, part| drop(black_box(part)));

@@ -86,9 +86,10 @@ impl<F: FnMut(Batch) + Send> SinkWriter for Each<F> {
         true
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Batch) -> Result<usize, ConnectorError> {
+        let bytes = batch.values.data.len();
         (self.0)(batch);
-        Ok(())
+        Ok(bytes)
     }
 
     fn prepare(&mut self, _: CheckpointId) -> Result<(), ConnectorError> {

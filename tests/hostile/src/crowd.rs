@@ -12,11 +12,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::attack::{Attack, Job};
+use serde_json::Value;
+
+use crate::attack::{Attack, End, Job};
 use crate::attacks;
 use crate::canary::{Canary, Latencies};
 use crate::process::Process;
-use crate::trial::{Arena, WARM_UP, place};
+use crate::trial::{Arena, WARM_UP, lasted, place, report};
 
 /// Idle jobs, each of a tenant of its own; lanes of each, and operators on each lane.
 const JOBS: usize = 10;
@@ -83,8 +85,33 @@ impl Arena {
         {
             return Err(format!("the host said {word:?}:\n{}", ended.stderr));
         }
+        did_their_part(&ended.stderr, attacked)?;
         Ok(Crowded { latencies: latencies.without_first(WARM_UP), resident })
     }
+}
+
+/// Whether every sandbox of the idle jobs was called, and the attacks, if any, went on to the end.
+fn did_their_part(stderr: &str, attacked: bool) -> Result<(), String> {
+    let report = report(stderr)?;
+    let jobs = report["jobs"].as_array().ok_or("a report without jobs")?;
+    let of = |prefix: &'static str| {
+        let is_one =
+            move |job: &&Value| job["name"].as_str().is_some_and(|name| name.starts_with(prefix));
+        jobs.iter().filter(is_one)
+    };
+    for job in of("idle-") {
+        let operators = job["operators"].as_array().map_or(&[][..], Vec::as_slice);
+        let calls = |operator: &Value| operator["calls"].as_u64().unwrap_or(0) >= LANES as u64;
+        if operators.len() != OPERATORS || !operators.iter().all(calls) {
+            return Err(format!("not all of its sandboxes were called: {job}"));
+        }
+    }
+    let attacks: Vec<&Value> = of("attack-").collect();
+    if attacks.len() != if attacked { ATTACKERS } else { 0 } {
+        return Err(format!("there were {} attackers", attacks.len()));
+    }
+    // Those that fail over and over have done so, and all have gone on.
+    attacks.iter().try_for_each(|job| lasted(End::GoesOn, job))
 }
 
 fn write(place: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {

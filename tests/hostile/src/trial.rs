@@ -123,6 +123,12 @@ impl Arena {
             return Err(format!("the process uses {usage:?}, and {calm:?} when nobody attacks"));
         }
         judge(attack, &outcome)?;
+        if outcome.peak > calm.resident + RESIDENT_DURING {
+            return Err(format!(
+                "the process had {} bytes; {calm:?} when nobody attacks",
+                outcome.peak
+            ));
+        }
         let latest = outcome.latencies.at(1.0);
         if latest > LATE_MS {
             return Err(format!("a line of the canary took {latest} ms"));
@@ -130,13 +136,17 @@ impl Arena {
         Ok(outcome.latencies)
     }
 
-    /// Lets an attack last for a time, as far as it can, and answers the canary's times behind the warm-up.
+    /// Lets an attack last for a time, and answers the canary's times behind the warm-up.
     ///
     /// # Errors
-    /// When the canary's output is wrong or the host panics.
+    /// When the canary's output is wrong, the host panics, or the attack did not last.
     pub fn window(&self, attack: &Attack, time: Duration) -> Result<Latencies, String> {
         let outcome = match attack.lasting() {
-            Some(job) => self.together(attack, &job, Until::Stopped(time))?,
+            Some(job) => {
+                let outcome = self.together(attack, &job, Until::Stopped(time))?;
+                lasted(attack.end, &outcome.seen.report)?;
+                outcome
+            }
             None if attack.end == End::Refused => {
                 self.together(attack, &attack.job, Until::Refused(time))?
             }
@@ -293,6 +303,13 @@ fn settled(process: &Process, calm: Usage, is_attacked: bool) -> Result<Usage, S
     }
 }
 
+/// The report at the end of what a process said.
+pub(crate) fn report(stderr: &str) -> Result<Value, String> {
+    let at = stderr.rfind("\n{\n").unwrap_or(0);
+    serde_json::from_str(stderr[at..].trim())
+        .map_err(|error| format!("no report at the end: {error}\n{stderr}"))
+}
+
 /// Looks at what the job of the attack has left behind.
 fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
     let Ended { stderr, .. } = ended;
@@ -302,9 +319,7 @@ fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
     {
         return Err(format!("the host said {word:?}:\n{stderr}"));
     }
-    let at = stderr.rfind("\n{\n").unwrap_or(0);
-    let report: Value = serde_json::from_str(stderr[at..].trim())
-        .map_err(|error| format!("no report at the end: {error}\n{stderr}"))?;
+    let report = report(&stderr)?;
     let tenants = report["tenants"].as_array().into_iter().flatten();
     let tenant = tenants.into_iter().find(|tenant| tenant["name"] == "mallory").cloned();
     let tenant = tenant.unwrap_or_default();
@@ -316,6 +331,22 @@ fn see(ended: Ended, attack: &Attack, place: &Path) -> Result<Seen, String> {
         }
     }
     Ok(Seen { stderr, report: report.unwrap_or_default(), tenant, output })
+}
+
+/// Whether an attack that was to last did, so that the canary was not alone.
+pub(crate) fn lasted(end: End, report: &Value) -> Result<(), String> {
+    let is_stopped = report["outcome"] == "stopped" || report["exit_code"] == 75;
+    if !is_stopped {
+        return Err(format!("it was over before it was stopped: {report}"));
+    }
+    let of_operator = |figure: &str| report["operators"][0][figure].as_u64().unwrap_or(0);
+    let restarts = report["durability"]["restarts"].as_array().map_or(0, Vec::len) as u64;
+    let failures = of_operator("restarts") + of_operator("poison") + restarts;
+    match end {
+        End::Fails | End::Unsaved if failures == 0 => Err(format!("it never failed: {report}")),
+        _ if of_operator("calls") == 0 && failures == 0 => Err(format!("it did nothing: {report}")),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an attack ended as it says.

@@ -144,7 +144,7 @@ impl SinkWriter for SimSink {
         self.gate.is_open()
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Batch) -> Result<usize, ConnectorError> {
         self.gate.pass();
         self.lines += batch.len() as u64;
         let mut block = Vec::new();
@@ -152,8 +152,9 @@ impl SinkWriter for SimSink {
             block.extend_from_slice(value);
             block.push(b'\n');
         }
+        let bytes = block.len();
         lock(&self.io).jobs.push_back(Job::Append(block));
-        Ok(())
+        Ok(bytes)
     }
 
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError> {

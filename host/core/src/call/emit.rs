@@ -44,12 +44,12 @@ impl CallFrame {
             batch.values.spread(width);
         }
         self.check_size("value", batch.values.longest(), self.rules.limits.value_bytes)?;
-        let key_bytes = match &batch.keys {
-            KeySource::NewKeys(keys) => keys.bytes(),
-            // The input's keys are shared, not copied.
-            KeySource::None | KeySource::InputKeys => 0,
-        };
         let columns = batch.values.bytes() + batch.timestamps.len() * 8 + batch.key_of.len() * 4;
+        let key_bytes = match &batch.keys {
+            KeySource::None => 0,
+            KeySource::NewKeys(keys) => keys.bytes(),
+            KeySource::InputKeys => self.input_key_bytes(&batch.key_of, columns),
+        };
         self.charge(records, columns + key_bytes + EMIT_OVERHEAD_BYTES)?;
         let keys = self.emitted_keys(index, records, batch.keys, batch.key_of)?;
         let batch = Batch { keys, values: batch.values, timestamps: batch.timestamps };
@@ -89,6 +89,22 @@ impl CallFrame {
             return fault(FaultCode::BadColumn, format!("key index {out_of_range} of {keys} keys"));
         }
         Ok(RecordKeys::Of { dictionary, key_of })
+    }
+
+    /// What keys of the input may come to that are emitted beside so many bytes of other columns. They are shared here, and
+    /// copied on their way to others: by each emit once more, those that it uses, each once.
+    fn input_key_bytes(&self, key_of: &[u32], columns: usize) -> usize {
+        let keys = &self.input.dictionary.keys;
+        let all = keys.data.len();
+        // Most are short, and there is no need to look at each.
+        if all <= columns || key_of.is_empty() {
+            return all;
+        }
+        // An index out of range is refused later.
+        let bytes = |key: &u32| {
+            if (*key as usize) < keys.len() { keys.get(*key as usize).len() } else { 0 }
+        };
+        key_of.iter().map(bytes).sum::<usize>().min(all)
     }
 
     fn check_size(&self, what: &str, longest: usize, limit: usize) -> Checked<()> {

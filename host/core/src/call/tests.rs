@@ -54,15 +54,22 @@ fn emits_that_break_the_contract_are_refused_by_code() {
 }
 
 #[test]
-fn emitting_under_the_keys_of_the_input_copies_and_charges_no_key() {
+fn emitting_under_the_keys_of_the_input_charges_those_in_use() {
     let mut frame = frame(Limits::default());
     let mut dictionary = Dictionary::default();
     (0..4096).for_each(|key: u32| dictionary.keys.push(&key.to_le_bytes()));
+    (0..256).for_each(|_| dictionary.keys.push(&[7; 4096]));
     frame.input.dictionary = Arc::new(dictionary);
     for key in 0..4096 {
         frame.emit(0, batch(KeySource::InputKeys, &[key], &["v"])).unwrap();
     }
     assert_eq!(frame.take_emitted().count(), 4096);
+    // Each brings 1 MiB of keys.
+    let long: Vec<u32> = (4096..4352).collect();
+    let values = vec![""; long.len()];
+    frame.forget();
+    let emit = || frame.emit(0, batch(KeySource::InputKeys, &long, &values));
+    assert_eq!(std::iter::repeat_with(emit).take_while(Result::is_ok).take(99).count(), 15);
 }
 
 #[test]

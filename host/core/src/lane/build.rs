@@ -96,7 +96,7 @@ pub fn build_lanes(
             nodes: (0..graph.nodes.len()).map(node).collect(),
             schedule: Schedule::new(&depths),
             linger_us: settings.linger_us,
-            opened: false,
+            opened: 0,
             last_slice_us: 0,
             sliced_last: false,
         }
@@ -110,6 +110,11 @@ fn targets(edge: &Edge, from: usize, lanes: usize) -> std::ops::Range<usize> {
         EdgeKind::Forward => from..from + 1,
         EdgeKind::Keyed | EdgeKind::Rebalance | EdgeKind::Broadcast => 0..lanes,
     }
+}
+
+/// How many queues a job of so many lanes has.
+pub fn queue_count(graph: &Graph, lanes: usize) -> usize {
+    graph.edges.iter().map(|edge| targets(edge, 0, lanes).len() * lanes).sum()
 }
 
 fn queues(graph: &Graph, settings: &LaneSettings, wakers: &[Arc<dyn Wake>]) -> Queues {

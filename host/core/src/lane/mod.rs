@@ -22,7 +22,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use alignment::BarrierMode;
-pub use build::{LaneParts, LaneSettings, build_lanes};
+pub use build::{LaneParts, LaneSettings, build_lanes, queue_count};
 pub use queue::{Message, Queue, Wakers};
 pub use schedule::{SOURCE_EVERY_STEPS, Schedule};
 pub use task::{OperatorParts, TaskStart};
@@ -88,7 +88,7 @@ pub struct Lane {
     nodes: Vec<NodeTask>,
     schedule: Schedule,
     linger_us: u64,
-    opened: bool,
+    opened: usize,
     /// When a slice of a snapshot was last begun, in monotonic microseconds.
     last_slice_us: u64,
     /// The last step was a slice: another would only add to the time that input waits.
@@ -144,15 +144,16 @@ impl Lane {
         self.nodes.iter().map(NodeTask::outbox_bytes).sum()
     }
 
-    /// Makes one step. The first opens all operators.
+    /// Makes one step. The first ones open a task each: between them whoever drives the lane may do something else.
     ///
     /// # Errors
     /// The first failure of a node; the lane must not be stepped again.
     pub fn step(&mut self, now: Now) -> Result<StepOutcome, LaneFailure> {
-        if !self.opened {
-            self.opened = true;
-            for index in 0..self.nodes.len() {
-                self.nodes[index].open(now).map_err(|problem| self.failure(index, problem))?;
+        while let Some(node) = self.nodes.get_mut(self.opened) {
+            let index = self.opened;
+            self.opened += 1;
+            if node.open(now).map_err(|problem| self.failure(index, problem))? {
+                return Ok(StepOutcome::Progress(NodeId(index)));
             }
         }
         for index in 0..self.nodes.len() {

@@ -125,14 +125,17 @@ impl NodeTask {
 
     /// Prepares the node for its first step. One that had ended in the checkpoint that the job starts from
     /// says so again: its queues are new.
-    pub(super) fn open(&mut self, now: Now) -> Result<(), LaneProblem> {
+    pub(super) fn open(&mut self, now: Now) -> Result<bool, LaneProblem> {
         match (&mut self.work, self.phase) {
             (_, NodePhase::Done) => {
                 self.outboxes_mut().for_each(|outbox| outbox.put_marker(Message::End));
-                Ok(())
+                Ok(false)
             }
-            (NodeWork::Operator(task, _), _) => Ok(task.open(now, &self.counters)?),
-            (NodeWork::Source(_) | NodeWork::Sink(..), _) => Ok(()),
+            (NodeWork::Operator(task, _), _) => {
+                task.open(now, &self.counters)?;
+                Ok(true)
+            }
+            (NodeWork::Source(_) | NodeWork::Sink(..), _) => Ok(false),
         }
     }
 
@@ -248,7 +251,9 @@ impl NodeTask {
             }
             NodeWork::Sink(writer, _) => {
                 TaskCounters::add(&self.counters.records_out, batch.len() as u64);
-                Ok(writer.write(batch)?)
+                let bytes = writer.write(batch)?;
+                TaskCounters::add(&self.counters.bytes_out, bytes as u64);
+                Ok(())
             }
             NodeWork::Source(_) => Err(Failure::Host("a source has no inbox".to_owned()).into()),
         }
@@ -285,7 +290,7 @@ impl NodeTask {
     }
 }
 
-/// Puts a batch into the outboxes of all edges of an output. The last edge takes it, others a copy.
+/// Puts a batch into the outboxes of all edges of an output, which share it for as long as it waits there.
 fn route(edges: &mut [OutEdge], routing: &Routing, mut batch: Batch, now: Now) {
     if edges.iter().any(|edge| edge.kind == EdgeKind::Keyed) {
         batch.ensure_hashes(routing.seed);
@@ -293,6 +298,7 @@ fn route(edges: &mut [OutEdge], routing: &Routing, mut batch: Batch, now: Now) {
     let Some((last, others)) = edges.split_last_mut() else {
         return;
     };
+    let batch = Arc::new(batch);
     for edge in others {
         edge.put(batch.clone(), routing, now);
     }
@@ -300,7 +306,7 @@ fn route(edges: &mut [OutEdge], routing: &Routing, mut batch: Batch, now: Now) {
 }
 
 impl OutEdge {
-    fn put(&mut self, batch: Batch, routing: &Routing, now: Now) {
+    fn put(&mut self, batch: Arc<Batch>, routing: &Routing, now: Now) {
         let mut to = |lane: usize, batch| {
             self.outboxes[lane].put(batch, routing.target, now.monotonic_us);
         };

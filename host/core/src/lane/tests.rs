@@ -105,9 +105,9 @@ impl SinkWriter for Collect {
         true
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Batch) -> Result<usize, ConnectorError> {
         self.seen.lock().unwrap().extend(batch.values.iter().map(<[u8]>::to_vec));
-        Ok(())
+        Ok(batch.values.data.len())
     }
 
     fn prepare(&mut self, _: CheckpointId) -> Result<(), ConnectorError> {

@@ -228,11 +228,11 @@ fn job_help(error: &JobError) -> Option<String> {
                 "put the job file into the `jobs-dir` of its tenant, or name the tenant whose it is"
             }
             TenantRefusal::Quota { wanted, limit, .. } if wanted > limit => {
-                "ask for less (`parallelism`, `wal-quota`, fewer operators), or raise the quota in the tenants' file: alone \
+                "ask for less (`parallelism`, `queue-bytes`, `wal-quota`, fewer operators), or raise the quota in the tenants' file: alone \
                  the job takes more than it"
             }
             TenantRefusal::Quota { .. } => {
-                "stop another job of the tenant, ask for less (`parallelism`, `wal-quota`), or raise the quota \
+                "stop another job of the tenant, ask for less (`parallelism`, `queue-bytes`, `wal-quota`), or raise the quota \
                  in the tenants' file"
             }
         },

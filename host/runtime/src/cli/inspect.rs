@@ -18,7 +18,7 @@ use super::table::{grouped, table};
 use super::view::{BOLD, DescriptionView, json, row};
 use crate::config::{TenantPlan, TenantsPlan};
 use crate::job::Engine;
-use crate::tenants::Tenant;
+use crate::tenants::{JobNeeds, Tenant};
 
 /// Inspects a component. One that would be refused is told so, with its own exit code.
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure> {
@@ -55,10 +55,13 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
 
 /// Why a tenant could not run it, be it alone and on one lane.
 fn refused_for(tenant: &TenantPlan, engine: &Engine, bytes: &[u8]) -> Option<RefusedFor> {
+    let owner = Tenant::new(tenant.clone());
     match engine.admit(bytes, tenant) {
         Err(error) => Some(RefusedFor::Component(error)),
         Ok(component) => {
-            let checked = Tenant::new(tenant.clone()).check_memory(component.least_memory_bytes());
+            let alone = JobNeeds { sandboxes: component.pool_share(), ..JobNeeds::default() };
+            let checked = owner.check_memory(component.least_memory_bytes());
+            let checked = checked.and_then(|()| owner.reserve(alone).map(drop));
             checked.err().map(|refusal| RefusedFor::Quota(Box::new(refusal)))
         }
     }

@@ -1,7 +1,6 @@
 //! `tidemill savepoint`: copies of checkpoints that people own.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::arguments::{
     OutputFormat, SavepointCommand, SavepointCreateArguments, SavepointInspectArguments,
@@ -18,6 +17,7 @@ use crate::config::Locations;
 use crate::job::{
     ControlAnswer, ControlRequest, ask_control, savepoint_of_stopped, savepoints_directory,
 };
+use crate::machine;
 
 /// Runs one of the subcommands.
 pub(super) fn savepoint(command: &SavepointCommand) -> Result<ExitCode, Failure> {
@@ -36,8 +36,7 @@ fn create(arguments: &SavepointCreateArguments) -> Result<ExitCode, Failure> {
     let directory = match &arguments.to {
         Some(to) => absolute(to),
         None => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let name = format!("savepoint-{}", now.as_millis());
+            let name = format!("savepoint-{}", machine::wall_ms());
             absolute(&savepoints_directory(&plan, &options.data_dir)).join(name)
         }
     };

@@ -8,11 +8,16 @@ use tidemill_sandbox::compiler::compile;
 
 use super::{confine, fault};
 
+/// Of the compiler: others take its core as soon as they want it.
+const NICENESS: i32 = 5;
+
 /// Serves the host's one request, from stdin to stdout.
 ///
 /// # Errors
 /// When there is no request, or nobody takes the answer. The host looks at neither.
 pub(crate) fn serve() -> io::Result<()> {
+    // Whoever runs goes before whoever is to run.
+    rustix::process::setpriority_process(None, NICENESS).ok();
     // Without buffers: nothing of the file is read before the layers are up.
     let mut request = PipeReader::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut answer = PipeWriter::from(io::stdout().as_fd().try_clone_to_owned()?);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tidemill_storage::{open_regular, read_text};
+use tidemill_storage::{open_regular, read_text_of};
 use toml::de::DeTable;
 
 use super::defaults;
@@ -35,8 +35,8 @@ impl JobPlan {
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::unreadable(path, &error);
         let file = std::path::absolute(path).map_err(unreadable)?;
-        let content = read_text(&file, FILE_BYTES_MAX).map_err(unreadable)?;
-        Self::from_text(path, &file, content, sets)
+        let (content, real_file) = read_text_of(&file, FILE_BYTES_MAX).map_err(unreadable)?;
+        Ok(Self { real_file, ..Self::from_text(path, &file, content, sets)? })
     }
 
     /// Checks the text of a job file: `shown` names it in messages, relative paths count from

@@ -26,6 +26,8 @@ pub struct JobPlan {
     pub tenant: String,
     /// The job file, absolute.
     pub file: PathBuf,
+    /// Where it was read from, without links; `file` for a text that was read from nowhere.
+    pub real_file: PathBuf,
     /// Number of lanes.
     pub parallelism: usize,
     /// Number of key groups; at least `parallelism`.

@@ -62,13 +62,18 @@ pub fn tenants_schema() -> Value {
     number(room, tenants::HOST_SANDBOXES, tenants::HOST_SANDBOXES_BOUNDS);
     let default = TenantPlan::with_defaults("");
     let quotas = &mut definitions["Tenant"]["properties"];
-    for (name, amount) in [("sandboxes", default.sandboxes), ("components", default.components)] {
+    for (name, amount) in [
+        ("sandboxes", default.sandboxes),
+        ("components", default.components),
+        ("open-files", default.open_files),
+    ] {
         quotas[name]["default"] = json!(amount);
         quotas[name]["minimum"] = json!(1);
     }
     for (name, bytes) in [
         ("memory", default.memory_bytes),
         ("state", default.state_bytes),
+        ("buffers", default.buffer_bytes),
         ("input-log", default.input_log_bytes),
         ("checkpoints", default.checkpoint_bytes),
     ] {

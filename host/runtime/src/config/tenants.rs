@@ -49,7 +49,7 @@ pub struct TenantPlan {
     pub name: String,
     /// Absolute directory in which all its job files lie, and nobody else's.
     pub jobs_dir: Option<PathBuf>,
-    /// Sandboxes: one for each operator and lane.
+    /// Sandboxes: one for each operator and lane, or for each lane; more for components with several memories or many tables.
     pub sandboxes: u64,
     /// Different component files.
     pub components: u64,
@@ -57,6 +57,10 @@ pub struct TenantPlan {
     pub memory_bytes: u64,
     /// Bytes of keyed state.
     pub state_bytes: u64,
+    /// Bytes that may wait between the tasks of its jobs.
+    pub buffer_bytes: u64,
+    /// Granted files and directories that its sandboxes have open.
+    pub open_files: u64,
     /// Bytes that the input logs of its jobs may come to.
     pub input_log_bytes: u64,
     /// Bytes of snapshot files of its checkpoints.
@@ -88,6 +92,8 @@ impl TenantPlan {
             components: 64,
             memory_bytes: 8 * GIB,
             state_bytes: 8 * GIB,
+            buffer_bytes: 16 * GIB,
+            open_files: 512,
             input_log_bytes: 16 * GIB,
             checkpoint_bytes: 64 * GIB,
             cpu_us_per_second: None,
@@ -107,6 +113,8 @@ impl TenantPlan {
             components: u64::MAX,
             memory_bytes: u64::MAX,
             state_bytes: u64::MAX,
+            buffer_bytes: u64::MAX,
+            open_files: u64::MAX,
             input_log_bytes: u64::MAX,
             checkpoint_bytes: u64::MAX,
             log_lines_per_second: None,

@@ -73,9 +73,7 @@ pub(super) fn restore_states(
             .map(|lane| {
                 // Operators run here, too.
                 let builder = spawner::builder("restore")?.stack_size(LANE_STACK_BYTES);
-                builder.spawn_scoped(scope, move || {
-                    restoring.job.tenant.pays_for(|| restore_lane(restoring, lane))
-                })
+                builder.spawn_scoped(scope, move || restore_lane(restoring, lane))
             })
             .collect();
         let mut states = Some(States::new());

@@ -21,6 +21,7 @@ use super::chance;
 use super::{InputLog, Job, JobError};
 use crate::config::SourcePlan;
 use crate::connectors::Source;
+use crate::machine;
 
 /// The roles of all nodes, in the order of the graph: sources, operators, sinks.
 pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
@@ -57,7 +58,7 @@ pub(super) fn first(job: &Job, incarnation: Incarnation, identity: Option<String
         files_identity: None,
         checkpoint: CheckpointId(0),
         incarnation,
-        created_ms: super::lane_thread::wall_ms(),
+        created_ms: machine::wall_ms(),
         written_by: env!("CARGO_PKG_VERSION").to_owned(),
         finished: false,
         hash_seed: chance::bits(),

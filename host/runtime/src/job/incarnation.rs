@@ -270,9 +270,7 @@ fn lanes(
     };
     progress.tell();
     failpoint("state.restored");
-    // Operators are opened here.
-    let tenant = job.tenant.clone();
-    let parts = tenant.pays_for(|| assemble::lane_parts(job, basis, lines, states))?;
+    let parts = assemble::lane_parts(job, basis, lines, states)?;
     let settings = assemble::lane_settings(job, basis);
     let listener: Arc<dyn CheckpointListener> = Arc::new(uploads.listener());
     Ok(Some(build_lanes(&job.graph, &settings, parts, &wakers, &listener)))

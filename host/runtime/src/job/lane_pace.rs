@@ -6,7 +6,7 @@
 //! because each failure makes a new sandbox, which costs others too.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tidemill_core::counters::TaskCounters;
 use tidemill_core::quota::TokenBucket;
@@ -18,6 +18,9 @@ use crate::tenants::{LaneDemand, Tenant};
 const CHARGE_EVERY_US: u64 = 1_000;
 /// Batches with a failure in a second; with more the lane waits between calls.
 const FAILED_BATCHES_PER_SECOND: u64 = 20;
+/// Sandboxes that a lane makes in a second; with more it waits. One batch of which each record fails costs two for each record.
+/// Making one takes some 25 us of its own CPU time, and moments of a lock that all of the process share.
+const SANDBOXES_PER_SECOND: u64 = 5_000;
 /// Longest wait before it is looked again, in microseconds: a quota may be so low that nothing moves.
 const HOLD_MAX_US: u64 = 1_000_000;
 
@@ -33,6 +36,8 @@ pub(super) struct LanePace {
     uncharged_us: u64,
     failed_batches: u64,
     failures: TokenBucket,
+    made_sandboxes: u64,
+    sandboxes: TokenBucket,
     held_until_us: u64,
 }
 
@@ -54,6 +59,8 @@ impl LanePace {
             uncharged_us: 0,
             failed_batches: 0,
             failures: TokenBucket::new(FAILED_BATCHES_PER_SECOND, FAILED_BATCHES_PER_SECOND, 0),
+            made_sandboxes: 0,
+            sandboxes: TokenBucket::new(SANDBOXES_PER_SECOND, SANDBOXES_PER_SECOND, 0),
             held_until_us: 0,
         };
         // A job that fails and begins anew is not given more for that.
@@ -80,11 +87,11 @@ impl LanePace {
         TaskCounters::add(&counters.cpu_us, took.cpu_us);
         self.charge(took.cpu_us, now_us);
         if let Some(charged) = &mut self.sent_bytes[node] {
-            let sent = counters.bytes_in.load(Relaxed);
+            let sent = counters.bytes_out.load(Relaxed);
             let bytes = sent - std::mem::replace(charged, sent);
             let wait_us = self.tenant.usage().output_bytes.charge(bytes, now_us);
             self.hold(wait_us, now_us);
-        } else if counters.failed_batches.load(Relaxed) != 0 {
+        } else if counters.instantiations.load(Relaxed) > 1 {
             self.brake(now_us);
         }
     }
@@ -118,13 +125,18 @@ impl LanePace {
         self.tenant.charge_cpu(std::mem::take(&mut self.uncharged_us), now_us)
     }
 
-    /// Looks whether too many batches fail.
+    /// Looks whether too many batches fail, or too many sandboxes die.
     fn brake(&mut self, now_us: u64) {
-        let failed: u64 = self.counters.iter().map(|task| task.failed_batches.load(Relaxed)).sum();
-        let new = failed - std::mem::replace(&mut self.failed_batches, failed);
-        if new > 0 {
-            let wait_us = self.failures.charge(new, now_us);
-            self.hold(wait_us, now_us);
+        let sum = |figure: fn(&TaskCounters) -> &AtomicU64| -> u64 {
+            self.counters.iter().map(|task| figure(task).load(Relaxed)).sum()
+        };
+        let (failed, made) = (sum(|task| &task.failed_batches), sum(|task| &task.instantiations));
+        let new_failed = failed - std::mem::replace(&mut self.failed_batches, failed);
+        let new_made = made - std::mem::replace(&mut self.made_sandboxes, made);
+        if new_failed + new_made > 0 {
+            let failures_us = self.failures.charge(new_failed, now_us);
+            let sandboxes_us = self.sandboxes.charge(new_made, now_us);
+            self.hold(failures_us.max(sandboxes_us), now_us);
         }
     }
 
@@ -153,13 +165,15 @@ impl LanePace {
         }
         let left_us = self.held_until_us.saturating_sub(now_us);
         if left_us == 0 {
-            // Others of the tenant may have used what has come in meanwhile.
+            // Others of the tenant may have used what has come in meanwhile, and nobody waits for longer at once.
             self.held_until_us = 0;
             let usage = self.tenant.usage();
             let (cpu_us, output_us) = (usage.cpu_us.wait(now_us), usage.output_bytes.wait(now_us));
+            let failing_us = self.failures.wait(now_us).max(self.sandboxes.wait(now_us));
+            let other_us = output_us.max(failing_us);
             self.hold_for_cpu(cpu_us, now_us);
-            self.hold(output_us, now_us);
-            return cpu_us.max(output_us).min(HOLD_MAX_US);
+            self.hold(other_us, now_us);
+            return cpu_us.max(other_us).min(HOLD_MAX_US);
         }
         left_us
     }
@@ -234,7 +248,7 @@ mod tests {
     #[test]
     fn output_over_the_rate_is_waited_for() {
         let mut pace = pace("output-rate = \"1kB\"", true);
-        TaskCounters::add(&pace.counters[0].bytes_in, 1500);
+        TaskCounters::add(&pace.counters[0].bytes_out, 1500);
         pace.stepped(0, Spent::default(), 0);
         assert_eq!(pace.held_us(0), 500_001);
     }
@@ -244,6 +258,7 @@ mod tests {
         let mut pace = pace("", false);
         for failed in 1..=20 {
             TaskCounters::add(&pace.counters[0].failed_batches, 1);
+            TaskCounters::add(&pace.counters[0].instantiations, 2);
             pace.stepped(0, Spent::default(), failed);
         }
         assert_eq!(pace.held_us(20), 0);
@@ -253,10 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_makes_sandboxes_all_the_time_is_slowed_down_although_few_batches_fail() {
+        let mut pace = pace("", false);
+        TaskCounters::add(&pace.counters[0].failed_batches, 1);
+        TaskCounters::add(&pace.counters[0].instantiations, 15_000);
+        pace.stepped(0, Spent::default(), 0);
+        // The burst is 5,000 of them, and the rest takes 2 s.
+        assert_eq!(pace.held_us(0), HOLD_MAX_US);
+        assert!(pace.held_us(1_000_000) > 999_000);
+        assert_eq!(pace.held_us(2_100_000), 0);
+    }
+
+    #[test]
     fn a_lane_that_two_rates_hold_waits_once() {
         let mut pace = pace("cpu = 0.5\noutput-rate = \"1kB\"", true);
         pace.charge(150_000, 0);
-        TaskCounters::add(&pace.counters[0].bytes_in, 1500);
+        TaskCounters::add(&pace.counters[0].bytes_out, 1500);
         pace.stepped(0, Spent::default(), 0);
         assert_eq!(pace.held_us(0), 500_001);
         assert_eq!(pace.tenant.usage().held_us.load(Relaxed), 500_001);
@@ -267,7 +294,7 @@ mod tests {
     fn without_quotas_nobody_waits() {
         let mut pace = pace("", false);
         pace.charge(1 << 40, 5);
-        TaskCounters::add(&pace.counters[0].bytes_in, 1 << 40);
+        TaskCounters::add(&pace.counters[0].bytes_out, 1 << 40);
         pace.stepped(0, Spent::default(), 5);
         assert_eq!(pace.held_us(5), 0);
     }

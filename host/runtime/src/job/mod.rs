@@ -16,7 +16,8 @@
 //! | `incarnation` | starting and joining the threads of one incarnation |
 //! | `supervisor` | facts to the coordinator, actions from it; heartbeats |
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
-//! | `lane_pace` | what a lane's thread owes its tenant: holding it back, giving way |
+//! | `lane_drive`, `lane_line` | what a lane's thread does, and what it shares with its supervisor |
+//! | `lane_pace`, `restore_pace` | what threads of lanes, and those that restore, owe their tenant: holding them back, giving way |
 //! | `priority` | how threads give way to others |
 //! | `rollback` | going back behind damaged checkpoints |
 //! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
@@ -36,6 +37,7 @@ mod heartbeat;
 mod incarnation;
 mod input_log;
 mod keeper;
+mod lane_drive;
 mod lane_line;
 mod lane_pace;
 mod lane_thread;
@@ -46,6 +48,7 @@ mod prepare;
 mod priority;
 mod report;
 mod restore;
+mod restore_pace;
 mod rollback;
 mod run;
 mod savepoint;
@@ -120,7 +123,7 @@ pub struct Job {
     input_log: InputLog,
     tenant: Arc<Tenant>,
     /// What the job has taken of its tenant's quotas.
-    _reserved: Reserved,
+    _reserved: Vec<Reserved>,
     shared: Arc<Shared>,
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidemill_core::describe::{Description, Ttl, TtlUpdate};
-use tidemill_core::graph::{EdgeSpec, GraphSpec, NodeSpec, NodeSpecKind};
+use tidemill_core::graph::{EdgeKind, EdgeSpec, Graph, GraphSpec, NodeSpec, NodeSpecKind};
+use tidemill_core::ids::NodeId;
+use tidemill_core::lane::queue_count;
+use tidemill_core::limits::BATCH_BYTES_MAX;
 use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
@@ -31,7 +34,7 @@ impl Job {
         tenants: &Tenants,
         options: RunOptions,
     ) -> Result<Self, JobError> {
-        let tenant = tenants.owner(&plan.tenant, &plan.file)?;
+        let tenant = tenants.owner(&plan.tenant, &plan.real_file)?;
         for operator in &mut plan.operators {
             operator.limits = tenant.cap(&operator.limits);
         }
@@ -58,9 +61,16 @@ impl Job {
             .iter()
             .map(|operator| admit(engine, &tenant, operator))
             .collect::<Result<_, _>>()?;
+        let shares: u64 = components.iter().map(|component| component.pool_share() - 1).sum();
+        let more = JobNeeds { sandboxes: shares * plan.parallelism as u64, ..JobNeeds::default() };
+        let reserved = [reserved, tenant.reserve(more)?];
         let of_lane: u64 = components.iter().map(Component::least_memory_bytes).sum();
         tenant.check_memory(of_lane.saturating_mul(plan.parallelism as u64))?;
         let graph = graph_spec(&plan, &components).validate()?;
+        let buffer_bytes = buffer_bytes(&plan, &graph);
+        let reserved = reserved
+            .into_iter()
+            .chain([tenant.reserve(JobNeeds { buffer_bytes, ..JobNeeds::default() })?]);
         Ok(Self {
             plan,
             options,
@@ -71,7 +81,7 @@ impl Job {
             sinks: Vec::new(),
             input_log,
             tenant,
-            _reserved: reserved,
+            _reserved: reserved.collect(),
             shared,
         })
     }
@@ -82,10 +92,27 @@ fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
     let files: BTreeSet<_> = plan.operators.iter().map(|operator| &operator.component).collect();
     let is_logged = (0..plan.sources.len()).any(|source| input_log.is_logged(source));
     JobNeeds {
-        sandboxes: (plan.operators.len() * plan.parallelism) as u64,
+        // A lane without one is a thread with its queues, and no less.
+        sandboxes: (plan.operators.len().max(1) * plan.parallelism) as u64,
         components: files.len() as u64,
         input_log_bytes: if is_logged { plan.wal.quota_bytes } else { 0 },
+        // Known when components have said what they are.
+        buffer_bytes: 0,
     }
+}
+
+/// What may wait between the tasks of a job: in each queue its bound and the batch that passes it; at each operator what one call may
+/// emit, shared by all that it goes to, but for keyed inputs, each of which has records in an order of its own.
+fn buffer_bytes(plan: &JobPlan, graph: &Graph) -> u64 {
+    let queues = queue_count(graph, plan.parallelism) as u64;
+    let in_queues = queues * (plan.queue_bytes + BATCH_BYTES_MAX) as u64;
+    let operators = plan.operators.iter().zip(plan.sources.len()..);
+    let emitted = operators.map(|(operator, node)| {
+        let edges = graph.edges.iter().filter(|edge| edge.from == NodeId(node));
+        let keyed = edges.filter(|edge| edge.kind == EdgeKind::Keyed).count();
+        (keyed.max(1) * operator.limits.emit_bytes) as u64
+    });
+    in_queues.saturating_add(emitted.sum::<u64>().saturating_mul(plan.parallelism as u64))
 }
 
 fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Component, JobError> {
@@ -101,7 +128,10 @@ fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Co
             return Err(JobError::ComponentFile { node, path, problem });
         }
     };
-    engine.admit(&bytes, tenant.plan()).map_err(refused)
+    // In turn: whoever brings many files at once keeps others from the compiler for one file at a time, and the sandbox that is
+    // asked what it is, which no quota counts, is one.
+    let admitted = tenant.in_turn(|| engine.admit(&bytes, tenant.plan()));
+    admitted.map_err(refused)
 }
 
 /// The graph as the plan asks for it. States without a time to live of their own get the job's.

@@ -4,7 +4,6 @@
 //! Items of an older schema version go through the operator's `migrate` on the way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use tidemill_core::checkpoint::manifest::SnapshotFile;
 use tidemill_core::checkpoint::store::CheckpointStore;
@@ -22,6 +21,7 @@ use tidemill_sandbox::Component;
 
 use super::basis::{Basis, TaskBasis};
 use super::migrate::{Progress, TaskMigrator};
+use super::restore_pace::RestorePace;
 use super::{Job, JobError, rollback};
 use crate::spawner;
 
@@ -121,6 +121,7 @@ impl Restoring<'_> {
             TaskMigrator::new(task.component, task.limits, tenant, name, then, progress);
         migrator.begin(mapping, now);
         let mut backend = self.backend(task, groups);
+        let mut pace = RestorePace::new(tenant);
         for chain in &from.chains {
             let open = |file: &SnapshotFile| self.open(file, task.operator);
             let readers = chain.iter().map(open).collect::<Result<_, _>>().map_err(failed)?;
@@ -128,8 +129,14 @@ impl Restoring<'_> {
             let migrations = Migrations { migrate: &mut migrator, state_bytes };
             let restore = Restore::migrating(readers, groups, mapping, now, migrations);
             let mut restore = restore.map_err(failed)?;
-            while !restore.step(&mut backend, EncodeBudget::default()).map_err(failed)? {
-                if self.job.shared.stop.load(SeqCst) {
+            loop {
+                let restored = restore.step(&mut backend, EncodeBudget::default()).map_err(failed);
+                // What failed is to be paid as well.
+                pace.worked();
+                if restored? {
+                    break;
+                }
+                if pace.wait(&self.job.shared.stop) {
                     return Ok(None);
                 }
             }

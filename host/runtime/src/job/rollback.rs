@@ -20,10 +20,10 @@ use tidemill_core::snapshot::SnapshotError;
 use super::basis;
 use super::failpoint::failpoint;
 use super::keeper::Places;
-use super::lane_thread::wall_ms;
 use super::{Job, JobError, lock};
 use crate::connectors::Sink;
 use crate::connectors::settings::SinkSettings;
+use crate::machine;
 
 /// Files that are named one by one in log lines.
 const FILES_NAMED_MAX: usize = 20;
@@ -125,7 +125,7 @@ impl Job {
         let rollback = Rollback {
             job: self.plan.name.clone(),
             begun_by: incarnation,
-            begun_ms: wall_ms(),
+            begun_ms: machine::wall_ms(),
             checkpoint: to.checkpoint,
             incarnation: to.incarnation,
             discarded,

@@ -25,13 +25,16 @@ use super::control::ControlSocket;
 use super::failpoint::failpoint;
 use super::incarnation;
 use super::keeper::{self, Places};
-use super::lane_thread::wall_ms;
 use super::open::{limited_checkpoints, open_job_dir};
 use super::rollback;
 use super::savepoint;
 use super::supervisor::Ended;
 use super::{InputLog, Job, JobError, Outcome, Report, SourceReport, lock};
+use crate::machine;
 
+/// An incarnation that has not lived longer is followed by the next one no sooner than this, whatever the job's restart strategy.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+const SHORT_LIFE_DELAY_MS: u64 = 100;
 /// How often a wait before a start looks whether the job was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -83,6 +86,7 @@ impl Job {
         let mut recovering_since = began;
         let mut is_first = true;
         loop {
+            let started = Instant::now();
             let ended = self.run_once(&places, is_first, recovering_since);
             is_first = false;
             let (failure, incarnation) = match ended {
@@ -100,6 +104,10 @@ impl Job {
             let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             match policy.on_failure(now_ms, chance::share()) {
                 RestartDecision::RestartAfter { delay_ms } => {
+                    // A start makes files, threads and words in the log, whosever they are, and syncs them.
+                    let is_soon = started.elapsed() < SHORT_LIFE;
+                    let delay_ms =
+                        if is_soon { delay_ms.max(SHORT_LIFE_DELAY_MS) } else { delay_ms };
                     let cause = failure.to_string();
                     tracing::warn!("The job failed and starts again in {delay_ms} ms: {cause}");
                     self.shared.statistics.restarted(failure.cause());
@@ -255,7 +263,7 @@ impl Job {
 
     /// Writes to the job's event log. The log is for people: what cannot be written stops nothing.
     pub(super) fn log(&self, incarnation: Incarnation, kind: JobEventKind) {
-        self.shared.write_event(wall_ms(), incarnation, kind);
+        self.shared.write_event(machine::wall_ms(), incarnation, kind);
     }
 
     fn report(&self, outcome: Outcome, elapsed: Duration) -> Report {

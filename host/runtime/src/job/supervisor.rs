@@ -27,10 +27,11 @@ use super::heartbeat::Heartbeats;
 use super::input_log::InputLog;
 use super::keeper::{Keeper, Task};
 use super::lane_line::{Command, LaneLine};
-use super::lane_thread::{LaneEnd, wall_ms};
+use super::lane_thread::LaneEnd;
 use super::report::TaskInfo;
 use super::statistics::Statistics;
 use super::watchdog::Watchdog;
+use crate::machine;
 use ending::{Draining, LOOK_EVERY};
 
 /// Everything that reaches the supervisor.
@@ -265,7 +266,7 @@ impl Supervisor<'_> {
                 Action::StopSources => self.tell_all(Command::StopSources),
                 Action::Trigger(barrier) => self.tell_all(Command::Trigger(barrier)),
                 Action::WriteManifest(gathered) => {
-                    let mut manifest = self.ledger.compose(&gathered, wall_ms(), None);
+                    let mut manifest = self.ledger.compose(&gathered, machine::wall_ms(), None);
                     manifest.wal_start = self.input_log.wal_start(&manifest);
                     self.keeper.ask(Task::WriteManifest(Arc::new(manifest)));
                 }

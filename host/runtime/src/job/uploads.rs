@@ -30,10 +30,9 @@ use tidemill_core::snapshot::{
 
 use super::failpoint::failpoint;
 use super::lane_line::LaneLine;
-use super::lane_thread::wall_ms;
 use super::priority;
 use super::supervisor::Event;
-use crate::spawner;
+use crate::{machine, spawner};
 
 /// Bytes of segments that may wait for the thread before lanes stop encoding.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -372,8 +371,13 @@ fn merge_chain(
     let name = merged_name(newest, incarnation, *node, *lane);
     let open = |file: &SnapshotFile| SnapshotReader::open(disk.open(&file.name)?, &file.name, None);
     let readers = chain.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let (written, mut file) =
-        merge(readers, wall_ms(), disk.create(&name)?, &name, priority::pause_in_background)?;
+    let (written, mut file) = merge(
+        readers,
+        machine::wall_ms(),
+        disk.create(&name)?,
+        &name,
+        priority::pause_in_background,
+    )?;
     failpoint("merge.written");
     make_durable(disk, &mut *file)?;
     failpoint("merge.synced");

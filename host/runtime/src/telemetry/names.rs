@@ -68,7 +68,7 @@ pub(super) const JOB_RECORDS_IN: Name =
 pub(super) const JOB_RECORDS_OUT: Name =
     Name { name: "tidemill_job_records_out", help: "Records that have reached the job's sinks" };
 pub(super) const JOB_BYTES_IN: Name =
-    Name { name: "tidemill_job_bytes_in", help: "Bytes of keys and values that sources have read" };
+    Name { name: "tidemill_job_bytes_in", help: "Bytes of values that sources have read" };
 pub(super) const JOB_REMAINING: Name = Name {
     name: "tidemill_job_remaining",
     help: "What is left to read where that is known, in the unit of the source's positions",

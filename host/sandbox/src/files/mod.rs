@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use cap_std::fs::{Dir, File};
+use tidemill_core::quota::{Allowance, Holding};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -33,7 +34,8 @@ pub(crate) use error::FileError;
 pub use granted::{GrantedDirectory, GrantedFiles};
 pub(crate) use input::FileInput;
 
-/// Files and directories that one sandbox may have open at once: a host has not many descriptors.
+/// Files and directories that one sandbox may have open at once: a host has not many descriptors. All sandboxes of a tenant
+/// together have a quota.
 const OPEN_MAX: usize = 64;
 /// Bytes of a path that a guest gives.
 const PATH_BYTES_MAX: usize = 4096;
@@ -56,8 +58,8 @@ pub struct Opened<T> {
     _permit: Option<Permit>,
 }
 
-/// One of the things that a sandbox may have open.
-struct Permit(Arc<AtomicUsize>);
+/// One of the things that a sandbox, and its tenant, may have open.
+struct Permit(Arc<AtomicUsize>, #[expect(dead_code, reason = "given back when dropped")] Holding);
 
 impl Drop for Permit {
     fn drop(&mut self) {
@@ -70,21 +72,24 @@ impl Drop for Permit {
 pub(crate) struct Files {
     granted: GrantedFiles,
     open: Arc<AtomicUsize>,
+    of_tenant: Arc<Allowance>,
 }
 
 impl Files {
-    pub(crate) fn new(granted: GrantedFiles) -> Self {
-        Self { granted, open: Arc::default() }
+    /// The files that were granted, of which a tenant may have so many open.
+    pub(crate) fn new(granted: GrantedFiles, of_tenant: Arc<Allowance>) -> Self {
+        Self { granted, open: Arc::default(), of_tenant }
     }
 
     /// Leave to open one thing more.
     fn permit(&self) -> core::result::Result<Permit, ErrorCode> {
         // A store is used by one thread at a time.
-        if self.open.load(Relaxed) >= OPEN_MAX {
+        let mut holding = Holding::of(&self.of_tenant);
+        if self.open.load(Relaxed) >= OPEN_MAX || !holding.grow(1) {
             return Err(ErrorCode::Quota);
         }
         self.open.fetch_add(1, Relaxed);
-        Ok(Permit(self.open.clone()))
+        Ok(Permit(self.open.clone(), holding))
     }
 }
 

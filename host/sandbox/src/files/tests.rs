@@ -32,7 +32,7 @@ struct World {
 fn guest(directories: Vec<GrantedDirectory>, hash_key: [u8; 32], limits: Limits) -> GuestData {
     let rules = rules_outside_of_jobs(Arc::default(), Arc::new(limits));
     let mut guest = GuestData::new(rules, &TaskIdentity::default(), Arc::default());
-    guest.files = Files::new(GrantedFiles::new(directories, hash_key));
+    guest.files = Files::new(GrantedFiles::new(directories, hash_key), Arc::default());
     guest
 }
 

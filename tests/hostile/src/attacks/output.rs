@@ -30,6 +30,43 @@ fn records() -> Vec<Attack> {
         },
         Attack {
             rows: &[32],
+            name: "emit-keys-again",
+            tries: "emits 200,000 empty records with 257 keys of 4 KiB in turn, of which each part that goes on needs nearly all",
+            stopped_by: "a part is made when there is room for it, so that 16 MiB and one part wait at most",
+            end: End::Finishes,
+            job: Job { records: Some(1), ..Job::default() },
+            component: || {
+                Guest::new()
+                    .pages(60)
+                    // Ends of keys at 8 pages, which key each record has at 16, zeros from 32 on.
+                    .process(
+                        "(loop $more
+                           (i32.store (i32.add (i32.const 524288) (i32.mul (local.get $i) (i32.const 4)))
+                             (i32.mul (i32.add (local.get $i) (i32.const 1)) (i32.const 4096)))
+                           (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                           (br_if $more (i32.lt_u (local.get $i) (i32.const 257))))
+                         (local.set $i (i32.const 0))
+                         (loop $more
+                           (i32.store (i32.add (i32.const 1048576) (i32.mul (local.get $i) (i32.const 4)))
+                             (i32.rem_u (local.get $i) (i32.const 257)))
+                           (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                           (br_if $more (i32.lt_u (local.get $i) (i32.const 200000))))
+                         (call $emit (i32.const 0) (i32.const 2)
+                           (i32.const 2097152) (i32.const 1052672) (i32.const 524288) (i32.const 257)
+                           (i32.const 1048576) (i32.const 200000)
+                           (i32.const 2097152) (i32.const 0) (i32.const 2097152) (i32.const 200000)
+                           (i32.const 0) (i32.const 0))",
+                    )
+                    .build()
+            },
+            check: Some(|seen| match seen.report["records_out"].as_u64() {
+                Some(200_000) => Ok(()),
+                records => Err(format!("{records:?} records came out")),
+            }),
+            ..Attack::default()
+        },
+        Attack {
+            rows: &[32],
             name: "emit-records",
             tries: "emits empty records without end, which have no bytes",
             stopped_by: "each record emitted costs some of the 16 MiB, and there may be 1,000,000 of them",

@@ -264,6 +264,36 @@ fn refused_to(quotas: &'static str, job: Job, attack: Attack) -> Attack {
     Attack { quotas, job, ..attack }
 }
 
+/// A component with so many more instances of a module that has a memory.
+fn with_memories(mut component: Vec<u8>, count: u8) -> Vec<u8> {
+    const CORE_MODULE: u8 = 1;
+    const CORE_INSTANCE: u8 = 2;
+    /// Numbers below are one byte each.
+    const MODULES_MAX: u8 = 127;
+    let mut modules = 0;
+    let mut at = 8;
+    while let Some(id) = component.get(at) {
+        modules += u8::from(*id == CORE_MODULE);
+        let (mut size, mut shift) = (0, 0);
+        loop {
+            at += 1;
+            size |= usize::from(component[at] & 0x7f) << shift;
+            shift += 7;
+            if component[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        at += 1 + size;
+    }
+    assert!(modules < MODULES_MAX, "the number of the next module is one byte");
+    let module = wat::parse_str("(module (memory 1))").expect("it is a module");
+    component.extend([CORE_MODULE, u8::try_from(module.len()).expect("it is short")]);
+    component.extend(module);
+    component.extend([CORE_INSTANCE, 1 + 3 * count, count]);
+    (0..count).for_each(|_| component.extend([0, modules, 0]));
+    component
+}
+
 fn admissions() -> Vec<Attack> {
     let plain = || Guest::new().build();
     let other = "\n[operators.other]\ncomponent = \"@operators/word_count.wasm\"\nfrom = \"attack\"\n\
@@ -279,6 +309,32 @@ fn admissions() -> Vec<Attack> {
                 "asks for nine lanes, each with a sandbox",
                 "the tenant's `sandboxes` over all its jobs (256; here 8), before anything is compiled",
                 &["9 sandboxes", "0 of 8 in use"],
+                plain,
+            ),
+        ),
+        refused_to(
+            "sandboxes = 12\n",
+            on_lanes(2, Job::default()),
+            refused(
+                &[77],
+                "memories-of-a-tenant",
+                "TENANT_SANDBOXES",
+                "brings eight memories, of which each takes a place that others could have",
+                "as many of the tenant's `sandboxes` (256; here 12) for each lane as there are memories",
+                &["14 sandboxes", "2 of 12 in use"],
+                || with_memories(Guest::new().build_component(), 7),
+            ),
+        ),
+        refused_to(
+            "buffers = \"4GiB\"\n",
+            on_lanes(2, Job { settings: "queue-bytes = \"1GiB\"\n".to_owned(), ..Job::default() }),
+            refused(
+                &[77],
+                "buffers-of-a-tenant",
+                "TENANT_BUFFERS",
+                "asks for four queues of 1 GiB each, to be filled while it looks at one record",
+                "the tenant's `buffers` (16 GiB; here 4 GiB), before anything runs",
+                &["bytes of buffers", "0 of 4294967296 in use"],
                 plain,
             ),
         ),

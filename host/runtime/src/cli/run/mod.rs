@@ -42,6 +42,8 @@ pub(super) fn run(
     console: Console,
     lines: &MultiProgress,
 ) -> Result<ExitCode, Failure> {
+    let descriptors = machine::raise_open_files();
+    tracing::debug!(descriptors, "So many files may be open at once.");
     let control = Control::start()?;
     let endpoint = arguments.metrics.map(bind).transpose()?;
     let tenants = Arc::new(tenants(arguments.tenants.as_deref())?);

@@ -50,6 +50,10 @@ pub(in crate::config) struct RawTenant {
     pub(in crate::config) memory: Option<At<Size>>,
     /// Keyed state.
     pub(in crate::config) state: Option<At<Size>>,
+    /// What may wait between the tasks of its jobs.
+    pub(in crate::config) buffers: Option<At<Size>>,
+    /// Granted files and directories that its operators have open at once.
+    pub(in crate::config) open_files: Option<At<Whole>>,
     /// What the input logs of its jobs may come to.
     pub(in crate::config) input_log: Option<At<Size>>,
     /// Snapshot files of its checkpoints.

@@ -67,6 +67,7 @@ pub(in crate::config) fn job(
     Ok(JobPlan {
         name: raw.name.value,
         tenant,
+        real_file: origin.file.clone(),
         file: origin.file,
         parallelism,
         key_groups,

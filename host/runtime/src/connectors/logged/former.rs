@@ -16,9 +16,9 @@ use tidemill_core::input_log::{Body, End, Head, Marks};
 use crate::connectors::formats::{BadRecord, Parser};
 use crate::connectors::inlet::{Chunk, Inlet, Taken};
 use crate::connectors::logged::intake::Intake;
-use crate::connectors::logged::wall_ms;
 use crate::connectors::records::Records;
 use crate::connectors::settings::StreamFormat;
+use crate::machine::wall_ms;
 use crate::spawner;
 
 /// How batches are formed.

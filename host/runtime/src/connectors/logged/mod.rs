@@ -19,17 +19,9 @@ mod replay;
 #[cfg(test)]
 pub(in crate::connectors) mod tests;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 pub(crate) use super::source::other_source;
 pub(in crate::connectors) use former::Former;
 pub(crate) use former::Forming;
 pub(crate) use intake::{DurableListener, Intake, IntakeHandle, Stop};
 pub(in crate::connectors) use relay::Relay;
 pub(crate) use replay::{ReplayCounts, Replayed, start as start_replay};
-
-/// The time of day, in milliseconds since the Unix epoch.
-pub(in crate::connectors) fn wall_ms() -> i64 {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
-}

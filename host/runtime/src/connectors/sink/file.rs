@@ -36,12 +36,14 @@ impl SinkWriter for FileWriter {
         self.output.has_room()
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Batch) -> Result<usize, ConnectorError> {
+        let before = self.block.len();
         self.lines.append(&batch, &mut self.block)?;
+        let bytes = self.block.len() - before;
         if self.block.len() >= BLOCK_BYTES {
             self.hand_over()?;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError> {

@@ -232,14 +232,15 @@ impl SinkWriter for StdoutWriter {
         state.failure.is_some() || state.lanes[self.slot].queued_bytes < QUEUED_BYTES_MAX
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), ConnectorError> {
+    fn write(&mut self, batch: Batch) -> Result<usize, ConnectorError> {
         self.lines.append(&batch, &mut self.block)?;
         let block = std::mem::take(&mut self.block);
+        let bytes = block.len();
         let mut state = self.unless_failed()?;
         let next = state.spent.pop().unwrap_or_default();
         self.push(state, Item::Block(block));
         self.block = next;
-        Ok(())
+        Ok(bytes)
     }
 
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), ConnectorError> {

@@ -10,7 +10,8 @@ use tidemill_core::input_log::{self as core, ClientTable, Marks, Numbering, Offe
 use tokio::sync::watch;
 
 use crate::connectors::inlet::Inlet;
-use crate::connectors::logged::{DurableListener, wall_ms};
+use crate::connectors::logged::DurableListener;
+use crate::machine::wall_ms;
 
 /// The clients of one listener.
 pub(in crate::connectors) struct Hub {
