@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
-use crate::steps::{Outcome, build_operators, cargo, target};
+use crate::steps::{Outcome, build_operators, build_tidemill, target, tidemill};
 
 /// A job that is killed.
 struct Victim {
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         _ => return Err("usage: cargo xtask crash [--kills N]".to_owned()),
     };
     build_operators()?;
-    cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
+    build_tidemill()?;
     let share = u64::div_ceil(kills, VICTIMS.len() as u64);
     VICTIMS.iter().try_for_each(|victim| hunt(victim, share))
 }
@@ -147,21 +147,21 @@ fn place(folder: &Path, victim: &Victim) -> Result<PathBuf, String> {
     Ok(folder.to_path_buf())
 }
 
-fn tidemill(folder: &Path) -> Command {
-    let mut command = Command::new(target().join("release/tidemill"));
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(tidemill());
     command.args(["run", "job.toml", "-q"]).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 fn finish(folder: &Path) -> Outcome {
-    crate::steps::run(&mut tidemill(folder))
+    crate::steps::run(&mut command(folder))
 }
 
 /// Lets the job run for a while, then kills it. Answers whether it had finished before.
 fn life(folder: &Path, life: Duration) -> Result<bool, String> {
     let failed = |error: std::io::Error| format!("tidemill: {error}");
-    let mut child = tidemill(folder).spawn().map_err(failed)?;
+    let mut child = command(folder).spawn().map_err(failed)?;
     std::thread::sleep(life);
     // SIGKILL: no handler runs, nothing is flushed.
     child.kill().map_err(failed)?;

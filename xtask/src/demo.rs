@@ -10,26 +10,26 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::steps::{Outcome, build_operators, cargo, root, target};
+use crate::steps::{Outcome, build_operators, build_tidemill, root, target, tidemill};
 
 const TOP: usize = 20;
 
 pub(crate) fn run() -> Outcome {
     build_operators()?;
-    cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
+    build_tidemill()?;
     let crates = dependency_folders()?;
     let folder = target().join("demo");
     let output = folder.join("output");
     let job = write_job(&folder, &output, &crates)?;
     eprintln!("xtask: counting the words of {} crates", crates.len());
-    let tidemill = |fresh: bool| {
-        let mut tidemill = Command::new(target().join("release/tidemill"));
+    let run = |fresh: bool| {
+        let mut tidemill = Command::new(tidemill());
         tidemill.arg("run").arg(&job).arg("--data-dir").arg(folder.join("data"));
         tidemill.args(fresh.then_some("--fresh"));
         tidemill
     };
     let began = Instant::now();
-    crate::steps::run(&mut tidemill(true))?;
+    crate::steps::run(&mut run(true))?;
     let elapsed = began.elapsed().as_secs_f64();
     let counts = read_counts(&output)?;
     show(&counts, elapsed, &output);
@@ -38,7 +38,7 @@ pub(crate) fn run() -> Outcome {
     let failed = |error: std::io::Error| format!("tidemill: {error}");
     let events = folder.join("data/demo-word-count/events.ndjson");
     let before = checkpoints(&events);
-    let mut child = tidemill(true).spawn().map_err(failed)?;
+    let mut child = run(true).spawn().map_err(failed)?;
     while checkpoints(&events) < before + 2 {
         if child.try_wait().map_err(failed)?.is_some() {
             return Err("the job was over before it could be killed".to_owned());
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Outcome {
     }
     child.kill().and_then(|()| child.wait()).map_err(failed)?;
     eprintln!("xtask: killed; starting it again");
-    crate::steps::run(&mut tidemill(false))?;
+    crate::steps::run(&mut run(false))?;
     if read_counts(&output)? != counts {
         return Err(
             "after the kill the counts differ from those of the run left in peace".to_owned()

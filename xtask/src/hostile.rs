@@ -4,14 +4,14 @@
 
 use std::process::Command;
 
-use crate::steps::{Outcome, build_operators, cargo, root, run, target};
+use crate::steps::{Outcome, build_operators, build_tidemill, cargo, root, run, target, tidemill};
 
 pub(crate) fn hostile(arguments: &[String]) -> Outcome {
     build_operators()?;
-    cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
+    build_tidemill()?;
     // The suite itself does nothing that must be fast.
     cargo(&["build", "--package", "tidemill-hostile", "--bin", "hostile"])?;
     let mut suite = Command::new(target().join("debug/hostile"));
-    suite.arg("--binary").arg(target().join("release/tidemill"));
+    suite.arg("--binary").arg(tidemill());
     run(suite.args(arguments).current_dir(root()))
 }

@@ -63,3 +63,13 @@ pub(crate) fn build_operators() -> Outcome {
     OPERATORS.iter().for_each(|operator| arguments.extend(["-p", operator]));
     cargo(&arguments)
 }
+
+/// Builds the binary that users run.
+pub(crate) fn build_tidemill() -> Outcome {
+    cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])
+}
+
+/// Where it is.
+pub(crate) fn tidemill() -> PathBuf {
+    target().join("release/tidemill")
+}

@@ -14,7 +14,6 @@ use crate::ids::LaneId;
 use crate::key_group::{Assignment, hash_key, key_group};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 pub use cut::Cut;
-use cut::Cutter;
 
 /// The keys that the records of a batch point into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,14 +104,6 @@ impl Batch {
         self.timestamps.get(index).copied().unwrap_or(0)
     }
 
-    /// Records `from..to` as a batch of their own, with the keys that they use.
-    #[must_use]
-    pub fn slice(&self, from: usize, to: usize) -> Self {
-        let mut cutter = Cutter::new(self);
-        (from..to).for_each(|record| cutter.push(record));
-        cutter.take()
-    }
-
     /// Computes the hashes of the keys, unless they are there or there are no keys.
     pub fn ensure_hashes(&mut self, seed: u64) {
         if let RecordKeys::Of { dictionary, .. } = &mut self.keys
@@ -183,7 +174,7 @@ impl Batch {
     }
 }
 
-/// Where a key lies: in which part (a lane, or the number of a cut), and at which index there.
+/// Where a key lies: in the part of which lane, and at which index there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
     part: u32,
@@ -231,11 +222,6 @@ impl Part {
             timestamps: self.timestamps,
         }
     }
-}
-
-/// Bytes of the keys of these records, each as often as it comes.
-fn bytes_by_record(dictionary: &Dictionary, key_of: &[u32]) -> usize {
-    key_of.iter().map(|key| dictionary.keys.get(*key as usize).len()).sum()
 }
 
 /// Merges runs of records into one batch. All runs between two `take`s are of one kind: all with
@@ -291,7 +277,9 @@ impl BatchBuilder {
         let before = self.len();
         if let RecordKeys::Of { dictionary, key_of } = &batch.keys {
             self.keyed = true;
-            self.append_keys(dictionary, key_of, from, to);
+            if !self.append_keys(dictionary, key_of, from, to) {
+                return self.append(&batch.slice(from, to), 0, to - from);
+            }
         }
         self.values.extend_range(&batch.values, from, to);
         if !batch.timestamps.is_empty() {
@@ -302,7 +290,15 @@ impl BatchBuilder {
         }
     }
 
-    fn append_keys(&mut self, dictionary: &Dictionary, key_of: &[u32], from: usize, to: usize) {
+    /// Appends the keys of these records, or says that each of them should come once: so no more is ever brought than the records
+    /// use, each key as often as it is used or once.
+    fn append_keys(
+        &mut self,
+        dictionary: &Dictionary,
+        key_of: &[u32],
+        from: usize,
+        to: usize,
+    ) -> bool {
         let base = self.keys.len() as u32;
         let take = |builder: &mut Self, first: usize, last: usize| {
             builder.keys.extend_range(&dictionary.keys, first, last);
@@ -313,19 +309,26 @@ impl BatchBuilder {
         if key_of.is_empty() {
             take(self, from, to);
             self.key_of.extend(base..base + (to - from) as u32);
-        } else if (to - from) * 2 >= dictionary.keys.len()
-            || bytes_by_record(dictionary, &key_of[from..to]) > dictionary.keys.data.len()
-        {
+            return true;
+        }
+        let (key_of, all) = (&key_of[from..to], dictionary.keys.data.len());
+        let by_record: usize =
+            key_of.iter().map(|key| dictionary.keys.get(*key as usize).len()).sum();
+        let are_many = key_of.len() * 2 >= dictionary.keys.len();
+        if are_many && by_record >= all {
             take(self, 0, dictionary.keys.len());
-            self.key_of.extend(key_of[from..to].iter().map(|key| key + base));
-        } else {
+            self.key_of.extend(key_of.iter().map(|key| key + base));
+        } else if by_record <= all {
             // Few records of a large dictionary: bring only the keys in use, one for each record
-            // (a keyed input makes them distinct again). Never more than the dictionary has.
-            for &key in &key_of[from..to] {
+            // (a keyed input makes them distinct again).
+            for &key in key_of {
                 self.key_of.push(self.keys.len() as u32);
                 take(self, key as usize, key as usize + 1);
             }
+        } else {
+            return false;
         }
+        true
     }
 
     /// The batch so far; the builder is empty afterwards.
@@ -470,17 +473,24 @@ mod tests {
         assert_eq!(found, expected);
     }
     #[test]
-    fn what_is_merged_brings_no_more_bytes_of_keys_than_it_had() {
-        let mut dictionary = Dictionary::default();
-        dictionary.keys.push(&[7; 4096]);
-        (0..8191).for_each(|_| dictionary.keys.push(b""));
-        let mut batch = Batch::default();
-        let key_of = vec![0; 4000];
-        key_of.iter().for_each(|_| batch.values.push(b""));
-        batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of };
-        let mut builder = BatchBuilder::default();
-        builder.append(&batch, 0, batch.len());
-        assert_eq!(builder.data_bytes(), 4096);
-        assert_eq!(flat(&builder.take()), flat(&batch));
+    fn what_is_merged_brings_no_more_keys_than_its_records_use() {
+        // The lengths of the keys of a dictionary, the keys of the records, and the bytes and number of keys that are to come.
+        let cases: [(Vec<usize>, Vec<u32>, usize, usize); 4] = [
+            ([vec![4096], vec![0; 8191]].concat(), vec![0; 4000], 4096, 1),
+            ([vec![0; 32_000], vec![1]].concat(), vec![32_000; 2], 1, 1),
+            ([vec![4096; 30], vec![1]].concat(), vec![30; 16], 16, 16),
+            (vec![8; 4], vec![0, 1, 2, 3, 0], 32, 4),
+        ];
+        for (lengths, key_of, bytes, count) in cases {
+            let mut dictionary = Dictionary::default();
+            lengths.iter().for_each(|length| dictionary.keys.push(&vec![7; *length]));
+            let mut batch = Batch::default();
+            key_of.iter().for_each(|_| batch.values.push(b""));
+            batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of };
+            let mut builder = BatchBuilder::default();
+            builder.append(&batch, 0, batch.len());
+            assert_eq!((builder.keys.data.len(), builder.keys.len()), (bytes, count));
+            assert_eq!(flat(&builder.take()), flat(&batch));
+        }
     }
 }

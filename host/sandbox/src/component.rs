@@ -85,7 +85,7 @@ pub struct ComponentFacts {
     pub exports: Vec<String>,
     /// Time to compile it, or to load its artefact, in microseconds.
     pub compile_us: u64,
-    /// Whether the artefact of an earlier run was used.
+    /// Whether it was not compiled for this: the artefact of an earlier run was used, or another operator runs the same file.
     pub cached: bool,
     /// The layers around the compiler, where it worked just now and in a process of its own.
     pub confinement: Option<Confinement>,

@@ -166,6 +166,14 @@ impl streams::HostOutputStream for GuestData {
     }
 
     fn write(&mut self, stream: Resource<LineOutput>, contents: Vec<u8>) -> StreamResult<()> {
+        // As WASI has it: a guest asks first how much it may write. Lines are looked at one by one, without a tick.
+        if contents.len() as u64 > WRITE_BYTES_MAX {
+            let bytes = contents.len();
+            let message = format!(
+                "a write of {bytes} bytes to a stream; at most {WRITE_BYTES_MAX} are allowed"
+            );
+            return Err(GuestFault::new(FaultCode::HostCallLimit, message).into());
+        }
         Ok(Ok(self.write_lines(&stream, &contents)?))
     }
 

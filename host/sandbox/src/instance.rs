@@ -17,7 +17,7 @@ use crate::bindings::operator::tidemill::operator::types;
 use crate::component::GuestExports;
 use crate::guest_data::GuestData;
 use crate::guest_log::GuestLog;
-use crate::trap::{classify, cut_words, is_shortage};
+use crate::trap::{classify, cut_words, is_out_of_fuel, is_shortage};
 
 /// `bytes-column`, borrowed: the generated type would want a copy.
 #[derive(ComponentType, Lower)]
@@ -234,19 +234,18 @@ impl OperatorInstance for SandboxInstance {
         let host_call_bytes = frame.limits().host_call_bytes;
         self.store.set_hostcall_fuel(SAVED_BYTES_MAX);
         let answer = self.with_frame(frame, self.hook_cpu_us, |_, _, store| {
-            save.typed::<(), Answered<Vec<u8>>>(&*store)?.call(store, ())
+            match save.typed::<(), Answered<Vec<u8>>>(&*store)?.call(store, ()) {
+                Err(error) if is_out_of_fuel(&error) => {
+                    let message = format!(
+                        "`save` answered more than {SAVED_BYTES_MAX} bytes: keep less, or keep it in keyed state"
+                    );
+                    Err(GuestFault::new(FaultCode::SaveLimit, message).into())
+                }
+                answered => answered,
+            }
         });
         self.store.set_hostcall_fuel(host_call_bytes);
-        match answer {
-            Ok((answer,)) => answer.map_err(gave_up),
-            Err(Failure::Guest(fault)) if fault.code == FaultCode::HostCallLimit => {
-                let message = format!(
-                    "`save` answered more than {SAVED_BYTES_MAX} bytes: keep less, or keep it in keyed state"
-                );
-                Err(GuestFault::new(FaultCode::SaveLimit, message).into())
-            }
-            Err(failure) => Err(failure),
-        }
+        answer?.0.map_err(gave_up)
     }
 
     fn restore(&mut self, frame: &mut Box<CallFrame>, saved: &[u8]) -> Result<(), Failure> {

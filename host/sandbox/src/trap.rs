@@ -13,10 +13,19 @@ const FRAMES_SHOWN: usize = 6;
 /// Whether the system had no memory, address space or descriptor for what the host wanted to make: nobody's guest is to blame.
 pub(crate) fn is_shortage(error: &wasmtime::Error) -> bool {
     let is_trap = error.is::<Trap>() || error.is::<GuestFault>();
-    let mut causes = error.chain();
-    !is_trap
-        && causes
-            .any(|cause| cause.is::<wasmtime::error::OutOfMemory>() || cause.is::<std::io::Error>())
+    // Wasmtime tells of some system calls as rustix does.
+    let of_the_system = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<wasmtime::error::OutOfMemory>()
+            || cause.is::<std::io::Error>()
+            || cause.is::<rustix::io::Errno>()
+    };
+    !is_trap && error.chain().any(of_the_system)
+}
+
+/// Whether what crosses between guest and host came to more bytes than it may. Host functions have errors of their own for that.
+pub(crate) fn is_out_of_fuel(error: &wasmtime::Error) -> bool {
+    let root = error.root_cause().to_string();
+    !error.is::<GuestFault>() && (root.contains("hostcall") || root.contains("fuel"))
 }
 
 /// Classifies the error that ended a call. `data` knows what the guest said last.
@@ -58,7 +67,7 @@ fn classify_untyped(error: &wasmtime::Error, data: &GuestData) -> Failure {
     let message = cut_words(&root);
     let code = match data.memory.refused() {
         Some(_) => FaultCode::MemoryLimit,
-        None if root.contains("hostcall") || root.contains("fuel") => FaultCode::HostCallLimit,
+        None if is_out_of_fuel(error) => FaultCode::HostCallLimit,
         None => FaultCode::Trap,
     };
     Failure::Guest(GuestFault::new(code, message))
@@ -77,4 +86,18 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
 /// cannot steer a terminal.
 pub(crate) fn cut_words(words: &str) -> String {
     escape(words, MESSAGE_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_is_out_of_something_is_told_from_a_trap() {
+        let no_memory = wasmtime::Error::from(rustix::io::Errno::NOMEM).context("making a memory");
+        assert!(is_shortage(&no_memory));
+        assert!(is_shortage(&std::io::Error::from(std::io::ErrorKind::OutOfMemory).into()));
+        assert!(!is_shortage(&Trap::UnreachableCodeReached.into()));
+        assert!(!is_shortage(&wasmtime::Error::msg("a wrong pointer")));
+    }
 }

@@ -64,22 +64,22 @@ impl ArtefactDir {
     }
 
     fn trim(&self, max: u64) -> std::io::Result<()> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_name() != SECRET {
-                let metadata = entry.metadata()?;
-                files.push((metadata.modified()?, metadata.len(), entry.path()));
-            }
-        }
+        // What another process has removed meanwhile is not there.
+        let file = |entry: fs::DirEntry| {
+            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            let is_artefact = entry.file_name() != SECRET;
+            is_artefact.then_some((metadata.modified().ok()?, metadata.len(), entry.path()))
+        };
+        let mut files: Vec<_> = fs::read_dir(&self.path)?.flatten().filter_map(file).collect();
         files.sort();
         let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
         for (_, bytes, path) in files {
             if total <= max {
                 break;
             }
-            fs::remove_file(path)?;
-            total -= bytes;
+            if fs::remove_file(path).is_ok() {
+                total -= bytes;
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::attack::{Attack, End, Job};
+use crate::attack::{Attack, Job};
 use crate::attacks;
 use crate::canary::{Canary, Latencies};
 use crate::process::Process;
@@ -47,7 +47,7 @@ impl Arena {
     /// # Errors
     /// When the canary's output is wrong, or the host panics.
     pub fn crowd(&self, time: Duration, attacked: bool) -> Result<Crowded, String> {
-        let place = place()?;
+        let (place, all) = (place()?, attacks::all());
         let mut jobs = vec!["canary.toml".to_owned()];
         let mut tenants = "[tenants.alice]\n".to_owned();
         write(place.path(), "canary.toml", crate::canary::job(&self.operators).as_bytes())?;
@@ -60,7 +60,7 @@ impl Arena {
         for number in 0..if attacked { ATTACKERS } else { 0 } {
             let name = format!("attack-{number}");
             writeln!(tenants, "[tenants.{name}]").map_err(|error| error.to_string())?;
-            put_attack(place.path(), &name, ATTACKS[number % ATTACKS.len()])?;
+            put_attack(place.path(), &name, attack(&all, number)?)?;
             jobs.push(format!("{name}.toml"));
         }
         write(place.path(), "tenants.toml", tenants.as_bytes())?;
@@ -101,17 +101,18 @@ fn did_their_part(stderr: &str, attacked: bool) -> Result<(), String> {
     };
     for job in of("idle-") {
         let operators = job["operators"].as_array().map_or(&[][..], Vec::as_slice);
-        let calls = |operator: &Value| operator["calls"].as_u64().unwrap_or(0) >= LANES as u64;
-        if operators.len() != OPERATORS || !operators.iter().all(calls) {
-            return Err(format!("not all of its sandboxes were called: {job}"));
+        // The line went to all lanes.
+        let called = |operator: &Value| operator["records_in"].as_u64() == Some(LANES as u64);
+        if operators.len() != OPERATORS || !operators.iter().all(called) {
+            return Err(format!("not all of its sandboxes were called once: {job}"));
         }
     }
     let attacks: Vec<&Value> = of("attack-").collect();
     if attacks.len() != if attacked { ATTACKERS } else { 0 } {
         return Err(format!("there were {} attackers", attacks.len()));
     }
-    // Those that fail over and over have done so, and all have gone on.
-    attacks.iter().try_for_each(|job| lasted(End::GoesOn, job))
+    let all = attacks::all();
+    attacks.iter().zip(0..).try_for_each(|(job, number)| lasted(attack(&all, number)?.end, job))
 }
 
 fn write(place: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
@@ -135,11 +136,14 @@ fn idle(name: &str, operators: &Path) -> String {
     text
 }
 
+/// What the attacker with this number does.
+fn attack(all: &[Attack], number: usize) -> Result<&Attack, String> {
+    let name = ATTACKS[number % ATTACKS.len()];
+    all.iter().find(|known| known.name == name).ok_or_else(|| format!("no attack {name:?}"))
+}
+
 /// Writes the job of an attack, under a name of its own.
-fn put_attack(place: &Path, name: &str, attack: &str) -> Result<(), String> {
-    let all = attacks::all();
-    let attack: &Attack =
-        all.iter().find(|known| known.name == attack).ok_or(format!("no attack {attack:?}"))?;
+fn put_attack(place: &Path, name: &str, attack: &Attack) -> Result<(), String> {
     let job: Job = attack.lasting().ok_or(format!("{} does not last", attack.name))?;
     let text = job.toml().replace("name = \"attack\"", &format!("name = {name:?}"));
     let text = text.replace("tenant = \"mallory\"", &format!("tenant = {name:?}"));

@@ -344,7 +344,9 @@ pub(crate) fn lasted(end: End, report: &Value) -> Result<(), String> {
     let failures = of_operator("restarts") + of_operator("poison") + restarts;
     match end {
         End::Fails | End::Unsaved if failures == 0 => Err(format!("it never failed: {report}")),
-        _ if of_operator("calls") == 0 && failures == 0 => Err(format!("it did nothing: {report}")),
+        _ if of_operator("records_in") == 0 && failures == 0 => {
+            Err(format!("it saw no record: {report}"))
+        }
         _ => Ok(()),
     }
 }

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::figures::{Figure, Figures};
+use super::operators;
 use super::process::Process;
-use super::{Wanted, operators, tidemill};
-use crate::steps::target;
+use crate::steps::{target, tidemill};
 
 /// Lanes of the larger job, each with ten sandboxes.
 const LANES: usize = 100;
@@ -17,7 +17,7 @@ const OPERATORS_PER_LANE: usize = 10;
 
 /// The growth of resident memory by a thousand sandboxes that were called once and then wait, threads of lanes
 /// included.
-pub(super) fn idle(_: &Wanted) -> Figures {
+pub(super) fn idle() -> Figures {
     let folder = target().join("bench/idle");
     fs::remove_dir_all(&folder).ok();
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::figures::{Figure, Figures, number};
-use super::{Wanted, cargo_bench, report};
+use super::{cargo_bench, report};
 use crate::steps::target;
 
 /// Parts of the benchmark, each a process of its own.
@@ -20,7 +20,7 @@ const PARTS: [&str; 2] = ["state", "calls"];
 /// forgets the second.
 const MEASURED: &str = "instructions::measured";
 
-pub(super) fn instructions(_: &Wanted) -> Figures {
+pub(super) fn instructions() -> Figures {
     let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
     if !version.is_ok_and(|status| status.success()) {
         eprintln!("xtask: there is no `valgrind` to count instructions with; goes on without it");

@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::figures::number;
 use super::process::Process;
-use super::{operators, report, tidemill};
+use super::{operators, report};
 use crate::demo::checkpoints;
-use crate::steps::{Outcome, target};
+use crate::steps::{Outcome, target, tidemill};
 
 /// More events than any run takes.
 pub(super) const ENDLESS: u64 = 1 << 50;

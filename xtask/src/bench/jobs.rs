@@ -176,14 +176,6 @@ pub(super) fn known(name: &str) -> Result<String, String> {
     }
 }
 
-/// Those of the workloads that are wanted.
-pub(super) fn chosen(wanted: &Wanted) -> impl Iterator<Item = &'static Workload> {
-    let is_chosen = |workload: &&Workload| {
-        wanted.workloads.is_empty() || wanted.workloads.iter().any(|name| name == workload.name)
-    };
-    WORKLOADS.iter().filter(is_chosen)
-}
-
 /// What one run came to.
 pub(super) struct Run {
     pub(super) elapsed_s: f64,
@@ -331,23 +323,32 @@ fn sum_of_lines(folder: &Path) -> Result<u64, String> {
 
 /// All workloads at parallelism 1 and 2; for `heavy` also how far a second core goes, and for those with much state
 /// how soon a job that was killed goes on.
-pub(super) fn jobs(wanted: &Wanted) -> Figures {
-    let mut figures = Vec::new();
-    for workload in chosen(wanted) {
+pub(super) fn jobs(wanted: &Wanted, out: &mut Vec<Figure>) -> Outcome {
+    each(wanted, |workload| {
         workload.check()?;
         for parallelism in [1, 2] {
             let runs: Result<Vec<Run>, String> =
                 (0..wanted.runs).map(|_| workload.run(parallelism, Length::Alone, &[])).collect();
-            figures.extend(of_runs(workload, parallelism, &runs?));
+            out.extend(of_runs(workload, parallelism, &runs?));
             if RECOVERED.contains(&workload.name) {
-                figures.push(recovery(workload, parallelism, wanted.runs)?);
+                out.push(recovery(workload, parallelism, wanted.runs)?);
             }
         }
         if workload.name == "heavy" {
-            figures.extend(scaling(workload, wanted.runs)?);
+            out.extend(scaling(workload, wanted.runs)?);
         }
-    }
-    Ok(figures)
+        Ok(())
+    })
+}
+
+/// Does something with each workload that is wanted; those behind one that fails have their turn as well.
+pub(super) fn each(wanted: &Wanted, mut work: impl FnMut(&Workload) -> Outcome) -> Outcome {
+    let is_wanted = |workload: &&Workload| {
+        wanted.workloads.is_empty() || wanted.workloads.iter().any(|name| name == workload.name)
+    };
+    let failed = WORKLOADS.iter().filter(is_wanted).filter_map(|workload| work(workload).err());
+    let failed: Vec<String> = failed.collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
 fn of_runs(workload: &Workload, parallelism: usize, runs: &[Run]) -> Vec<Figure> {

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::figures::{Figure, Figures};
+use super::operators;
 use super::process::Process;
-use super::{Wanted, operators, tidemill};
-use crate::steps::target;
+use crate::steps::{target, tidemill};
 
 const LINES_PER_SECOND: u64 = 10_000;
 const SECONDS: u64 = 20;
@@ -22,7 +22,7 @@ const WARM_UP_S: u64 = 3;
 /// Lines that are due together.
 const TICK: Duration = Duration::from_millis(1);
 
-pub(super) fn latency(_: &Wanted) -> Figures {
+pub(super) fn latency() -> Figures {
     let folder = target().join("bench/latency");
     fs::remove_dir_all(&folder).ok();
     let failed = |error: std::io::Error| format!("latency: {error}");

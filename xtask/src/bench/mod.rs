@@ -1,7 +1,8 @@
 //! Measures the product: the binary and the code that users run, with their defaults.
 //!
 //! Prints a table and writes the figures as JSON to `target/bench/figures.json` (those of parts of it to
-//! `figures-PART.json`). A workload whose output is not what it must be is a failure, not a figure; the others are measured.
+//! `figures-PART.json`, and of what was not all measured to `...-incomplete.json`). A workload whose output is not what it must
+//! be is a failure, not a figure; the others are measured.
 
 mod durability;
 mod figures;
@@ -14,13 +15,14 @@ mod peer;
 mod process;
 mod sandbox;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::steps::{Outcome, build_operators, cargo, root, target};
-use figures::{Figures, Old};
+use crate::steps::{Outcome, build_operators, build_tidemill, cargo, root, target};
+use figures::{Figure, Figures, Old};
 
 const USAGE: &str = "\
 usage: cargo xtask bench [SCENARIO]... [--runs N] [--barriers N] [--compare OLD.json] [--workload NAME]...
@@ -41,22 +43,29 @@ pub(crate) struct Wanted {
     compare: Option<PathBuf>,
 }
 
-type Scenario = (&'static str, fn(&Wanted) -> Figures);
+/// Adds what it measures; what it has measured before it fails counts as well.
+type Scenario = (&'static str, fn(&Wanted, &mut Vec<Figure>) -> Outcome);
 
 const SCENARIOS: [Scenario; 12] = [
     ("jobs", jobs::jobs),
     ("peer", peer::peer),
-    ("sandbox", sandbox::sandbox),
-    ("micro", sandbox::micro),
-    ("instructions", instructions::instructions),
-    ("latency", latency::latency),
-    ("idle", idle::idle),
-    ("pause", durability::pause),
-    ("cost", durability::cost),
-    ("recovery", durability::recovery),
-    ("call-recovery", durability::call_recovery),
-    ("wal", durability::wal),
+    ("sandbox", |_, out| add(sandbox::sandbox(), out)),
+    ("micro", |_, out| add(sandbox::micro(), out)),
+    ("instructions", |_, out| add(instructions::instructions(), out)),
+    ("latency", |_, out| add(latency::latency(), out)),
+    ("idle", |_, out| add(idle::idle(), out)),
+    ("pause", |wanted, out| add(durability::pause(wanted), out)),
+    ("cost", |wanted, out| add(durability::cost(wanted), out)),
+    ("recovery", |wanted, out| add(durability::recovery(wanted), out)),
+    ("call-recovery", |_, out| add(durability::call_recovery(), out)),
+    ("wal", |_, out| add(durability::wal(), out)),
 ];
+
+/// Adds figures that are there together or not at all.
+fn add(figures: Figures, out: &mut Vec<Figure>) -> Outcome {
+    out.extend(figures?);
+    Ok(())
+}
 
 /// Operators of the tests that are measured, too.
 const TEST_OPERATORS: [&str; 2] = ["count-columns", "misbehave"];
@@ -74,32 +83,36 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let mut build = vec!["build", "--profile", "operator", "--target", "wasm32-wasip2"];
     TEST_OPERATORS.iter().for_each(|operator| build.extend(["-p", operator]));
     cargo(&build)?;
-    cargo(&["build", "--release", "--package", "tidemill-runtime", "--bin", "tidemill"])?;
+    build_tidemill()?;
     let folder = target().join("bench");
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let path = |of: &str| folder.join(format!("{}{of}.json", wanted.called()));
+    let (whole, incomplete) = (path(""), path("-incomplete"));
     let (mut figures, mut failed) = (Vec::new(), Vec::new());
     for (name, measure) in SCENARIOS {
         if wanted.scenarios.is_empty() || wanted.is_scenario(name) {
             eprintln!("xtask: {name}");
-            match measure(&wanted) {
-                Ok(measured) => figures.extend(measured),
-                // What others have measured, or will, is worth as much without it.
-                Err(problem) => {
-                    eprintln!("xtask: {name}: {problem}");
-                    failed.push(name);
-                }
+            // What others have measured, or will, is worth as much without it.
+            if let Err(problem) = measure(&wanted, &mut figures) {
+                eprintln!("xtask: {name}: {problem}");
+                failed.push(name);
             }
+            // Whoever stops it now has these.
+            figures::write(&figures, &incomplete)?;
         }
     }
     figures::print(&figures);
-    let path = folder.join(format!("{}.json", wanted.called()));
-    figures::write(&figures, &path)?;
+    let path = match failed.is_empty() {
+        true => fs::rename(&incomplete, &whole).map(|()| whole),
+        false => Ok(incomplete),
+    };
+    let path = path.map_err(|error| format!("{}: {error}", folder.display()))?;
     eprintln!("xtask: {}", path.display());
     let worse = old.map_or(0, |old| figures::compare(&figures, &old));
     match (failed.is_empty(), worse) {
         (true, 0) => Ok(()),
         (true, worse) => Err(format!("{worse} figures are worse than before by more than 5 %")),
-        (false, _) => Err(format!("no figures of {}", failed.join(", "))),
+        (false, _) => Err(format!("not all figures of {}", failed.join(", "))),
     }
 }
 
@@ -153,11 +166,6 @@ fn wanted(arguments: &[String]) -> Result<Wanted, String> {
     let mut with = with.iter().filter(|(option, _)| given(option));
     with.try_for_each(|(option, scenarios)| wanted.check_option(option, scenarios))?;
     Ok(wanted)
-}
-
-/// The binary that users run.
-fn tidemill() -> PathBuf {
-    target().join("release/tidemill")
 }
 
 /// Where the sample operators are.

@@ -6,26 +6,25 @@
 use std::process::{Command, Stdio};
 
 use super::figures::{Figure, Figures, median, number, whole};
-use super::jobs::{Expected, Length, Workload, chosen};
+use super::jobs::{Expected, Length, Workload, each};
 use super::{Wanted, report};
-use crate::steps::root;
+use crate::steps::{Outcome, root};
 
-pub(super) fn peer(wanted: &Wanted) -> Figures {
+pub(super) fn peer(wanted: &Wanted, out: &mut Vec<Figure>) -> Outcome {
     let folder = root().join("benchmarks/flink");
     if !folder.join("work/classes").is_dir() {
         eprintln!("xtask: Flink is not set up: run benchmarks/flink/setup.sh; goes on without it");
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let mut figures = Vec::new();
-    for workload in chosen(wanted) {
+    each(wanted, |workload| {
         workload.check()?;
         let (events, expected) = workload.published();
         flink(workload, 1, events, expected, &["--check"])?;
         for parallelism in [1, 2] {
-            figures.extend(beside(workload, parallelism, wanted.runs)?);
+            out.extend(beside(workload, parallelism, wanted.runs)?);
         }
-    }
-    Ok(figures)
+        Ok(())
+    })
 }
 
 /// What should come out for a workload: of the rates, with the peer's object reuse on and off, of the CPU times and of

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::figures::{Figure, Figures, median, number};
-use super::{Wanted, cargo_bench, report};
+use super::{cargo_bench, report};
 use crate::steps::{Outcome, run, target};
 
 /// Parts that are measured by themselves, by the names of their benchmarks.
@@ -51,7 +51,7 @@ fn bench(names: &[&str]) -> Outcome {
 }
 
 /// Operators in Wasm beside the same operators linked in natively. What ran in turn is compared turn by turn.
-pub(super) fn sandbox(_: &Wanted) -> Figures {
+pub(super) fn sandbox() -> Figures {
     let took = report(&mut cargo_bench("keyed_count"))?;
     let mut figures = Vec::new();
     for (keys, shown, goal) in [("1000", "1,000", "<= 1.5"), ("1000000", "1,000,000", "<= 1.3")] {
@@ -78,7 +78,7 @@ pub(super) fn sandbox(_: &Wanted) -> Figures {
 }
 
 /// The parts of a call and of a checkpoint, each by itself.
-pub(super) fn micro(_: &Wanted) -> Figures {
+pub(super) fn micro() -> Figures {
     bench(&["boundary", "state"])?;
     let figure = |(benchmark, name): (&str, &str)| {
         let (median, elements) = median_ns(benchmark)?;

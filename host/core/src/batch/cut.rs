@@ -1,41 +1,35 @@
 //! Cutting a batch into smaller ones.
 //!
-//! Owns which records and keys go into a part. Invariant: a part that nobody has asked for yet takes no room, because all parts
+//! Owns which records and keys go into a part. Invariant: parts that nobody has asked for yet take no room, because all of them
 //! together may be far larger than the batch: each brings the keys that it uses.
 
-use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Part, Place, RecordKeys};
+use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Dictionary, Part, RecordKeys};
+use crate::column::BytesColumn;
+
+/// With more keys than so many for each record, those of a part are looked up instead of kept in a table of all.
+const DENSE_KEYS_PER_RECORD: usize = 8;
 
 /// The batches within the limits that a batch comes to, in order, each with the keys that it uses. One record alone may be
 /// over the limit on bytes.
-pub struct Cut(State);
-
-enum State {
-    /// It is within the limits as it is.
-    Whole(Arc<Batch>),
+pub struct Cut {
+    /// `None` when all of it was cut.
+    batch: Option<Arc<Batch>>,
     /// The record that comes next.
-    Parts(Box<Cutter<Arc<Batch>>>, usize),
-    Over,
+    next: usize,
 }
 
 impl Cut {
     /// Nothing is cut yet.
     pub fn new(batch: Arc<Batch>) -> Self {
-        Self(match batch.is_within_limits() {
-            true => State::Whole(batch),
-            false => State::Parts(Box::new(Cutter::new(batch)), 0),
-        })
+        Self { batch: Some(batch), next: 0 }
     }
 
     /// Bytes of what it is cut from, until it is over.
     pub(crate) fn bytes(&self) -> usize {
-        match &self.0 {
-            State::Whole(batch) => batch.bytes(),
-            State::Parts(cutter, _) => cutter.batch.bytes(),
-            State::Over => 0,
-        }
+        self.batch.as_ref().map_or(0, |batch| batch.bytes())
     }
 }
 
@@ -43,81 +37,154 @@ impl Iterator for Cut {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        match std::mem::replace(&mut self.0, State::Over) {
-            State::Over => None,
-            State::Whole(batch) => Some(Arc::unwrap_or_clone(batch)),
-            State::Parts(mut cutter, mut next) => {
-                let records = cutter.batch.len();
-                while next < records && cutter.fits(next) {
+        let batch = self.batch.take()?;
+        if self.next == 0 && batch.is_within_limits() {
+            return Some(Arc::unwrap_or_clone(batch));
+        }
+        let part;
+        (part, self.next) = batch.part(self.next);
+        if self.next < batch.len() {
+            self.batch = Some(batch);
+        }
+        Some(part)
+    }
+}
+
+impl Batch {
+    /// Records `from..to` as a batch of their own, with the keys that they use.
+    #[must_use]
+    pub fn slice(&self, from: usize, to: usize) -> Self {
+        match &self.keys {
+            RecordKeys::Of { dictionary, key_of } if !key_of.is_empty() => {
+                let mut cutter = Cutter::new(self, dictionary, key_of, to - from);
+                (from..to).for_each(|record| cutter.push(record));
+                cutter.part.into_batch(true)
+            }
+            keys => self.range(keys, from, to),
+        }
+    }
+
+    /// As many records as a batch may have, from `from` on, and which comes next.
+    fn part(&self, from: usize) -> (Self, usize) {
+        let records = BATCH_RECORDS_MAX.min(self.len() - from);
+        let mut next = from;
+        match &self.keys {
+            RecordKeys::Of { dictionary, key_of } if !key_of.is_empty() => {
+                let mut cutter = Cutter::new(self, dictionary, key_of, records);
+                while next < from + records && cutter.fits(next) {
                     cutter.push(next);
                     next += 1;
                 }
-                let part = cutter.take();
-                if next < records {
-                    self.0 = State::Parts(cutter, next);
-                }
-                Some(part)
+                (cutter.part.into_batch(true), next)
             }
+            keys => {
+                let mut bytes = 0;
+                while next < from + records {
+                    bytes += self.values.get(next).len() + self.key(next).map_or(0, <[u8]>::len);
+                    if next > from && bytes > BATCH_BYTES_MAX {
+                        break;
+                    }
+                    next += 1;
+                }
+                (self.range(keys, from, next), next)
+            }
+        }
+    }
+
+    /// Records `from..to` of a batch in which each record has a key of its own, or none.
+    fn range(&self, keys: &RecordKeys, from: usize, to: usize) -> Self {
+        let of = |column: &BytesColumn| {
+            let mut range = BytesColumn::default();
+            range.extend_range(column, from, to);
+            range
+        };
+        let keys = match keys {
+            RecordKeys::None => RecordKeys::None,
+            RecordKeys::Of { dictionary, .. } => {
+                let hashes = dictionary.hashes.get(from..to).unwrap_or_default().to_vec();
+                let dictionary = Arc::new(Dictionary { keys: of(&dictionary.keys), hashes });
+                RecordKeys::Of { dictionary, key_of: Vec::new() }
+            }
+        };
+        let timestamps = self.timestamps.get(from..to).unwrap_or_default().to_vec();
+        Self { keys, values: of(&self.values), timestamps }
+    }
+}
+
+/// Takes records into a part, in order; it brings each key once, and only keys in use, so that it is no larger than
+/// its records.
+struct Cutter<'a> {
+    batch: &'a Batch,
+    dictionary: &'a Dictionary,
+    key_of: &'a [u32],
+    part: Part,
+    places: Places,
+}
+
+/// Where in the part the keys of the batch are.
+enum Places {
+    /// By their index; [`ABSENT`] for those that are not there.
+    Dense(Vec<u32>),
+    Sparse(BTreeMap<u32, u32>),
+}
+
+const ABSENT: u32 = u32::MAX;
+
+impl Places {
+    fn get(&self, key: u32) -> u32 {
+        match self {
+            Self::Dense(places) => places[key as usize],
+            Self::Sparse(places) => places.get(&key).copied().unwrap_or(ABSENT),
+        }
+    }
+
+    fn set(&mut self, key: u32, place: u32) {
+        match self {
+            Self::Dense(places) => places[key as usize] = place,
+            Self::Sparse(places) => drop(places.insert(key, place)),
         }
     }
 }
 
-/// Takes records of a batch, in order, into parts of their own; each part brings a key once, and only
-/// keys in use, so that no part is larger than its records.
-pub(super) struct Cutter<B> {
-    batch: B,
-    part: Part,
-    number: u32,
-    /// For each key of the batch its place in the newest part that has it.
-    places: Vec<Place>,
-}
-
-impl<B: Borrow<Batch>> Cutter<B> {
-    pub(super) fn new(batch: B) -> Self {
-        let keys = match &batch.borrow().keys {
-            RecordKeys::None => 0,
-            RecordKeys::Of { dictionary, .. } => dictionary.keys.len(),
+impl<'a> Cutter<'a> {
+    /// An empty part for about so many records.
+    fn new(
+        batch: &'a Batch,
+        dictionary: &'a Dictionary,
+        key_of: &'a [u32],
+        records: usize,
+    ) -> Self {
+        let keys = dictionary.keys.len();
+        let places = match keys <= DENSE_KEYS_PER_RECORD * records {
+            true => Places::Dense(vec![ABSENT; keys]),
+            false => Places::Sparse(BTreeMap::new()),
         };
-        Self { batch, part: Part::default(), number: 0, places: vec![Place::NONE; keys] }
+        Self { batch, dictionary, key_of, part: Part::default(), places }
     }
 
-    fn key_index(key_of: &[u32], record: usize) -> usize {
-        if key_of.is_empty() { record } else { key_of[record] as usize }
-    }
-
-    /// Whether the part stays within the limits with one more record; an empty part takes any.
+    /// Whether the part stays within the limit on bytes with one more record; an empty part takes any.
     fn fits(&self, record: usize) -> bool {
-        let key = match &self.batch.borrow().keys {
-            RecordKeys::Of { dictionary, key_of } => {
-                let key = Self::key_index(key_of, record);
-                let known = self.places[key].part == self.number;
-                if known { 0 } else { dictionary.keys.get(key).len() }
-            }
-            RecordKeys::None => 0,
+        let key = self.key_of[record];
+        let more_keys = match self.places.get(key) {
+            ABSENT => self.dictionary.keys.get(key as usize).len(),
+            _ => 0,
         };
         let held = self.part.values.data.len() + self.part.keys.data.len();
-        let more = self.batch.borrow().values.get(record).len() + key;
-        let records = self.part.values.len();
-        records == 0 || (records < BATCH_RECORDS_MAX && held + more <= BATCH_BYTES_MAX)
+        let more = self.batch.values.get(record).len() + more_keys;
+        self.part.values.is_empty() || held + more <= BATCH_BYTES_MAX
     }
 
-    pub(super) fn push(&mut self, record: usize) {
-        if let RecordKeys::Of { dictionary, key_of } = &self.batch.borrow().keys {
-            let key = Self::key_index(key_of, record);
-            if self.places[key].part != self.number {
-                let index = self.part.keys.len() as u32;
-                self.places[key] = Place { part: self.number, index };
-                self.part.keys.push(dictionary.keys.get(key));
-                self.part.hashes.extend(dictionary.hashes.get(key));
-            }
-            self.part.key_of.push(self.places[key].index);
+    fn push(&mut self, record: usize) {
+        let key = self.key_of[record];
+        let mut place = self.places.get(key);
+        if place == ABSENT {
+            place = self.part.keys.len() as u32;
+            self.places.set(key, place);
+            self.part.keys.push(self.dictionary.keys.get(key as usize));
+            self.part.hashes.extend(self.dictionary.hashes.get(key as usize));
         }
-        self.part.values.push(self.batch.borrow().values.get(record));
-        self.part.timestamps.extend(self.batch.borrow().timestamps.get(record));
-    }
-
-    pub(super) fn take(&mut self) -> Batch {
-        self.number += 1;
-        std::mem::take(&mut self.part).into_batch(self.batch.borrow().is_keyed())
+        self.part.key_of.push(place);
+        self.part.values.push(self.batch.values.get(record));
+        self.part.timestamps.extend(self.batch.timestamps.get(record));
     }
 }

@@ -92,11 +92,11 @@ impl CallFrame {
     }
 
     /// What keys of the input may come to that are emitted beside so many bytes of other columns. They are shared here, and
-    /// copied on their way to others: by each emit once more, those that it uses, each once.
+    /// copied on their way to others by each emit once more: the key of each record, but no more than all keys of the batch. Where
+    /// all of them are no more than the other columns, they count as a whole, and none is looked at.
     fn input_key_bytes(&self, key_of: &[u32], columns: usize) -> usize {
         let keys = &self.input.dictionary.keys;
         let all = keys.data.len();
-        // Most are short, and there is no need to look at each.
         if all <= columns || key_of.is_empty() {
             return all;
         }

@@ -123,7 +123,7 @@ impl NodeTask {
         }
     }
 
-    /// Prepares the node for its first step. One that had ended in the checkpoint that the job starts from
+    /// Prepares the node for its first step; answers whether that was a call of an operator's. One that had ended in the checkpoint that the job starts from
     /// says so again: its queues are new.
     pub(super) fn open(&mut self, now: Now) -> Result<bool, LaneProblem> {
         match (&mut self.work, self.phase) {

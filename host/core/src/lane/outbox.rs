@@ -23,7 +23,7 @@ pub(super) struct Outbox {
 /// What waits for room in the queue.
 enum Ready {
     Message(Message),
-    /// A large batch, of which each part is made when there is room for it; shared with other outboxes that it goes to.
+    /// A large batch, of which each part is made when the one before has left; shared with other outboxes that it goes to.
     Large(Cut),
 }
 

@@ -11,7 +11,6 @@ use tidemill_core::connector::Wake;
 use tidemill_core::graph::{EdgeKind, NodeKind};
 use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
-use tidemill_core::limits::LANE_STACK_BYTES;
 use tidemill_core::operator::OpenContext;
 use tidemill_core::poison::{OnPoison, PoisonRules};
 use tidemill_core::state::TaskState;
@@ -71,8 +70,7 @@ pub(super) fn restore_states(
     std::thread::scope(|scope| {
         let threads: Vec<_> = lanes
             .map(|lane| {
-                // Operators run here, too.
-                let builder = spawner::builder("restore")?.stack_size(LANE_STACK_BYTES);
+                let builder = spawner::builder("restore")?;
                 builder.spawn_scoped(scope, move || restore_lane(restoring, lane))
             })
             .collect();

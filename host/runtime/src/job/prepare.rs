@@ -8,7 +8,7 @@ use tidemill_core::describe::{Description, Ttl, TtlUpdate};
 use tidemill_core::graph::{EdgeKind, EdgeSpec, Graph, GraphSpec, NodeSpec, NodeSpecKind};
 use tidemill_core::ids::NodeId;
 use tidemill_core::lane::queue_count;
-use tidemill_core::limits::BATCH_BYTES_MAX;
+use tidemill_core::limits::{BATCH_BYTES_MAX, MIB};
 use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
@@ -49,28 +49,22 @@ impl Job {
         let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
         // Before anything is compiled: what there is no room for costs nothing.
         let needs = needs(&plan, &input_log);
-        let reserved = tenant.reserve(needs)?;
-        let room = u64::from(tenants.sandboxes());
-        if needs.sandboxes > room {
-            let wanted = needs.sandboxes;
-            let problem = format!("the job takes {wanted} sandboxes; the host has room for {room}");
-            return Err(JobError::HostFull(problem));
-        }
+        let mut reserved = vec![tenant.reserve(needs)?];
+        check_room(tenants, needs.sandboxes)?;
         let components: Vec<Component> = plan
             .operators
             .iter()
             .map(|operator| admit(engine, &tenant, operator))
             .collect::<Result<_, _>>()?;
         let shares: u64 = components.iter().map(|component| component.pool_share() - 1).sum();
-        let more = JobNeeds { sandboxes: shares * plan.parallelism as u64, ..JobNeeds::default() };
-        let reserved = [reserved, tenant.reserve(more)?];
+        let sandboxes = shares * plan.parallelism as u64;
+        reserved.push(tenant.reserve(JobNeeds { sandboxes, ..JobNeeds::default() })?);
+        check_room(tenants, needs.sandboxes + sandboxes)?;
         let of_lane: u64 = components.iter().map(Component::least_memory_bytes).sum();
         tenant.check_memory(of_lane.saturating_mul(plan.parallelism as u64))?;
         let graph = graph_spec(&plan, &components).validate()?;
         let buffer_bytes = buffer_bytes(&plan, &graph);
-        let reserved = reserved
-            .into_iter()
-            .chain([tenant.reserve(JobNeeds { buffer_bytes, ..JobNeeds::default() })?]);
+        reserved.push(tenant.reserve(JobNeeds { buffer_bytes, ..JobNeeds::default() })?);
         Ok(Self {
             plan,
             options,
@@ -81,9 +75,20 @@ impl Job {
             sinks: Vec::new(),
             input_log,
             tenant,
-            _reserved: reserved.collect(),
+            _reserved: reserved,
             shared,
         })
+    }
+}
+
+/// Whether the host has room for so many sandboxes, with nobody else there.
+fn check_room(tenants: &Tenants, wanted: u64) -> Result<(), JobError> {
+    let room = u64::from(tenants.sandboxes());
+    match wanted <= room {
+        true => Ok(()),
+        false => Err(JobError::HostFull(format!(
+            "the job takes {wanted} sandboxes; the host has room for {room}"
+        ))),
     }
 }
 
@@ -101,18 +106,26 @@ fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
     }
 }
 
-/// What may wait between the tasks of a job: in each queue its bound and the batch that passes it; at each operator what one call may
-/// emit, shared by all that it goes to, but for keyed inputs, each of which has records in an order of its own.
+/// What a source may have read ahead on each lane, or a sink not written yet.
+const CONNECTOR_BYTES: usize = 4 * MIB;
+
+/// What may wait between the tasks of a job and at its ends. In each queue its bound and the batch that passes it, and in the
+/// outbox behind it a part that is to follow. At each operator what one call may emit: it is shared if it comes as a whole, and
+/// copied for each that it goes to if it comes in small batches, which are merged.
 fn buffer_bytes(plan: &JobPlan, graph: &Graph) -> u64 {
-    let queues = queue_count(graph, plan.parallelism) as u64;
-    let in_queues = queues * (plan.queue_bytes + BATCH_BYTES_MAX) as u64;
+    let lanes = plan.parallelism;
+    let queues = queue_count(graph, lanes) as u64;
+    let in_queues = queues * (plan.queue_bytes + 2 * BATCH_BYTES_MAX) as u64;
     let operators = plan.operators.iter().zip(plan.sources.len()..);
     let emitted = operators.map(|(operator, node)| {
+        let copies = |kind| if kind == EdgeKind::Broadcast { lanes } else { 1 };
         let edges = graph.edges.iter().filter(|edge| edge.from == NodeId(node));
-        let keyed = edges.filter(|edge| edge.kind == EdgeKind::Keyed).count();
-        (keyed.max(1) * operator.limits.emit_bytes) as u64
+        let copies: usize = edges.map(|edge| copies(edge.kind)).sum();
+        (1 + copies) as u64 * operator.limits.emit_bytes as u64
     });
-    in_queues.saturating_add(emitted.sum::<u64>().saturating_mul(plan.parallelism as u64))
+    let at_ends = ((plan.sources.len() + plan.sinks.len()) * CONNECTOR_BYTES) as u64;
+    let of_lane = emitted.sum::<u64>().saturating_add(at_ends);
+    in_queues.saturating_add(of_lane.saturating_mul(lanes as u64))
 }
 
 fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Component, JobError> {

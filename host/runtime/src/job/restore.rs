@@ -10,7 +10,7 @@ use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::describe::Description;
 use tidemill_core::failure::Failure;
 use tidemill_core::ids::{KeyGroup, LaneId};
-use tidemill_core::limits::Limits;
+use tidemill_core::limits::{LANE_STACK_BYTES, Limits};
 use tidemill_core::snapshot::{
     Expectations, Migrations, Restore, SnapshotError, SnapshotReader, StateMapping, compare_states,
     verify,
@@ -80,7 +80,7 @@ impl Restoring<'_> {
         for part in side_by_side(parts, |groups| self.restore_groups(restored, groups))? {
             match (part?, &mut whole) {
                 (None, _) => return Ok(None),
-                (Some(part), Some(whole)) => whole.absorb(part),
+                (Some(part), Some(whole)) => self.job.tenant.pays_for(|| whole.absorb(part)),
                 (part, whole) => *whole = part,
             }
         }
@@ -96,9 +96,14 @@ impl Restoring<'_> {
     fn verify(&self, from: &TaskBasis, operator: &str, threads: usize) -> Result<(), JobError> {
         let files: Vec<&SnapshotFile> = from.chains.iter().flatten().collect();
         let verify_part = |part| {
+            let mut pace = RestorePace::new(&self.job.tenant);
             files.iter().skip(part).step_by(threads).try_for_each(|file| {
+                // Whether the job was stopped meanwhile is looked at when its files are read.
+                pace.wait(&self.job.shared.stop);
                 let open = self.checkpoints.disk().open(&file.name)?;
-                verify(&*open, &file.name, file.bytes, &file.digest)
+                let verified = verify(&*open, &file.name, file.bytes, &file.digest);
+                pace.worked();
+                verified
             })
         };
         let verified = side_by_side((0..threads).collect(), verify_part)?;
@@ -159,19 +164,20 @@ impl Restoring<'_> {
     }
 }
 
-/// Runs `each` on all of `parts` at once, the first of them on this thread; answers in their order.
+/// Runs `each` on all of `parts` at once, each on a thread of its own, which may give way; answers in their order.
 fn side_by_side<P: Send, R: Send>(
     parts: Vec<P>,
     each: impl Fn(P) -> R + Sync,
 ) -> Result<Vec<R>, JobError> {
     let each = &each;
     std::thread::scope(|scope| {
-        let mut parts = parts.into_iter();
-        let first = parts.next();
-        let threads: Vec<_> = parts
-            .map(|part| spawner::builder("restore-part")?.spawn_scoped(scope, move || each(part)))
-            .collect();
-        let mut answers: Vec<R> = first.map(each).into_iter().collect();
+        let start = |part| {
+            // Operators run here, too.
+            let builder = spawner::builder("restore-part")?.stack_size(LANE_STACK_BYTES);
+            builder.spawn_scoped(scope, move || each(part))
+        };
+        let threads: Vec<_> = parts.into_iter().map(start).collect();
+        let mut answers = Vec::new();
         for thread in threads {
             let thread =
                 thread.map_err(|error| JobError::no_thread("to restore a task", &error))?;

@@ -1,7 +1,7 @@
 //! What a thread that restores owes its tenant: as a lane's thread does, it waits between steps when its tenant has had too
 //! much, and gives way when its tenant is told to. Operators run here, too, to migrate what they read.
 //!
-//! A thread that gives way does so until it has restored its part: its low priority cannot be taken back.
+//! A thread that gives way does so until it has restored its part, and ends then: its low priority cannot be taken back.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;

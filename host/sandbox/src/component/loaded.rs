@@ -122,16 +122,19 @@ fn load(
     let store = of.artefacts.as_deref();
     let name = store.and_then(|store| artefact::name(store, engine, limits, bytes));
     let kept = store.zip(name.as_ref()).and_then(|(store, name)| artefact::load(store, name));
-    if let Some(compiled) = kept
-        && let Ok(component) = artefact::link_in(engine, &compiled)
-    {
-        return Ok((Loaded::new(component, &compiled), How::Cached));
+    let no_room = |error: &wasmtime::Error| {
+        is_shortage(error).then(|| AdmissionError::Host(format!("it cannot be loaded: {error:#}")))
+    };
+    if let Some(compiled) = kept {
+        match artefact::link_in(engine, &compiled) {
+            Ok(component) => return Ok((Loaded::new(component, &compiled), How::Cached)),
+            // To compile it anew would not help.
+            Err(error) => no_room(&error).map_or(Ok(()), Err)?,
+        }
     }
     let compilation = of.compiler.compile(bytes, limits)?;
-    let linked = artefact::link_in(engine, &compilation.compiled);
-    let component = linked.map_err(|error| match is_shortage(&error) {
-        true => AdmissionError::Host(format!("it cannot be loaded: {error:#}")),
-        false => AdmissionError::Compile(format!("{error:#}")).cut(),
+    let component = artefact::link_in(engine, &compilation.compiled).map_err(|error| {
+        no_room(&error).unwrap_or_else(|| AdmissionError::Compile(format!("{error:#}")).cut())
     })?;
     let loaded = Loaded::new(component, &compilation.compiled);
     Ok((loaded, How::Compiled(Box::new(compilation), name)))

@@ -62,8 +62,21 @@ pub(super) fn open(dir: &Dir, flags: PathFlags, path: &str) -> Result<Found, Fil
     }
 }
 
-/// File systems of the kernel: proc, sysfs, debugfs, tracefs.
-const OF_THE_KERNEL: [i64; 4] = [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163];
+/// File systems of the kernel.
+const OF_THE_KERNEL: [i64; 12] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0xcafe_4a11, // bpf
+    0x7363_6673, // securityfs
+    0xf97c_ff8c, // selinuxfs
+    0x6265_6570, // configfs
+    0xde5e_81e4, // efivarfs
+    0x6165_676c, // pstore
+];
 
 /// Fails for what lies on no storage but is made up by the kernel.
 pub(super) fn check_storage(opened: impl AsFd) -> io::Result<()> {

@@ -232,6 +232,31 @@ fn words() -> Vec<Attack> {
             ..Attack::default()
         },
         Attack {
+            rows: &[37],
+            name: "stderr-at-once",
+            tries: "prints 15 million empty lines by one write",
+            stopped_by: "64 KiB for one write to standard output or error, which a guest is told when it asks",
+            code: "HOST_CALL_LIMIT",
+            says: &["a write of 15000000 bytes to a stream"],
+            component: || {
+                Guest::new()
+                    .pages(240)
+                    .world("import wasi:cli/stderr@0.2.12; import wasi:io/streams@0.2.12;")
+                    .imports(
+                        r#"(import "wasi:cli/stderr@0.2.12" "get-stderr" (func $stderr (result i32)))
+                           (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
+                             (func $write_to (param i32 i32 i32 i32)))"#,
+                    )
+                    .process(
+                        "(memory.fill (i32.const 65536) (i32.const 10) (i32.const 15000000))
+                         (call $write_to (call $stderr) (i32.const 65536) (i32.const 15000000) (i32.const 256))",
+                    )
+                    .build()
+            },
+            storm: Some(storm(50)),
+            ..Attack::default()
+        },
+        Attack {
             rows: &[38],
             name: "log-injection",
             tries: "logs line breaks, terminal escapes, a line in JSON, and characters that turn the direction of text",

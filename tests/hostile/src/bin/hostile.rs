@@ -21,7 +21,7 @@ use tidemill_hostile::{attacks, table};
 /// Records that a trapping operator is given, of which each costs at least one sandbox.
 const SOAKED: u64 = 10_000;
 /// Attacks that are compared with the same windows without any: a window for each one alone is half of the time.
-const TOGETHER: usize = 6;
+const TOGETHER: usize = 8;
 
 /// What is wanted.
 struct Wanted {
