@@ -150,6 +150,10 @@ pub struct Attack {
     pub failpoint: Option<&'static str>,
     /// Settings of the job with which it keeps on attacking for a longer time, where one end would soon be all.
     pub storm: Option<Job>,
+    /// With `storm` it goes on without ever failing.
+    pub storm_goes_on: bool,
+    /// What it does ends its job for good, whatever the restart strategy says.
+    pub is_final: bool,
 }
 
 /// Defaults, for the parts of an attack that most have in common.
@@ -174,6 +178,8 @@ impl Default for Attack {
             check: None,
             failpoint: None,
             storm: None,
+            storm_goes_on: false,
+            is_final: false,
         }
     }
 }
@@ -202,8 +208,16 @@ impl Attack {
         quotas.map(|quotas| format!("[tenants.alice]\n[tenants.mallory]\n{quotas}"))
     }
 
-    /// The job with which it attacks for as long as it is let; `None` when it is refused.
+    /// Whether its job is over as soon as it has attacked, so that it must begin anew to attack again.
+    pub fn ends_at_once(&self) -> bool {
+        self.end == End::Refused || self.is_final
+    }
+
+    /// The job with which it attacks for as long as it is let; `None` when it [ends at once](Self::ends_at_once).
     pub fn lasting(&self) -> Option<Job> {
+        if self.ends_at_once() {
+            return None;
+        }
         let endless = |rate| Job { records: None, rate: Some(rate), ..self.job.clone() };
         let restarting = |mut job: Job| {
             job.settings += "\nrestart-strategy = { type = \"fixed-delay\", attempts = 1000000, delay = \"20ms\" }\n";

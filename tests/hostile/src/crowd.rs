@@ -96,10 +96,14 @@ fn did_their_part(stderr: &str, attacked: bool) -> Result<(), String> {
     let jobs = report["jobs"].as_array().ok_or("a report without jobs")?;
     let of = |prefix: &'static str| {
         let is_one =
-            move |job: &&Value| job["name"].as_str().is_some_and(|name| name.starts_with(prefix));
+            move |job: &&Value| job["job"].as_str().is_some_and(|name| name.starts_with(prefix));
         jobs.iter().filter(is_one)
     };
-    for job in of("idle-") {
+    let idle: Vec<&Value> = of("idle-").collect();
+    if idle.len() != JOBS {
+        return Err(format!("there were {} idle jobs", idle.len()));
+    }
+    for job in idle {
         let operators = job["operators"].as_array().map_or(&[][..], Vec::as_slice);
         // The line went to all lanes.
         let called = |operator: &Value| operator["records_in"].as_u64() == Some(LANES as u64);
@@ -112,7 +116,7 @@ fn did_their_part(stderr: &str, attacked: bool) -> Result<(), String> {
         return Err(format!("there were {} attackers", attacks.len()));
     }
     let all = attacks::all();
-    attacks.iter().zip(0..).try_for_each(|(job, number)| lasted(attack(&all, number)?.end, job))
+    attacks.iter().zip(0..).try_for_each(|(job, number)| lasted(attack(&all, number)?, job))
 }
 
 fn write(place: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {

@@ -109,8 +109,8 @@ Where it says that a quota of the tenant is *here* so much, the attack's tenant 
 
 `cargo test -p tidemill-hostile` runs each once. `cargo xtask hostile` lets each attack for 30 seconds and compares the latency of the job beside it with and without the
 attack, eight attacks in turn with none, twice: p99 at most twice as long, or 2 ms longer. That takes two and a half hours; `--seconds 4` half of one. An attack that fails by that alone is tried once more, and both tries are told with their figures.
-`--attack NAME`, as often as wanted, chooses some. What is refused is tried again and again meanwhile, up to five times a second, after the first time by a command of its own beside
-the process: jobs begin with a command. `cargo xtask hostile --soak` lets 10,000 sandboxes die in one process.
+`--attack NAME`, as often as wanted, chooses some. What ends at once, as what is refused does, is tried again and again meanwhile, up to twice a second, after the first time by a command of its own beside
+the process: jobs begin with a command. What does not last, or does nothing, fails as well. `cargo xtask hostile --soak` lets 10,000 sandboxes die in one process.
 
 This page is made from the suite (`cargo run -p tidemill-hostile -- --table > docs/hostile.md`); a test holds it to it. Numbers stay as they are; some
 attacks take several forms, and some have no operator here, with the reason.

@@ -171,7 +171,7 @@ impl Started {
 /// A run that began anew, or gave a checkpoint up, is none whose figures count.
 fn is_undisturbed(report: &Value) -> Outcome {
     let durability = &report["durability"];
-    let restarts = durability["restarts"].as_array().map_or(0, Vec::len);
+    let restarts = durability["restarts"].as_object().map_or(usize::MAX, serde_json::Map::len);
     let aborted = number(&durability["checkpoints_aborted"])?;
     match restarts == 0 && aborted == 0.0 && number(&durability["checkpoints_completed"])? > 0.0 {
         true => Ok(()),

@@ -173,6 +173,7 @@ fn hooks() -> Vec<Attack> {
             code: "CPU_LIMIT",
             job: soon(),
             component: || Guest::new().open(FOR_EVER).build(),
+            is_final: true,
             ..Attack::default()
         },
         Attack {
@@ -183,6 +184,7 @@ fn hooks() -> Vec<Attack> {
             code: "CPU_LIMIT",
             job: soon(),
             component: || Guest::new().close(FOR_EVER).build(),
+            is_final: true,
             ..Attack::default()
         },
     ]

@@ -161,6 +161,7 @@ fn answers() -> Vec<Attack> {
                      (i32.const 96)",
                 )
             },
+            is_final: true,
             ..Attack::default()
         },
         Attack {
@@ -204,6 +205,7 @@ fn answers() -> Vec<Attack> {
                 (false, 0..20_000) => Ok(()),
                 (escape, length) => Err(format!("{length} bytes were said, an escape: {escape}")),
             }),
+            is_final: true,
             ..Attack::default()
         },
         Attack {

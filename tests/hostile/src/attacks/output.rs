@@ -34,7 +34,7 @@ fn records() -> Vec<Attack> {
             tries: "emits 200,000 empty records with 257 keys of 4 KiB in turn, of which each part that goes on needs nearly all",
             stopped_by: "a part is made when there is room for it, so that 16 MiB and one part wait at most",
             end: End::Finishes,
-            job: Job { records: Some(1), ..Job::default() },
+            job: Job { records: Some(1), rate: Some(3), ..Job::default() },
             component: || {
                 Guest::new()
                     .pages(60)
@@ -352,6 +352,10 @@ fn disk() -> Vec<Attack> {
                 ..Job::default()
             },
             component: || Guest::new().process("unreachable").build(),
+            storm: Some(Job {
+                settings: "on-poison = \"dead-letter\"\npoison-limit = 100000000\n".to_owned(),
+                ..storm(2000)
+            }),
             ..Attack::default()
         },
         Attack {

@@ -82,6 +82,9 @@ fn hoarding() -> Vec<Attack> {
                     ))
                     .build()
             },
+            // With all of its 1 GiB, which take it a minute.
+            storm: Some(Job { records: None, rate: Some(2000), ..Job::default() }),
+            storm_goes_on: true,
             ..Attack::default()
         },
         Attack {
