@@ -174,6 +174,15 @@ fn no_escape(seen: &Seen) -> Result<(), String> {
     }
 }
 
+/// An operator that can write to standard error.
+fn printing() -> Guest {
+    Guest::new().world("import wasi:cli/stderr@0.2.12; import wasi:io/streams@0.2.12;").imports(
+        r#"(import "wasi:cli/stderr@0.2.12" "get-stderr" (func $stderr (result i32)))
+           (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
+             (func $write_to (param i32 i32 i32 i32)))"#,
+    )
+}
+
 fn words() -> Vec<Attack> {
     vec![
         Attack {
@@ -212,14 +221,8 @@ fn words() -> Vec<Attack> {
             stopped_by: "what is printed becomes log lines; 8 KiB of an unfinished line are kept",
             code: "CPU_LIMIT",
             component: || {
-                Guest::new()
+                printing()
                     .pages(8)
-                    .world("import wasi:cli/stderr@0.2.12; import wasi:io/streams@0.2.12;")
-                    .imports(
-                        r#"(import "wasi:cli/stderr@0.2.12" "get-stderr" (func $stderr (result i32)))
-                           (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
-                             (func $write_to (param i32 i32 i32 i32)))"#,
-                    )
                     .process(
                         "(local.set $i (call $stderr))
                          (loop $more
@@ -239,14 +242,8 @@ fn words() -> Vec<Attack> {
             code: "HOST_CALL_LIMIT",
             says: &["a write of 15000000 bytes to a stream"],
             component: || {
-                Guest::new()
+                printing()
                     .pages(240)
-                    .world("import wasi:cli/stderr@0.2.12; import wasi:io/streams@0.2.12;")
-                    .imports(
-                        r#"(import "wasi:cli/stderr@0.2.12" "get-stderr" (func $stderr (result i32)))
-                           (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
-                             (func $write_to (param i32 i32 i32 i32)))"#,
-                    )
                     .process(
                         "(memory.fill (i32.const 65536) (i32.const 10) (i32.const 15000000))
                          (call $write_to (call $stderr) (i32.const 65536) (i32.const 15000000) (i32.const 256))",
