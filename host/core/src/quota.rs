@@ -215,8 +215,10 @@ pub struct TenantUsage {
     pub sandboxes: Arc<Allowance>,
     /// Bytes that may wait between the tasks of its jobs.
     pub buffer_bytes: Arc<Allowance>,
-    /// Granted files and directories that its sandboxes have open.
+    /// Granted files and directories that its sandboxes have open, and connections to its sources.
     pub open_files: Arc<Allowance>,
+    /// Sources and sinks of its jobs, on each lane.
+    pub connectors: Arc<Allowance>,
     /// Bytes that the input logs of its jobs may come to.
     pub input_log_bytes: Arc<Allowance>,
     /// Bytes of snapshot files.
@@ -241,17 +243,48 @@ pub struct TenantUsage {
 
 impl TenantUsage {
     /// The amounts that are held at once, each by the name of its setting.
-    pub fn quotas(&self) -> [(&'static str, &Allowance); 8] {
+    pub fn quotas(&self) -> [(&'static str, &Allowance); 9] {
         [
             ("memory", &self.memory_bytes),
             ("state", &self.state_bytes),
             ("sandboxes", &self.sandboxes),
             ("buffers", &self.buffer_bytes),
             ("open-files", &self.open_files),
+            ("connectors", &self.connectors),
             ("input-log", &self.input_log_bytes),
             ("checkpoints", &self.checkpoint_bytes),
             ("components", &self.components),
         ]
+    }
+}
+
+/// Whom threads of the host work for that are no lanes, and who pays for it.
+pub trait Account: Send + Sync {
+    /// Whether such work should let that of others go first.
+    fn gives_way(&self) -> bool;
+
+    /// Has the work done on this thread, once, and charges what it took.
+    fn pay_for(&self, work: &mut dyn FnMut());
+
+    /// What files and connections are taken from.
+    fn open_files(&self) -> &Arc<Allowance>;
+}
+
+/// An account without quotas that nobody looks at, for work that is no tenant's.
+#[derive(Debug, Default)]
+pub struct Unmetered(Arc<Allowance>);
+
+impl Account for Unmetered {
+    fn gives_way(&self) -> bool {
+        false
+    }
+
+    fn pay_for(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    fn open_files(&self) -> &Arc<Allowance> {
+        &self.0
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod connectors;
 pub mod job;
 mod machine;
+mod priority;
 mod spawner;
 pub mod telemetry;
 pub mod tenants;

@@ -62,6 +62,21 @@ pub enum FileError {
         path.display()
     )]
     Damaged { path: PathBuf, packing: Packing, offset: u64, reason: String },
+    /// Decompressing it takes more memory than a source may use.
+    #[error(
+        "`{}`: the Zstandard data near byte {offset} needs a window of more than 8 MiB; compress the \
+         file again without --long, at a level below 20",
+        path.display()
+    )]
+    Window { path: PathBuf, offset: u64 },
+    /// More files than a source may have.
+    #[error(
+        "`{pattern}` and the patterns before it match more than {limit} files; narrow them, or join the files"
+    )]
+    TooManyFiles { pattern: String, limit: usize },
+    /// The job was stopped before all files were found.
+    #[error("the search for files that match `{pattern}` was stopped")]
+    Stopped { pattern: String },
     /// An I/O thread cannot be started.
     #[error(
         "cannot start an I/O thread: {source}; raise the limit on threads or stop other processes"
@@ -132,9 +147,13 @@ impl FileError {
             Self::Pattern { .. }
             | Self::NoMatch { .. }
             | Self::List { .. }
+            | Self::TooManyFiles { .. }
+            | Self::Stopped { .. }
             | Self::NotText { .. }
             | Self::Open { .. } => ConnectorFault::MissingInput,
-            Self::Changed { .. } | Self::Damaged { .. } => ConnectorFault::BadData,
+            Self::Changed { .. } | Self::Damaged { .. } | Self::Window { .. } => {
+                ConnectorFault::BadData
+            }
             Self::Name { .. }
             | Self::Create { .. }
             | Self::NoLinks { .. }

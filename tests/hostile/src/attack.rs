@@ -55,6 +55,8 @@ pub struct Job {
     pub records: Option<u64>,
     /// See `records`.
     pub rate: Option<u64>,
+    /// How many keys they have.
+    pub keys: u64,
     /// Lines of the job.
     pub settings: String,
     /// Lines of the operator.
@@ -68,6 +70,7 @@ impl Default for Job {
         Self {
             records: Some(100),
             rate: None,
+            keys: 100,
             settings: String::new(),
             operator: String::new(),
             to_files: false,
@@ -86,7 +89,9 @@ impl Job {
             text += "restart-strategy = \"none\"\n";
         }
         text += &self.settings;
-        text += "\n[sources.records]\nconnector = \"nexmark\"\nstream = \"uniform\"\nkeys = 100\nkey = \"key\"\n";
+        text +=
+            "\n[sources.records]\nconnector = \"nexmark\"\nstream = \"uniform\"\nkey = \"key\"\n";
+        writeln!(text, "keys = {}", self.keys).expect("text grows");
         if let Some(records) = self.records {
             writeln!(text, "events = {records}").expect("text grows");
         }

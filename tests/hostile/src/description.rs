@@ -8,8 +8,8 @@ pub struct Description {
     pub name: String,
     /// Whether its input is keyed.
     pub keyed: bool,
-    /// Names and kinds (0 value, 1 list, 2 map) of its states.
-    pub states: Vec<(String, u8)>,
+    /// Its states: name, kind (0 value, 1 list, 2 map), and the width of all its values, if they have one.
+    pub states: Vec<(String, u8, Option<u32>)>,
     /// How many counters it has.
     pub metrics: usize,
 }
@@ -24,7 +24,13 @@ impl Description {
     /// Adds a state; keyed state needs a keyed input.
     pub fn state(&mut self, name: &str, kind: u8) {
         self.keyed = true;
-        self.states.push((name.to_owned(), kind));
+        self.states.push((name.to_owned(), kind, None));
+    }
+
+    /// Adds a value state whose values all have this width.
+    pub fn wide_state(&mut self, name: &str, width: u32) {
+        self.keyed = true;
+        self.states.push((name.to_owned(), 0, Some(width)));
     }
 
     /// Its bytes as they lie at address `at`: the record first, then what it points to.
@@ -36,10 +42,11 @@ impl Description {
         let input = [input, words(&[u32::from(self.keyed), 0, 0])].concat();
         let inputs = memory.list(&[input]);
         let outputs = memory.list(&[[output, words(&[0, 0])].concat()]);
-        let state = |(name, kind): &(String, u8)| {
+        let state = |(name, kind, width): &(String, u8, Option<u32>)| {
             let name = memory.text(name);
-            // Kind, no width, schema version 1, no time to live.
-            [name, words(&[u32::from(*kind), 0, 0, 1, 0, 0, 0, 0, 0, 0])].concat()
+            let (has_width, width) = (u32::from(width.is_some()), width.unwrap_or(0));
+            // Kind, width, schema version 1, no time to live.
+            [name, words(&[u32::from(*kind), has_width, width, 1, 0, 0, 0, 0, 0, 0])].concat()
         };
         let states: Vec<Vec<u8>> = self.states.iter().map(state).collect();
         let states = memory.list(&states);

@@ -6,6 +6,7 @@ use super::problem::{GraphError, GraphProblem};
 use super::{Edge, EdgeKind, Graph, Node, NodeKind};
 use crate::describe::Description;
 use crate::ids::NodeId;
+use crate::limits::NAME_BYTES_MAX;
 
 /// A graph as asked for.
 #[derive(Clone, Debug, Default)]
@@ -284,6 +285,10 @@ fn unknown_node(names: &BTreeMap<&str, usize>, name: &str) -> GraphProblem {
 
 /// The name among `names` that is close enough to `name` to be a slip of the fingers.
 pub fn nearest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > 2 * NAME_BYTES_MAX {
+        // Nobody's slip of the fingers, and long to compare.
+        return None;
+    }
     names
         .map(|other| (edit_distance(name, other), other))
         .min()

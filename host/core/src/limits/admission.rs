@@ -54,6 +54,8 @@ pub struct AdmissionLimits {
     pub component_depth: u64,
     /// Aliases, canonical functions, and instances that instantiate no core module.
     pub links: u64,
+    /// Bytes that the host keeps for the instances of core modules of one sandbox, about.
+    pub instance_bytes: u64,
     /// CPU time of the compilation, in seconds.
     pub compile_cpu_s: u64,
     /// Bytes of memory that the compilation may use.
@@ -86,6 +88,7 @@ impl Default for AdmissionLimits {
             components: 32,
             component_depth: 4,
             links: 10_000,
+            instance_bytes: 4 * MIB as u64,
             compile_cpu_s: 60,
             compile_memory_bytes: 1024 * MIB as u64,
             code_bytes: 256 * MIB as u64,
@@ -125,11 +128,12 @@ pub enum StructureRule {
     Components,
     ComponentDepth,
     Links,
+    InstanceBytes,
 }
 
 impl StructureRule {
     /// All rules, in the order of the documentation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Functions,
         Self::BodyBytes,
         Self::Parameters,
@@ -151,6 +155,7 @@ impl StructureRule {
         Self::Components,
         Self::ComponentDepth,
         Self::Links,
+        Self::InstanceBytes,
     ];
 
     /// The stable name.
@@ -177,6 +182,7 @@ impl StructureRule {
             Self::Components => "components",
             Self::ComponentDepth => "component-depth",
             Self::Links => "links",
+            Self::InstanceBytes => "instance-bytes",
         }
     }
 
@@ -204,6 +210,7 @@ impl StructureRule {
             Self::Components => "components",
             Self::ComponentDepth => "components in each other",
             Self::Links => "aliases, canonical functions and instances",
+            Self::InstanceBytes => "bytes that the host would keep for the instances of a sandbox",
         }
     }
 
@@ -231,6 +238,7 @@ impl StructureRule {
             Self::Components => limits.components,
             Self::ComponentDepth => limits.component_depth,
             Self::Links => limits.links,
+            Self::InstanceBytes => limits.instance_bytes,
         }
     }
 }

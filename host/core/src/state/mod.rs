@@ -133,7 +133,7 @@ pub trait StateBackend: Send {
         resolved: &mut Resolved,
     ) -> Result<(), Failure>;
 
-    /// Bytes of all value states of the slots, to bound what a call may read at once.
+    /// Bytes that reading all value states of the slots takes, to bound what a call may read at once.
     fn value_bytes(&self, slots: &[SlotRef]) -> usize;
 
     /// Makes `out`, which is empty, the items of the slots.

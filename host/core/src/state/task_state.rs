@@ -99,7 +99,7 @@ impl TaskState {
         Ok(resolved)
     }
 
-    /// Bytes of the value states of all slots of the call, to bound what the call reads.
+    /// Bytes that reading the value states of all slots of the call takes, to bound what it reads at once.
     pub fn value_bytes(&self) -> usize {
         self.backend.value_bytes(&self.slots)
     }

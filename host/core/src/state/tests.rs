@@ -399,3 +399,17 @@ fn long_lists_and_maps_come_in_pages() {
     }
     assert_eq!(read, items);
 }
+
+#[test]
+fn what_is_not_there_takes_as_much_to_read_as_its_state_is_wide() {
+    let wide = StateDescription { width: Some(MIB as u32), ..states().remove(FIXED as usize) };
+    let value = StateDescription { name: "value".to_owned(), width: None, ..wide.clone() };
+    for (described, bytes) in [(vec![wide.clone()], 3 * MIB), (vec![wide, value], 3 * MIB)] {
+        let backend = MemoryBackend::new(&described, GROUPS, (0..GROUPS as u16).map(KeyGroup));
+        let limits = Arc::new(Limits::default());
+        let mut state = TaskState::new(Box::new(backend), described.into(), limits);
+        state.begin(&dictionary(&[1, 2, 3]), &[], 0).unwrap();
+        assert_eq!(state.value_bytes(), bytes);
+        assert_eq!(state.value_read(0).unwrap().values.data.len(), bytes);
+    }
+}

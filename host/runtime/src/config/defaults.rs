@@ -35,6 +35,10 @@ pub(super) const SEED: u64 = 42;
 pub(super) const PARTITIONS: u64 = 1;
 /// Distinct keys of `stream = "uniform"`.
 pub(super) const KEYS: u64 = 1_000_000;
+/// Fields of a value that a sink writes; each is compared with each field that a value has.
+pub(super) const FIELDS_MAX: usize = 128;
+/// Patterns of a file source; for each the file system is searched.
+pub(super) const PATTERNS_MAX: usize = 1_000;
 /// Directories, or variables of the environment, that one operator may ask for.
 pub(super) const GRANTS_MAX: usize = 64;
 /// Bytes of the path at which an operator sees a directory.
@@ -123,8 +127,10 @@ pub(super) const CHECKPOINTS_RETAINED_BOUNDS: RangeInclusive<u64> = 1..=1_000;
 pub(super) const HEARTBEAT_INTERVAL_BOUNDS_US: RangeInclusive<u64> = 10_000..=3_600 * SECOND_US;
 /// Microseconds without advance. Below 100 ms a busy machine would look like a stuck lane.
 pub(super) const HEARTBEAT_TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 100_000..=DAY_US;
-/// Microseconds of a stop, and of the wait for storage.
-pub(super) const TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 1_000..=DAY_US;
+/// Microseconds of a stop: the process waits for all its jobs, so none may have it wait for long.
+pub(super) const STOP_TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 1_000..=600 * SECOND_US;
+/// Microseconds of the wait for storage.
+pub(super) const STORAGE_TIMEOUT_BOUNDS_US: RangeInclusive<u64> = 1_000..=DAY_US;
 /// Bytes of the input log. With less, one group of batches could use it up between two checkpoints.
 pub(super) const WAL_QUOTA_BOUNDS: RangeInclusive<u64> =
     16 * limits::MIB as u64..=16 * 1024 * 1024 * limits::MIB as u64;

@@ -66,6 +66,7 @@ pub fn tenants_schema() -> Value {
         ("sandboxes", default.sandboxes),
         ("components", default.components),
         ("open-files", default.open_files),
+        ("connectors", default.connectors),
     ] {
         quotas[name]["default"] = json!(amount);
         quotas[name]["minimum"] = json!(1);
@@ -129,8 +130,8 @@ fn durability(job: &mut Value) {
             defaults::HEARTBEAT_TIMEOUT_US,
             defaults::HEARTBEAT_TIMEOUT_BOUNDS_US,
         ),
-        ("stop-timeout", defaults::STOP_TIMEOUT_US, defaults::TIMEOUT_BOUNDS_US),
-        ("storage-timeout", defaults::STORAGE_TIMEOUT_US, defaults::TIMEOUT_BOUNDS_US),
+        ("stop-timeout", defaults::STOP_TIMEOUT_US, defaults::STOP_TIMEOUT_BOUNDS_US),
+        ("storage-timeout", defaults::STORAGE_TIMEOUT_US, defaults::STORAGE_TIMEOUT_BOUNDS_US),
     ];
     for (name, default_us, bounds_us) in times {
         time_within(&mut job[name], default_us, &bounds_us);

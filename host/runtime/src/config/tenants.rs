@@ -59,8 +59,10 @@ pub struct TenantPlan {
     pub state_bytes: u64,
     /// Bytes that may wait between the tasks of its jobs.
     pub buffer_bytes: u64,
-    /// Granted files and directories that its sandboxes have open.
+    /// Granted files and directories that its sandboxes have open, and connections to its sources.
     pub open_files: u64,
+    /// Sources and sinks of its jobs, on each lane.
+    pub connectors: u64,
     /// Bytes that the input logs of its jobs may come to.
     pub input_log_bytes: u64,
     /// Bytes of snapshot files of its checkpoints.
@@ -94,6 +96,7 @@ impl TenantPlan {
             state_bytes: 8 * GIB,
             buffer_bytes: 16 * GIB,
             open_files: 512,
+            connectors: 256,
             input_log_bytes: 16 * GIB,
             checkpoint_bytes: 64 * GIB,
             cpu_us_per_second: None,
@@ -115,6 +118,7 @@ impl TenantPlan {
             state_bytes: u64::MAX,
             buffer_bytes: u64::MAX,
             open_files: u64::MAX,
+            connectors: u64::MAX,
             input_log_bytes: u64::MAX,
             checkpoint_bytes: u64::MAX,
             log_lines_per_second: None,

@@ -24,8 +24,10 @@ mod source;
 mod stdin;
 mod tcp;
 
+pub use file::Listing;
 pub use sink::{BROKEN_PIPE, Sink, SinkStart, SinkSummary};
 pub use source::Source;
+pub(crate) use tcp::LISTENER_BYTES;
 
 use std::io;
 
@@ -46,6 +48,7 @@ mod tests {
 
     use tidemill_core::connector::{BatchTarget, ConnectorError, SourcePoll, SourceReader, Wake};
     use tidemill_core::ids::Now;
+    use tidemill_core::quota::{Account, Unmetered};
 
     pub(super) use crate::connectors::formats::tests::Flat;
 
@@ -61,6 +64,11 @@ mod tests {
     pub(super) fn bell() -> (Arc<dyn Wake>, mpsc::Receiver<()>) {
         let (sender, receiver) = mpsc::channel();
         (Arc::new(Bell(sender)), receiver)
+    }
+
+    /// Whom nothing is charged.
+    pub(super) fn nobody() -> Arc<dyn Account> {
+        Arc::<Unmetered>::default()
     }
 
     pub(super) fn target() -> BatchTarget {

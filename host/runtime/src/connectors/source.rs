@@ -15,9 +15,10 @@ use tidemill_core::connector::{
     ConnectorError, ConnectorFault, PartitionPosition, Position, SourceReader, Wake,
 };
 use tidemill_core::input_log::{ClientTable, inner_position};
+use tidemill_core::quota::Account;
 
 use crate::connectors::ended::EndedReader;
-use crate::connectors::file::{self, FilePartition, FileReader, Rest};
+use crate::connectors::file::{self, FilePartition, FileReader, Listing, Rest};
 use crate::connectors::logged::{Forming, Intake, Relay};
 use crate::connectors::nexmark::{Generator, GeneratorReader};
 use crate::connectors::settings::{FileSource, GeneratorSource, SourceSettings, StreamFormat};
@@ -57,13 +58,19 @@ enum Listener {
 
 impl Source {
     /// Lists the partitions of source `name` for a job that is created: looks for its files, prepares
-    /// its generator. Every partition is at its start.
+    /// its generator. Every partition is at its start. `listing` is for all sources of the job.
     ///
     /// # Errors
     /// There is nothing to read, or it cannot be opened.
-    pub fn list(name: &str, settings: &SourceSettings) -> Result<Self, ConnectorError> {
+    pub fn list(
+        name: &str,
+        settings: &SourceSettings,
+        listing: &mut Listing<'_>,
+    ) -> Result<Self, ConnectorError> {
         Ok(match settings {
-            SourceSettings::File(settings) => Self::file(settings, file::list(name, settings)?),
+            SourceSettings::File(settings) => {
+                Self::file(settings, file::list(name, settings, listing)?)
+            }
             SourceSettings::Stdin(format) => Self::stream(stdin::PARTITION, Kind::stdin(format)),
             SourceSettings::Tcp(settings) => {
                 Self::stream(tcp::PARTITION, Kind::tcp(settings.listen))
@@ -85,7 +92,7 @@ impl Source {
     pub fn unlisted(name: &str, settings: &SourceSettings) -> Result<Self, ConnectorError> {
         match settings {
             SourceSettings::File(settings) => Ok(Self::file(settings, Vec::new())),
-            other => Self::list(name, other),
+            other => Self::list(name, other, &mut Listing::default()),
         }
     }
 
@@ -167,7 +174,7 @@ impl Source {
     }
 
     /// The reader of lane `lane` of `lanes`: of the partitions p with p mod `lanes` = `lane`, each from
-    /// its position on. Reading ahead begins here.
+    /// its position on. Reading ahead begins here, and is paid for by `account`.
     ///
     /// Not for a stream, whose input goes through the log.
     ///
@@ -178,6 +185,7 @@ impl Source {
         lane: usize,
         lanes: usize,
         waker: Arc<dyn Wake>,
+        account: Arc<dyn Account>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
         let lanes = lanes.max(1);
         let own = || self.positions.iter().skip(lane).step_by(lanes);
@@ -193,12 +201,12 @@ impl Source {
                     rest,
                 };
                 let partitions = own().zip(rests).map(each).collect();
-                Box::new(FileReader::new(settings.clone(), partitions, waker)?)
+                Box::new(FileReader::new(settings.clone(), partitions, waker, account)?)
             }
             Kind::Stdin(_) | Kind::Tcp { .. } => return Err(defect("a stream is always logged")),
             Kind::Nexmark { generator, nexts } => {
                 let generator = Arc::clone(generator);
-                Box::new(GeneratorReader::new(generator, nexts, lane, lanes, waker))
+                Box::new(GeneratorReader::new(generator, nexts, (lane, lanes), waker, account))
             }
         })
     }
@@ -210,7 +218,7 @@ impl Source {
 
     /// Starts to receive the input of a stream, whose one partition it is, once in the life of the process.
     /// `clients` is what the log knows of those that number their lines; lines that come again are counted in
-    /// `duplicates`.
+    /// `duplicates`. Connections are taken from `account`.
     ///
     /// # Errors
     /// The address cannot be bound, or threads cannot be started.
@@ -220,6 +228,7 @@ impl Source {
         forming: Forming,
         clients: &ClientTable,
         duplicates: &Arc<AtomicU64>,
+        account: &Arc<dyn Account>,
     ) -> Result<(), ConnectorError> {
         match &self.kind {
             Kind::Stdin(format) => stdin::start(format, intake, forming),
@@ -229,7 +238,8 @@ impl Source {
                 let taken = Listener::Taken(listener.address());
                 match std::mem::replace(&mut *listener, taken) {
                     Listener::Bound(bound) => {
-                        tcp::start(bound, clients, duplicates.clone(), intake, forming)
+                        let files = account.open_files();
+                        tcp::start(bound, clients, duplicates.clone(), files, intake, forming)
                     }
                     Listener::Unbound | Listener::Taken(_) => {
                         Err(defect("a listener is received from once"))
@@ -240,7 +250,7 @@ impl Source {
         }
     }
 
-    /// Starts to read the source, from its positions on, into the log.
+    /// Starts to read the source, from its positions on, into the log, paid for by `account`.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -248,8 +258,9 @@ impl Source {
         self,
         intake: &Arc<Intake>,
         forming: Forming,
+        account: &Arc<dyn Account>,
     ) -> Result<(), ConnectorError> {
-        Relay::start(self, intake, forming.target)
+        Relay::start(self, intake, forming.target, account.clone())
     }
 
     /// How many partitions one thread should read at a time: a few, unless they cost nothing.
@@ -364,7 +375,7 @@ mod tests {
 
     use super::*;
     use crate::connectors::settings::Format;
-    use crate::connectors::tests::{bell, target};
+    use crate::connectors::tests::{bell, nobody, target};
 
     fn stdin() -> SourceSettings {
         SourceSettings::Stdin(StreamFormat { format: Format::Lines, key: None })
@@ -372,17 +383,19 @@ mod tests {
 
     #[test]
     fn a_stream_that_has_ended_is_not_read_again() {
-        let mut positions = Source::list("in", &stdin()).unwrap().positions();
+        let mut positions =
+            Source::list("in", &stdin(), &mut Listing::default()).unwrap().positions();
         positions[0].position = Position { offset: 5, detail: Vec::new(), ended: true };
         let source = Source::resume("in", &stdin(), &positions).unwrap();
-        let mut reader = source.reader(0, 1, bell().0).unwrap();
+        let mut reader = source.reader(0, 1, bell().0, nobody()).unwrap();
         assert!(matches!(reader.poll(target(), Now::default()), Ok(SourcePoll::Ended)));
         assert_eq!(reader.positions(), positions);
     }
 
     #[test]
     fn positions_of_another_kind_of_source_are_refused() {
-        let mut positions = Source::list("in", &stdin()).unwrap().positions();
+        let mut positions =
+            Source::list("in", &stdin(), &mut Listing::default()).unwrap().positions();
         assert!(Source::resume("in", &stdin(), &positions).is_ok());
         positions[0].partition = tcp::PARTITION.to_owned();
         let error = Source::resume("in", &stdin(), &positions).map(|_| ()).unwrap_err();

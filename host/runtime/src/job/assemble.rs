@@ -13,6 +13,7 @@ use tidemill_core::ids::{LaneId, NodeId};
 use tidemill_core::lane::{BarrierMode, LaneParts, LaneSettings, OperatorParts};
 use tidemill_core::operator::OpenContext;
 use tidemill_core::poison::{OnPoison, PoisonRules};
+use tidemill_core::quota::Account;
 use tidemill_core::state::TaskState;
 use tidemill_sandbox::TaskIdentity;
 
@@ -145,13 +146,14 @@ fn parts_of_lane(
     states: &mut States,
 ) -> Result<LaneParts, JobError> {
     let waker = || line.waker.clone() as Arc<dyn Wake>;
+    let account: Arc<dyn Account> = job.tenant.clone();
     let mut parts = LaneParts::default();
     let mut nodes = (0..job.graph.nodes.len()).map(NodeId);
     let connector = |name: &str, error| JobError::Connector { node: name.to_owned(), error };
     for ((plan, source), node) in job.plan.sources.iter().zip(&job.sources).zip(&mut nodes) {
         let reader = match job.input_log.reader(node.0, lane.0, waker()) {
             Some(logged) => Ok(logged),
-            None => source.reader(lane.0, job.plan.parallelism, waker()),
+            None => source.reader(lane.0, job.plan.parallelism, waker(), account.clone()),
         };
         parts.sources.insert(node, reader.map_err(|error| connector(&plan.name, error))?);
     }
@@ -165,7 +167,7 @@ fn parts_of_lane(
     for ((plan, sink), node) in job.plan.sinks.iter().zip(&mut job.sinks).zip(&mut nodes) {
         let none = Vec::new();
         let writer_states = basis.writers.get(&(node, lane)).unwrap_or(&none);
-        let writer = sink.writer(lane.0, waker(), writer_states);
+        let writer = sink.writer(lane.0, waker(), &account, writer_states);
         parts.sinks.insert(node, writer.map_err(|error| connector(&plan.name, error))?);
     }
     Ok(parts)

@@ -20,7 +20,7 @@ use tidemill_sandbox::Component;
 use super::chance;
 use super::{InputLog, Job, JobError};
 use crate::config::SourcePlan;
-use crate::connectors::Source;
+use crate::connectors::{Listing, Source};
 use crate::machine;
 
 /// The roles of all nodes, in the order of the graph: sources, operators, sinks.
@@ -229,8 +229,10 @@ impl Job {
     /// # Errors
     /// [`JobError::Connector`] when there is nothing to read.
     pub fn list_sources(&mut self) -> Result<(), JobError> {
-        let list = |plan: &SourcePlan| Source::list(&plan.name, &plan.settings);
-        self.replace_sources(InputLog::is_received, list)
+        let (shared, tenant) = (self.shared.clone(), self.tenant.clone());
+        let mut listing = Listing::until(&shared.stop);
+        let list = |plan: &SourcePlan| Source::list(&plan.name, &plan.settings, &mut listing);
+        tenant.pays_for(|| self.replace_sources(InputLog::is_received, list))
     }
 
     /// Makes sources that go on from their recorded positions.
@@ -246,7 +248,7 @@ impl Job {
     fn replace_sources(
         &mut self,
         is_kept: impl Fn(&InputLog, usize) -> bool,
-        make: impl Fn(&SourcePlan) -> Result<Source, ConnectorError>,
+        mut make: impl FnMut(&SourcePlan) -> Result<Source, ConnectorError>,
     ) -> Result<(), JobError> {
         for (index, (plan, source)) in self.plan.sources.iter().zip(&mut self.sources).enumerate() {
             if !is_kept(&self.input_log, index) {

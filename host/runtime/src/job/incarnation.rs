@@ -304,7 +304,8 @@ fn start_threads(
         let report = Reporter { lane: lane.id().0, events: events.clone() };
         let nodes = job.graph.nodes.iter().map(|node| matches!(node.kind, NodeKind::Sink));
         let tasks = lane.counters().cloned().zip(nodes).collect();
-        let pace = LanePace::new(job.tenant.clone(), tasks, machine::monotonic_us());
+        let (tenant, reserved) = (job.tenant.clone(), job.reserved.clone());
+        let pace = LanePace::new(tenant, reserved, tasks, machine::monotonic_us());
         match lane_thread::start(&job.plan.name, lane, line.clone(), pace, report) {
             Ok(thread) => threads.push(thread),
             Err(error) => {

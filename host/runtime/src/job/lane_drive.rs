@@ -15,8 +15,7 @@ use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use super::lane_line::{Command, LaneLine, LanePhase};
 use super::lane_pace::LanePace;
 use super::pauses::{CpuClock, PauseMeter, Spent};
-use super::priority;
-use crate::{machine, spawner};
+use crate::{machine, priority, spawner};
 
 /// How long a lane is told that it need no longer give way before it does no longer: by then it was looked at what its
 /// newest step has used, which may have taken many looks.

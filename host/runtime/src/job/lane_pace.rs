@@ -12,7 +12,7 @@ use tidemill_core::counters::TaskCounters;
 use tidemill_core::quota::TokenBucket;
 
 use super::pauses::Spent;
-use crate::tenants::{LaneDemand, Tenant};
+use crate::tenants::{LaneDemand, Reserved, Tenant};
 
 /// CPU time that is gathered before the tenant is charged with it, in microseconds: its account is shared.
 const CHARGE_EVERY_US: u64 = 1_000;
@@ -39,12 +39,15 @@ pub(super) struct LanePace {
     made_sandboxes: u64,
     sandboxes: TokenBucket,
     held_until_us: u64,
+    /// What its job has taken of the tenant's quotas: not given back before the thread is gone.
+    _reserved: Arc<Vec<Reserved>>,
 }
 
 impl LanePace {
     /// The account of a lane with these tasks, `is_sink` for each, which begins now.
     pub(super) fn new(
         tenant: Arc<Tenant>,
+        reserved: Arc<Vec<Reserved>>,
         tasks: Vec<(Arc<TaskCounters>, bool)>,
         now_us: u64,
     ) -> Self {
@@ -62,6 +65,7 @@ impl LanePace {
             made_sandboxes: 0,
             sandboxes: TokenBucket::new(SANDBOXES_PER_SECOND, SANDBOXES_PER_SECOND, 0),
             held_until_us: 0,
+            _reserved: reserved,
         };
         // A job that fails and begins anew is not given more for that.
         this.hold_for_cpu(wait_us, now_us);
@@ -210,7 +214,7 @@ mod tests {
         let path = Path::new("/tenants.toml");
         let plan = TenantsPlan::from_text(path, path, format!("[tenants.a]\n{quotas}\n")).unwrap();
         let tenant = Tenants::new(plan).owner("a", Path::new("/job.toml")).unwrap();
-        LanePace::new(tenant, vec![(Arc::default(), is_sink)], 0)
+        LanePace::new(tenant, Arc::default(), vec![(Arc::default(), is_sink)], 0)
     }
 
     #[test]
@@ -241,7 +245,7 @@ mod tests {
         let usage = pace.tenant.usage();
         assert_eq!(usage.used_cpu_us.load(Relaxed), 150_000);
         assert_eq!(usage.held_us.load(Relaxed), 0, "nobody is there to be held");
-        let mut next = LanePace::new(pace.tenant.clone(), Vec::new(), 0);
+        let mut next = LanePace::new(pace.tenant.clone(), Arc::default(), Vec::new(), 0);
         assert_eq!(next.held_us(0), 100_001);
     }
 

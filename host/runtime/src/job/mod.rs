@@ -18,7 +18,6 @@
 //! | `lane_thread`, `keeper`, `uploads`, `control` | the threads |
 //! | `lane_drive`, `lane_line` | what a lane's thread does, and what it shares with its supervisor |
 //! | `lane_pace`, `restore_pace` | what threads of lanes, and those that restore, owe their tenant: holding them back, giving way |
-//! | `priority` | how threads give way to others |
 //! | `rollback` | going back behind damaged checkpoints |
 //! | `savepoint`, `hand_over` | copies of checkpoints that people own, stops with one |
 //! | `input_log` | the log of input that cannot be read again |
@@ -45,7 +44,6 @@ mod migrate;
 mod open;
 mod pauses;
 mod prepare;
-mod priority;
 mod report;
 mod restore;
 mod restore_pace;
@@ -122,8 +120,8 @@ pub struct Job {
     sinks: Vec<Sink>,
     input_log: InputLog,
     tenant: Arc<Tenant>,
-    /// What the job has taken of its tenant's quotas.
-    _reserved: Vec<Reserved>,
+    /// What the job has taken of its tenant's quotas. Its lanes keep it as well: the thread of one that is stuck outlives the job.
+    reserved: Arc<Vec<Reserved>>,
     shared: Arc<Shared>,
 }
 

@@ -12,11 +12,11 @@ use tidemill_core::limits::{BATCH_BYTES_MAX, MIB};
 use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
-use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan};
-use crate::connectors::Source;
+use crate::config::{JobPlan, OnPoison, OperatorPlan, SinkPlan, SourcePlan};
 use crate::connectors::settings::{
-    Compression, FieldType, Fields, FileSink, RecordFormat, SinkSettings, Style,
+    Compression, FieldType, Fields, FileSink, RecordFormat, SinkSettings, SourceSettings, Style,
 };
+use crate::connectors::{LISTENER_BYTES, Source};
 use crate::tenants::{JobNeeds, Tenant, Tenants};
 
 /// Name of the sink of dead letters; the graph refuses a node of a job file that has it too.
@@ -41,12 +41,12 @@ impl Job {
         plan.sinks.extend(dead_letter_sink(&plan));
         let surroundings = grants::surroundings(&plan, &tenant.plan().grants)?;
         let shared = Arc::new(Shared::default());
-        let unlisted = |source: &crate::config::SourcePlan| {
+        let unlisted = |source: &SourcePlan| {
             Source::unlisted(&source.name, &source.settings)
                 .map_err(|error| JobError::Connector { node: source.name.clone(), error })
         };
         let sources = plan.sources.iter().map(unlisted).collect::<Result<Vec<_>, _>>()?;
-        let input_log = InputLog::new(&plan, &sources, shared.input_log.clone());
+        let input_log = InputLog::new(&plan, &sources, shared.input_log.clone(), tenant.clone());
         // Before anything is compiled: what there is no room for costs nothing.
         let needs = needs(&plan, &input_log);
         let mut reserved = vec![tenant.reserve(needs)?];
@@ -75,7 +75,7 @@ impl Job {
             sinks: Vec::new(),
             input_log,
             tenant,
-            _reserved: reserved,
+            reserved: Arc::new(reserved),
             shared,
         })
     }
@@ -103,11 +103,14 @@ fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
         input_log_bytes: if is_logged { plan.wal.quota_bytes } else { 0 },
         // Known when components have said what they are.
         buffer_bytes: 0,
+        connectors: ((plan.sources.len() + plan.sinks.len()) * plan.parallelism) as u64,
     }
 }
 
 /// What a source may have read ahead on each lane, or a sink not written yet.
 const CONNECTOR_BYTES: usize = 4 * MIB;
+/// The same for files: two that are read ahead, decompressed in windows of 8 MiB; or what waits to be compressed.
+const FILES_BYTES: usize = 24 * MIB;
 
 /// What may wait between the tasks of a job and at its ends. In each queue its bound and the batch that passes it, and in the
 /// outbox behind it a part that is to follow. At each operator what one call may emit: it is shared if it comes as a whole, and
@@ -123,9 +126,20 @@ fn buffer_bytes(plan: &JobPlan, graph: &Graph) -> u64 {
         let copies: usize = edges.map(|edge| copies(edge.kind)).sum();
         (1 + copies) as u64 * operator.limits.emit_bytes as u64
     });
-    let at_ends = ((plan.sources.len() + plan.sinks.len()) * CONNECTOR_BYTES) as u64;
-    let of_lane = emitted.sum::<u64>().saturating_add(at_ends);
-    in_queues.saturating_add(of_lane.saturating_mul(lanes as u64))
+    let at_ends = plan.sources.iter().map(|source| match source.settings {
+        SourceSettings::File(_) => FILES_BYTES,
+        SourceSettings::Stdin(_) | SourceSettings::Tcp(_) | SourceSettings::Nexmark(_) => {
+            CONNECTOR_BYTES
+        }
+    });
+    let at_ends = at_ends.chain(plan.sinks.iter().map(|sink| match sink.settings {
+        SinkSettings::File(_) => FILES_BYTES,
+        SinkSettings::Stdout(_) | SinkSettings::Discard(_) => CONNECTOR_BYTES,
+    }));
+    let of_lane = emitted.sum::<u64>().saturating_add(at_ends.sum::<usize>() as u64);
+    let is_listener = |source: &&SourcePlan| matches!(source.settings, SourceSettings::Tcp(_));
+    let listeners = plan.sources.iter().filter(is_listener).count() * LISTENER_BYTES;
+    in_queues.saturating_add(of_lane.saturating_mul(lanes as u64)).saturating_add(listeners as u64)
 }
 
 fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Component, JobError> {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use super::priority;
 use crate::machine::{monotonic_us, thread_cpu_us};
+use crate::priority;
 use crate::tenants::Tenant;
 
 /// How long it waits before it looks again, also for whether the job is stopped.

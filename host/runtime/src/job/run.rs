@@ -67,7 +67,10 @@ impl Job {
         let beginning = self.read_savepoint()?;
         if self.options.fresh {
             // A start that finds no input must not cost what there is.
-            self.list_sources()?;
+            if !self.lists_sources()? {
+                self.log_end(Outcome::Stopped);
+                return Ok(self.report(Outcome::Stopped, began.elapsed()));
+            }
             // First, so that no log is ever replayed into a job that it does not belong to.
             InputLog::drop_all(&*places.job)?;
             places
@@ -166,7 +169,9 @@ impl Job {
         let Start { incarnation, from } = start;
         if from.as_ref().is_none_or(|from| from.manifest.checkpoint.0 == 0) {
             // Before anything else, so that a start without input leaves no trace.
-            self.list_sources()?;
+            if !self.lists_sources()? {
+                return Ok(Outcome::Stopped);
+            }
         }
         // A job that begins anew leaves behind whatever its earlier starts came to.
         if is_first
@@ -208,6 +213,14 @@ impl Job {
         match incarnation::run(self, basis, places, is_first, since)? {
             Ended::Finished => Ok(Outcome::Finished),
             Ended::Stopped => Ok(Outcome::Stopped),
+        }
+    }
+
+    /// As [`list_sources`](Self::list_sources); answers `false` when the job was stopped meanwhile.
+    fn lists_sources(&mut self) -> Result<bool, JobError> {
+        match self.list_sources() {
+            Err(_) if self.shared.stop.load(SeqCst) => Ok(false),
+            listed => listed.map(|()| true),
         }
     }
 

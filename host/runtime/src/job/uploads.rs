@@ -30,9 +30,8 @@ use tidemill_core::snapshot::{
 
 use super::failpoint::failpoint;
 use super::lane_line::LaneLine;
-use super::priority;
 use super::supervisor::Event;
-use crate::{machine, spawner};
+use crate::{machine, priority, spawner};
 
 /// Bytes of segments that may wait for the thread before lanes stop encoding.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -19,7 +19,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tidemill_core::limits::Limits;
-use tidemill_core::quota::{Allowance, Holding, RateLimit, TenantUsage};
+use tidemill_core::quota::{Account, Allowance, Holding, RateLimit, TenantUsage};
 
 use crate::config::{TenantPlan, TenantsPlan};
 use crate::machine;
@@ -115,12 +115,14 @@ pub struct JobNeeds {
     pub input_log_bytes: u64,
     /// What may wait between its tasks.
     pub buffer_bytes: u64,
+    /// One for each source, sink and lane.
+    pub connectors: u64,
 }
 
 /// What a job has taken of its tenant's quotas; given back when dropped.
 #[derive(Debug)]
 pub struct Reserved {
-    _holdings: [Holding; 4],
+    _holdings: [Holding; 5],
 }
 
 impl Tenants {
@@ -205,6 +207,7 @@ impl Tenant {
             sandboxes: allowance(plan.sandboxes),
             buffer_bytes: allowance(plan.buffer_bytes),
             open_files: allowance(plan.open_files),
+            connectors: allowance(plan.connectors),
             input_log_bytes: allowance(plan.input_log_bytes),
             checkpoint_bytes: allowance(plan.checkpoint_bytes),
             components: allowance(plan.components),
@@ -322,7 +325,7 @@ impl Tenant {
             let (tenant, used, limit) = (self.name().to_owned(), of.used(), of.limit());
             Err(TenantRefusal::Quota { code, what, tenant, wanted, used, limit })
         };
-        let JobNeeds { sandboxes, components, input_log_bytes, buffer_bytes } = needs;
+        let JobNeeds { sandboxes, components, input_log_bytes, buffer_bytes, connectors } = needs;
         Ok(Reserved {
             _holdings: [
                 take(&usage.sandboxes, sandboxes, "TENANT_SANDBOXES", "sandboxes")?,
@@ -334,8 +337,23 @@ impl Tenant {
                     "bytes of input log",
                 )?,
                 take(&usage.buffer_bytes, buffer_bytes, "TENANT_BUFFERS", "bytes of buffers")?,
+                take(&usage.connectors, connectors, "TENANT_CONNECTORS", "sources and sinks")?,
             ],
         })
+    }
+}
+
+impl Account for Tenant {
+    fn gives_way(&self) -> bool {
+        Self::gives_way(self)
+    }
+
+    fn pay_for(&self, work: &mut dyn FnMut()) {
+        self.pays_for(work);
+    }
+
+    fn open_files(&self) -> &Arc<Allowance> {
+        &self.usage.open_files
     }
 }
 
@@ -353,7 +371,8 @@ mod tests {
         let tenants = Tenants::default();
         let tenant = tenants.owner("whoever", Path::new("/jobs/a.toml")).unwrap();
         let (sandboxes, input_log_bytes, buffer_bytes) = (1 << 40, 1 << 60, 1 << 60);
-        let needs = JobNeeds { sandboxes, components: 9, input_log_bytes, buffer_bytes };
+        let (components, connectors) = (9, 1 << 40);
+        let needs = JobNeeds { sandboxes, components, input_log_bytes, buffer_bytes, connectors };
         tenant.reserve(needs).unwrap();
     }
 

@@ -4,6 +4,7 @@
 //! What is counted is compared with its limit before it is validated, so that nothing that is too much is
 //! looked at for long. Must not know what the names mean.
 
+mod instance_bytes;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use wasmparser::{
     ValidatorResources, WasmFeatures,
 };
 
+use self::instance_bytes::InstanceBytes;
 use super::{AdmissionError, malformed};
 
 type Checked = Result<(), AdmissionError>;
@@ -36,6 +38,7 @@ pub(super) fn walk(
         limits,
         found: [0; StructureRule::ALL.len()],
         nesting: Vec::new(),
+        instance_bytes: InstanceBytes::default(),
         names: Names::default(),
         allocations: FuncValidatorAllocations::default(),
     };
@@ -45,6 +48,8 @@ pub(super) fn walk(
     for payload in parser.parse_all(component) {
         let payload = payload.map_err(|error| malformed(&error))?;
         walk.payload(&payload)?;
+        let bytes = walk.instance_bytes.payload(&payload).map_err(|error| malformed(&error))?;
+        walk.at_most(StructureRule::InstanceBytes, bytes)?;
         let valid = validator.payload(&payload).map_err(|error| malformed(&error))?;
         if let ValidPayload::Func(function, body) = valid {
             walk.function(function, &body)?;
@@ -59,6 +64,7 @@ struct Walk<'l> {
     found: [u64; StructureRule::ALL.len()],
     /// The components and modules around the place.
     nesting: Vec<Encoding>,
+    instance_bytes: InstanceBytes,
     names: Names,
     allocations: FuncValidatorAllocations,
 }

@@ -4,6 +4,7 @@
 //! each path once, so that it is the same on every run over the same files; every file in it could
 //! be opened when it was listed.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,9 @@ use glob::MatchOptions;
 use crate::error::FileError;
 use crate::files::Packing;
 use crate::whole::open_regular;
+
+/// Files of a source at most: what is known of each is kept for as long as the job is there.
+pub const FILES_MAX: usize = 100_000;
 
 /// A file as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,22 +82,31 @@ fn open(path: &Path) -> Result<(File, Metadata), FileError> {
     Ok((file, metadata))
 }
 
+type Found = BTreeMap<PathBuf, FoundFile>;
+
 /// The regular files that match any of the glob patterns, sorted by path, each once. Names that begin
-/// with a dot match only a pattern that says so: the unfinished files of a sink are no input.
+/// with a dot match only a pattern that says so: the unfinished files of a sink are no input. `is_stopped` is asked between
+/// files, for there may be very many.
 ///
 /// # Errors
-/// A pattern is wrong or matches nothing, a directory or file cannot be read, or a name is not UTF-8.
-pub fn list(patterns: &[String]) -> Result<Vec<FoundFile>, FileError> {
-    let mut found = Vec::new();
+/// A pattern is wrong or matches nothing, a directory or file cannot be read, a name is not UTF-8, or there are more than
+/// [`FILES_MAX`].
+pub fn list(
+    patterns: &[String],
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Vec<FoundFile>, FileError> {
+    let mut found = Found::new();
     for pattern in patterns {
-        list_one(pattern, &mut found)?;
+        list_one(pattern, &mut found, is_stopped)?;
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found.dedup_by(|a, b| a.path == b.path);
-    Ok(found)
+    Ok(found.into_values().collect())
 }
 
-fn list_one(pattern: &str, found: &mut Vec<FoundFile>) -> Result<(), FileError> {
+fn list_one(
+    pattern: &str,
+    found: &mut Found,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<(), FileError> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
@@ -103,8 +116,11 @@ fn list_one(pattern: &str, found: &mut Vec<FoundFile>) -> Result<(), FileError> 
         pattern: pattern.to_owned(),
         reason: format!("{} at character {}", error.msg, error.pos + 1),
     })?;
-    let (before, mut skipped) = (found.len(), 0);
+    let (mut matched, mut skipped) = (false, 0);
     for path in paths {
+        if is_stopped() {
+            return Err(FileError::Stopped { pattern: pattern.to_owned() });
+        }
         let path = path.map_err(|error| FileError::List {
             path: error.path().to_owned(),
             source: Arc::new(error.into()),
@@ -112,16 +128,24 @@ fn list_one(pattern: &str, found: &mut Vec<FoundFile>) -> Result<(), FileError> 
         let metadata = path.metadata().map_err(|error| FileError::open(&path, error))?;
         if !metadata.is_file() {
             skipped += 1;
-        } else if path.to_str().is_none() {
+            continue;
+        }
+        if path.to_str().is_none() {
             return Err(FileError::NotText { path });
-        } else {
-            found.push(FoundFile::look(path)?);
+        }
+        matched = true;
+        if !found.contains_key(&path) {
+            if found.len() == FILES_MAX {
+                let pattern = pattern.to_owned();
+                return Err(FileError::TooManyFiles { pattern, limit: FILES_MAX });
+            }
+            found.insert(path.clone(), FoundFile::look(path)?);
         }
     }
-    if found.len() == before {
-        return Err(FileError::NoMatch { pattern: pattern.to_owned(), skipped });
+    match matched {
+        true => Ok(()),
+        false => Err(FileError::NoMatch { pattern: pattern.to_owned(), skipped }),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -139,7 +163,8 @@ mod tests {
         }
         fs::create_dir(root.join("e.d")).unwrap();
         let found =
-            list(&[format!("{}/*", root.display()), format!("{}/b*", root.display())]).unwrap();
+            list(&[format!("{}/*", root.display()), format!("{}/b*", root.display())], &|| false)
+                .unwrap();
         let seen: Vec<_> = found
             .iter()
             .map(|file| {
@@ -162,11 +187,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("sub")).unwrap();
         let pattern = format!("{}/*", directory.path().display());
-        let error = list(std::slice::from_ref(&pattern)).unwrap_err();
+        let error = list(std::slice::from_ref(&pattern), &|| false).unwrap_err();
         assert!(matches!(&error, FileError::NoMatch { skipped: 1, .. }), "{error}");
         assert!(error.to_string().contains(&pattern), "{error}");
-        let error = list(&["/tmp/***".to_owned()]).unwrap_err();
+        let error = list(&["/tmp/***".to_owned()], &|| false).unwrap_err();
         assert!(matches!(&error, FileError::Pattern { .. }), "{error}");
+    }
+
+    #[test]
+    fn whoever_is_told_to_stop_looks_for_no_more_files() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(directory.path().join(name), name).unwrap();
+        }
+        let asked = std::cell::Cell::new(0);
+        let is_stopped = || asked.replace(asked.get() + 1) == 2;
+        let error = list(&[format!("{}/*", directory.path().display())], &is_stopped).unwrap_err();
+        assert!(matches!(&error, FileError::Stopped { .. }), "{error}");
     }
 
     #[test]

@@ -51,11 +51,19 @@ impl fmt::Display for Packing {
     }
 }
 
+/// Compressed bytes that one turn reads at most. What comes of them need be nothing at all: empty members and frames that are
+/// to be skipped go on for as long as a file does.
+const TURN_BYTES: u64 = 1024 * 1024;
+/// The largest window of a Zstandard frame, as a power of two: 8 MiB, which the format asks every decoder for. It lies in memory.
+const WINDOW_LOG_MAX: u32 = 23;
+
 /// How far the file under a decompressor was read, and whether reading it failed.
 #[derive(Default)]
 struct Progress {
     bytes: AtomicU64,
     failed: AtomicBool,
+    /// Where this turn is to end.
+    turn_end: AtomicU64,
 }
 
 struct Counted {
@@ -65,6 +73,11 @@ struct Counted {
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let at = self.progress.bytes.load(Ordering::Relaxed);
+        if at >= self.progress.turn_end.load(Ordering::Relaxed) {
+            // Decompressors go on behind it when they are asked again.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let result = self.file.read(buffer);
         match &result {
             Ok(count) => {
@@ -103,30 +116,41 @@ impl Unpacked {
             _ if found.bytes == 0 => Box::new(io::empty()),
             Packing::None => Box::new(counted),
             Packing::Gzip => Box::new(MultiGzDecoder::new(counted)),
-            Packing::Zstd => Box::new(zstd::Decoder::new(counted).map_err(failed)?),
+            Packing::Zstd => {
+                let mut decoder = zstd::Decoder::new(counted).map_err(failed)?;
+                decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
+                Box::new(decoder)
+            }
         };
         Ok(Self { found: found.clone(), witness, body, progress })
     }
 
-    /// Puts the next `bytes` bytes into `chunk` in place of what was there, fewer only at the end
-    /// of the file.
-    pub(super) fn read(&mut self, chunk: &mut Vec<u8>, bytes: usize) -> Result<(), FileError> {
+    /// Puts the next `bytes` bytes into `chunk` in place of what was there: fewer, or none, at the end of the file, which
+    /// is answered, and where a turn would take too long for more.
+    pub(super) fn read(&mut self, chunk: &mut Vec<u8>, bytes: usize) -> Result<bool, FileError> {
         // A chunk that comes back keeps its length, so that growing it to its full size clears
         // nothing.
         chunk.resize(bytes, 0);
-        let mut filled = 0;
+        let turn_end = self.progress.bytes.load(Ordering::Relaxed) + TURN_BYTES;
+        self.progress.turn_end.store(turn_end, Ordering::Relaxed);
+        let (mut filled, mut is_at_end) = (0, false);
         while filled < bytes {
             match self.body.read(&mut chunk[filled..]) {
-                Ok(0) => break,
+                Ok(0) => {
+                    is_at_end = true;
+                    break;
+                }
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(self.explain(error)),
             }
         }
         chunk.truncate(filled);
         let metadata =
             self.witness.metadata().map_err(|error| FileError::open(&self.found.path, error))?;
-        self.found.check(&metadata)
+        self.found.check(&metadata)?;
+        Ok(is_at_end)
     }
 
     fn explain(&self, error: io::Error) -> FileError {
@@ -140,6 +164,10 @@ impl Unpacked {
         let offset = self.progress.bytes.load(Ordering::Relaxed);
         if self.found.packing == Packing::None || self.progress.failed.load(Ordering::Relaxed) {
             return FileError::Read { path, offset, source: Arc::new(error) };
+        }
+        // So says the decoder, and has no code for it.
+        if self.found.packing == Packing::Zstd && error.to_string().contains("too much memory") {
+            return FileError::Window { path, offset };
         }
         FileError::Damaged { path, packing: self.found.packing, offset, reason: error.to_string() }
     }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tidemill_core::connector::Wake;
+use tidemill_core::quota::Account;
 
 use crate::error::FileError;
 use crate::files::packed::Unpacked;
@@ -67,6 +68,16 @@ impl State {
     }
 }
 
+/// What a turn has come to.
+enum Filled {
+    /// Bytes that the lane wants.
+    Wanted,
+    /// No bytes, or only such as lie before the start.
+    Nothing,
+    /// The file has ended.
+    End,
+}
+
 struct Cursor {
     file: Option<Unpacked>,
     /// The next byte that is read, of the decompressed data where there is some.
@@ -79,6 +90,7 @@ struct Shared {
     /// Used by the one turn that runs.
     cursor: Mutex<Cursor>,
     waker: Arc<dyn Wake>,
+    account: Arc<dyn Account>,
 }
 
 /// The lane's end of a file that is being read.
@@ -87,15 +99,19 @@ pub struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// Begins to read.
+    /// Begins to read, for `account`.
     ///
     /// # Errors
     /// No I/O thread can be started.
-    pub fn start(plan: ReadPlan, waker: Arc<dyn Wake>) -> Result<Self, FileError> {
+    pub fn start(
+        plan: ReadPlan,
+        waker: Arc<dyn Wake>,
+        account: Arc<dyn Account>,
+    ) -> Result<Self, FileError> {
         let at = if plan.file.packing == Packing::None { plan.start } else { 0 };
         let cursor = Mutex::new(Cursor { file: None, at });
         let state = Mutex::new(State { submitted: true, ..State::default() });
-        let reader = Self { shared: Arc::new(Shared { plan, state, cursor, waker }) };
+        let reader = Self { shared: Arc::new(Shared { plan, state, cursor, waker, account }) };
         reader.submit()?;
         Ok(reader)
     }
@@ -146,9 +162,8 @@ impl Drop for ReadAhead {
 }
 
 impl Shared {
-    /// Fills a chunk; an empty one means the end of the file. Answers whether the lane wants it: it lies
-    /// at or behind the start.
-    fn fill(&self, cursor: &mut Cursor, chunk: &mut Vec<u8>) -> Result<bool, FileError> {
+    /// Fills a chunk, or a part of it.
+    fn fill(&self, cursor: &mut Cursor, chunk: &mut Vec<u8>) -> Result<Filled, FileError> {
         let ReadPlan { file: found, start, end } = &self.plan;
         let file = match &mut cursor.file {
             Some(file) => file,
@@ -162,9 +177,13 @@ impl Shared {
             _ if is_before => (*start - cursor.at).min(CHUNK_BYTES as u64),
             Packing::Gzip | Packing::Zstd => CHUNK_BYTES as u64,
         };
-        file.read(chunk, want as usize)?;
+        let is_at_end = file.read(chunk, want as usize)?;
         cursor.at += chunk.len() as u64;
-        Ok(!is_before)
+        Ok(match chunk.is_empty() {
+            true if is_at_end => Filled::End,
+            false if !is_before => Filled::Wanted,
+            _ => Filled::Nothing,
+        })
     }
 }
 
@@ -180,18 +199,21 @@ impl Work for Shared {
         let mut cursor = lock(&self.cursor);
         let result = self.fill(&mut cursor, &mut chunk);
         let mut state = lock(&self.state);
-        if matches!(result, Ok(false)) && !chunk.is_empty() {
+        if matches!(result, Ok(Filled::Nothing)) {
             state.spent.push(chunk);
             return Turn::Again;
         }
         state.is_past_end = self.plan.file.packing == Packing::None && cursor.at >= self.plan.end;
-        state.finished = result.is_err() || chunk.is_empty();
+        match result {
+            Ok(Filled::Wanted) => state.chunks.push_back(chunk),
+            Ok(Filled::Nothing | Filled::End) => state.finished = true,
+            Err(failure) => {
+                state.failure = Some(failure);
+                state.finished = true;
+            }
+        }
         if state.finished {
             cursor.file = None;
-        }
-        state.failure = result.err();
-        if state.failure.is_none() && !chunk.is_empty() {
-            state.chunks.push_back(chunk);
         }
         let again = !state.finished && !state.dropped && state.has_room();
         state.submitted = again;
@@ -210,6 +232,10 @@ impl Work for Shared {
         drop(state);
         self.waker.wake();
     }
+
+    fn account(&self) -> &Arc<dyn Account> {
+        &self.account
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +246,7 @@ mod tests {
     use std::sync::mpsc;
 
     use flate2::write::GzEncoder;
+    use tidemill_core::quota::Unmetered;
 
     use super::*;
 
@@ -234,7 +261,7 @@ mod tests {
     fn read(path: PathBuf, start: u64, end: u64) -> Result<Vec<u8>, FileError> {
         let (bell, wakes) = mpsc::channel();
         let plan = ReadPlan { file: FoundFile::look(path).unwrap(), start, end };
-        let mut reader = ReadAhead::start(plan, Arc::new(Bell(bell)))?;
+        let mut reader = ReadAhead::start(plan, Arc::new(Bell(bell)), Arc::<Unmetered>::default())?;
         let (mut all, mut spent) = (Vec::new(), Vec::new());
         loop {
             match reader.take(spent)? {
@@ -304,6 +331,76 @@ mod tests {
         }
     }
 
+    /// A frame of which nothing comes, with so many bytes to be skipped.
+    fn skippable(bytes: u32) -> Vec<u8> {
+        [&[0x50, 0x2a, 0x4d, 0x18][..], &bytes.to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn a_turn_ends_although_nothing_comes_of_what_it_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, at_once) = (directory.path().join("a.zst"), 40 * 1024 * 1024);
+        let file = fs::File::create(&path).unwrap();
+        (&file).write_all(&skippable(at_once)).unwrap();
+        let end = 8 + u64::from(at_once);
+        file.set_len(end).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(&zstd::encode_all(&b"behind it"[..], 1).unwrap())
+            .unwrap();
+        let mut file = Unpacked::open(&FoundFile::look(path.clone()).unwrap(), 0).unwrap();
+        let (mut chunk, mut turns) = (Vec::new(), 0);
+        while !file.read(&mut chunk, CHUNK_BYTES).unwrap() && chunk.is_empty() {
+            turns += 1;
+        }
+        assert_eq!(&*chunk, b"behind it");
+        assert!((35..=40).contains(&turns), "{turns} turns for 40 MiB");
+        assert_eq!(read(path, 0, 0).unwrap(), b"behind it");
+    }
+
+    #[test]
+    fn empty_members_are_read_in_turns_as_well() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.gz");
+        let pack = |data: &[u8]| {
+            let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(data).unwrap();
+            encoder.finish().unwrap()
+        };
+        let members = [pack(b"").repeat(200_000), pack(b"behind them")].concat();
+        fs::write(&path, &members).unwrap();
+        let mut file = Unpacked::open(&FoundFile::look(path.clone()).unwrap(), 0).unwrap();
+        let (mut chunk, mut turns) = (Vec::new(), 0);
+        while !file.read(&mut chunk, CHUNK_BYTES).unwrap() && chunk.is_empty() {
+            turns += 1;
+        }
+        assert_eq!(&*chunk, b"behind them");
+        assert!(turns >= 3, "{turns} turns for {} bytes", members.len());
+        assert_eq!(read(path, 0, 0).unwrap(), b"behind them");
+    }
+
+    #[test]
+    fn a_frame_with_a_window_that_takes_much_memory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.zst");
+        for (log, fits) in [(23, true), (24, false)] {
+            let mut encoder = zstd::Encoder::new(fs::File::create(&path).unwrap(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(&sample(100)).unwrap();
+            encoder.flush().unwrap();
+            encoder.write_all(&sample(100)).unwrap();
+            encoder.finish().unwrap();
+            match read(path.clone(), 0, 0) {
+                Ok(_) => assert!(fits),
+                Err(error) => {
+                    assert!(!fits && matches!(error, FileError::Window { .. }), "{error}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn compressed_files_are_handed_out_from_the_start_that_was_asked_for() {
         let directory = tempfile::tempdir().unwrap();
@@ -325,7 +422,8 @@ mod tests {
         let (bell, wakes) = mpsc::channel();
         let bytes = fs::metadata(&path).unwrap().len();
         let plan = ReadPlan { file: FoundFile::look(path.clone()).unwrap(), start: 0, end: bytes };
-        let mut reader = ReadAhead::start(plan, Arc::new(Bell(bell))).unwrap();
+        let mut reader =
+            ReadAhead::start(plan, Arc::new(Bell(bell)), Arc::<Unmetered>::default()).unwrap();
         wakes.recv().unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
         let error = loop {

@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 
 use tidemill_core::connector::{Prepared, PreparedFile, Wake};
 use tidemill_core::ids::{CheckpointId, Incarnation};
+use tidemill_core::quota::{Account, Unmetered};
 use tidemill_core::transaction::commit;
 
 use super::*;
@@ -25,6 +26,10 @@ impl Wake for Bell {
 fn bell() -> (Arc<dyn Wake>, mpsc::Receiver<()>) {
     let (bell, wakes) = mpsc::channel();
     (Arc::new(Bell(bell)), wakes)
+}
+
+fn nobody() -> Arc<dyn Account> {
+    Arc::<Unmetered>::default()
 }
 
 /// Names in a directory, sorted, lock files left out.
@@ -77,7 +82,7 @@ fn blocks_come_back_in_order_from_the_committed_files_of_each_checkpoint() {
         let root = tempfile::tempdir().unwrap();
         let directory = directory(root.path(), packing);
         let (waker, wakes) = bell();
-        let output = Output::with_file_bytes(&directory, task(1), 300_000, waker);
+        let output = Output::with_file_bytes(&directory, task(1), 300_000, waker, nobody());
         let mut block = Vec::new();
         let mut noise = 1u64;
         let mut expected = vec![Vec::new(); 3];
@@ -121,7 +126,7 @@ fn a_file_is_full_at_its_length_and_a_barrier_begins_the_numbers_anew() {
     let root = tempfile::tempdir().unwrap();
     let directory = directory(root.path(), Packing::None);
     let (waker, wakes) = bell();
-    let output = Output::with_file_bytes(&directory, task(7), 10, waker);
+    let output = Output::with_file_bytes(&directory, task(7), 10, waker, nobody());
     for block in ["first and full", "small", "fills it up", "rest"] {
         output.write(block.into()).unwrap();
     }
@@ -145,7 +150,7 @@ fn a_barrier_without_output_makes_no_file() {
     let root = tempfile::tempdir().unwrap();
     let directory = directory(root.path(), Packing::Zstd);
     let (waker, wakes) = bell();
-    let output = Output::new(&directory, task(1), waker);
+    let output = Output::new(&directory, task(1), waker, nobody());
     // The disk is not needed for it.
     fs::remove_dir_all(root.path()).unwrap();
     for checkpoint in 1..4 {
@@ -162,7 +167,7 @@ fn a_cancelled_writer_is_at_rest_and_what_it_left_can_be_cleaned_up() {
     let root = tempfile::tempdir().unwrap();
     let directory = directory(root.path(), Packing::Zstd);
     let (waker, _wakes) = bell();
-    let output = Output::new(&directory, task(1), waker);
+    let output = Output::new(&directory, task(1), waker, nobody());
     for _ in 0..100 {
         output.write(vec![7; 100_000]).unwrap();
     }
@@ -182,7 +187,7 @@ fn a_file_in_the_way_fails_the_writer_and_tells_why() {
     let directory = directory(root.path(), Packing::None);
     fs::write(root.path().join(".tm-job-out-2-1-3-0"), "").unwrap();
     let (waker, wakes) = bell();
-    let output = Output::new(&directory, task(1), waker);
+    let output = Output::new(&directory, task(1), waker, nobody());
     output.write(b"record\n".to_vec()).unwrap();
     wakes.recv().unwrap();
     let error = output.prepared().unwrap_err();

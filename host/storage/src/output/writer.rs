@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tidemill_core::connector::{Prepared, Wake};
 use tidemill_core::ids::{CheckpointId, Incarnation};
+use tidemill_core::quota::Account;
 use tidemill_core::transaction::{FileId, OutputFiles};
 
 use crate::error::FileError;
@@ -28,6 +29,8 @@ const FILE_BYTES: u64 = 1024 * 1024 * 1024;
 const TURN_BYTES: usize = 1024 * 1024;
 /// Written blocks that are kept to be filled again.
 const SPENT_MAX: usize = 4;
+/// Bytes of such a block: a larger one was an exception.
+const SPENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who writes, and where its names begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ struct Shared {
     files: Mutex<Option<OutputFiles<DirectoryFiles>>>,
     directory: PathBuf,
     waker: Arc<dyn Wake>,
+    account: Arc<dyn Account>,
 }
 
 /// One lane's files.
@@ -83,9 +87,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// A writer into `directory`.
-    pub fn new(directory: &OutputDirectory, task: OutputTask, waker: Arc<dyn Wake>) -> Self {
-        Self::with_file_bytes(directory, task, FILE_BYTES, waker)
+    /// A writer into `directory`, for `account`.
+    pub fn new(
+        directory: &OutputDirectory,
+        task: OutputTask,
+        waker: Arc<dyn Wake>,
+        account: Arc<dyn Account>,
+    ) -> Self {
+        Self::with_file_bytes(directory, task, FILE_BYTES, waker, account)
     }
 
     pub(super) fn with_file_bytes(
@@ -93,6 +102,7 @@ impl Output {
         task: OutputTask,
         file_bytes: u64,
         waker: Arc<dyn Wake>,
+        account: Arc<dyn Account>,
     ) -> Self {
         let names = directory.names();
         let effects =
@@ -107,7 +117,7 @@ impl Output {
         let files = OutputFiles::new(effects, sink, ending, first, file_bytes);
         let (state, rest) = (Mutex::default(), Condvar::new());
         let (files, directory) = (Mutex::new(Some(files)), directory.path().to_owned());
-        Self { shared: Arc::new(Shared { state, rest, files, directory, waker }) }
+        Self { shared: Arc::new(Shared { state, rest, files, directory, waker, account }) }
     }
 
     /// Whether a block may be queued. When not, the waker is called once it may. A writer that
@@ -235,7 +245,7 @@ impl Shared {
         let had_room = state.queued_bytes < QUEUED_BYTES_MAX;
         for mut block in written {
             state.queued_bytes -= block.len();
-            if state.spent.len() < SPENT_MAX {
+            if state.spent.len() < SPENT_MAX && block.capacity() <= SPENT_BYTES_MAX {
                 block.clear();
                 state.spent.push(block);
             }
@@ -279,5 +289,9 @@ impl Work for Shared {
         let path = path.unwrap_or_default();
         drop(files);
         self.settle(Vec::new(), Err(FileError::Defect { path }));
+    }
+
+    fn account(&self) -> &Arc<dyn Account> {
+        &self.account
     }
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod bombs;
+mod connectors;
 mod cpu;
 mod granted;
 mod host_calls;
@@ -33,5 +34,6 @@ pub fn groups() -> Vec<(&'static str, Vec<Attack>)> {
         ("granted", granted::attacks()),
         ("keys", keys::attacks()),
         ("quotas", quotas::attacks()),
+        ("connectors", connectors::attacks()),
     ]
 }

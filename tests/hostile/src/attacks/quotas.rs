@@ -339,6 +339,19 @@ fn admissions() -> Vec<Attack> {
             ),
         ),
         refused_to(
+            "connectors = 17\n",
+            on_lanes(9, Job::default()),
+            refused(
+                &[77],
+                "connectors-of-a-tenant",
+                "TENANT_CONNECTORS",
+                "asks for a source and a sink on nine lanes, each with threads and buffers of its own",
+                "the tenant's `connectors` over all its jobs (256; here 17), before anything is compiled",
+                &["18 sources and sinks", "0 of 17 in use"],
+                plain,
+            ),
+        ),
+        refused_to(
             "components = 1\n",
             Job { operator: other.to_owned(), ..Job::default() },
             refused(

@@ -88,6 +88,23 @@ fn hoarding() -> Vec<Attack> {
             ..Attack::default()
         },
         Attack {
+            rows: &[33],
+            name: "read-wide-values",
+            tries: "reads the values of 1 MiB each of 4,096 keys at once, none of which it ever wrote",
+            stopped_by: "a call is made with as many keys as have 8 MiB of values to be read: those that are not there count as well",
+            end: End::Finishes,
+            job: Job { records: Some(4096), keys: 1 << 31, ..Job::default() },
+            component: || {
+                Guest::new()
+                    .pages(40)
+                    .described(|d| d.wide_state("wide", 1 << 20))
+                    .process("(global.set $heap (i32.const 131072))")
+                    .process("(call $value_read (i32.const 0) (i32.const 256))")
+                    .build()
+            },
+            ..Attack::default()
+        },
+        Attack {
             rows: &[35],
             name: "unfinished-scans",
             tries: "begins scans of a map without end and finishes none",

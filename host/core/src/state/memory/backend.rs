@@ -33,13 +33,13 @@ impl StateBackend for MemoryBackend {
         let Some(table) = self.tables.first() else {
             return 0;
         };
-        let one = |column: &StateColumn| column.value_width();
+        let one = |column: &StateColumn| column.read_width();
         if let Some(width) = table.states.iter().map(one).sum::<Option<usize>>() {
             return width * slots.len();
         }
         let of_slot = |slot: &SlotRef| {
             let states = &self.tables[slot.group as usize].states;
-            states.iter().map(|state| state.value_bytes(slot.slot as usize)).sum::<usize>()
+            states.iter().map(|state| state.read_bytes(slot.slot as usize)).sum::<usize>()
         };
         slots.iter().map(of_slot).sum()
     }

@@ -170,13 +170,19 @@ impl StateColumn {
         }
     }
 
-    /// Bytes of the value of any slot, where all have the same: 0 for lists and maps, which are read in pages.
-    pub(super) fn value_width(&self) -> Option<usize> {
-        match &self.items {
-            Items::FixedValues { .. } => Some(fixed_width(self.layout)),
-            Items::Values(_) => None,
-            Items::Lists(_) | Items::Maps(_) => Some(0),
+    /// Bytes that reading the value of any slot takes, where all take the same: in a column of fixed width one that is not
+    /// there takes as much as another. 0 for lists and maps, which are read in pages.
+    pub(super) fn read_width(&self) -> Option<usize> {
+        match (&self.items, self.layout) {
+            (Items::Lists(_) | Items::Maps(_), _) => Some(0),
+            (_, Layout::Fixed(width)) => Some(width as usize),
+            (_, Layout::Variable) => None,
         }
+    }
+
+    /// Bytes that reading the value at `slot` takes.
+    pub(super) fn read_bytes(&self, slot: usize) -> usize {
+        self.read_width().unwrap_or_else(|| self.value_bytes(slot))
     }
 
     /// Has the memory fetch the item of a slot, or the place that leads to it.

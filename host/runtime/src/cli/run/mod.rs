@@ -25,6 +25,7 @@ use crate::config::{JobPlan, Locations, TenantsPlan};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
 use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
 use crate::machine;
+use crate::priority;
 use crate::spawner;
 use crate::telemetry::{JobFigures, JobMetrics, MetricsEndpoint};
 use crate::tenants::{Fairness, Tenants};
@@ -214,7 +215,7 @@ fn run_several(
 ) -> Result<ExitCode, Failure> {
     let engine = running.engine(&Locations::default())?;
     // They serve all jobs; later a lane that gives way might be the one to start them.
-    tidemill_storage::start_io_threads();
+    tidemill_storage::start_io_threads(priority::give_way);
     let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {
         let name = name_of(&job.file);

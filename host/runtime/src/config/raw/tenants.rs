@@ -52,8 +52,10 @@ pub(in crate::config) struct RawTenant {
     pub(in crate::config) state: Option<At<Size>>,
     /// What may wait between the tasks of its jobs.
     pub(in crate::config) buffers: Option<At<Size>>,
-    /// Granted files and directories that its operators have open at once.
+    /// Granted files and directories that its operators have open at once, and connections to its sources.
     pub(in crate::config) open_files: Option<At<Whole>>,
+    /// Sources and sinks: one for each of them and each lane.
+    pub(in crate::config) connectors: Option<At<Whole>>,
     /// What the input logs of its jobs may come to.
     pub(in crate::config) input_log: Option<At<Size>>,
     /// Snapshot files of its checkpoints.

@@ -54,6 +54,10 @@ fn file_source(raw: &RawFileSource, directory: &Path) -> Result<FileSource, Reje
             let problem = Problem::WrongValue { found, expected: "a path or a pattern".to_owned() };
             return Err(Rejection::at(problem, &raw.path.span, &["path"]));
         }
+        Patterns::Several(paths) if paths.len() > defaults::PATTERNS_MAX => {
+            let problem = too_many(paths.len(), defaults::PATTERNS_MAX, "patterns");
+            return Err(Rejection::at(problem, &raw.path.span, &["path"]));
+        }
         Patterns::Several(paths) => {
             let each = paths.iter().map(|path| pattern(&path.value, &path.span, directory));
             each.collect::<Result<_, _>>()?
@@ -274,6 +278,10 @@ fn select(
             return Err(pointless("fields", &fields.span, "a `value-type` of one field", help));
         }
     };
+    if fields.value.len() > defaults::FIELDS_MAX {
+        let problem = too_many(fields.value.len(), defaults::FIELDS_MAX, "fields");
+        return Err(Rejection::at(problem, &fields.span, &["fields"]));
+    }
     let mut select: Vec<Selector> = Vec::new();
     for At { value: field, span } in &fields.value {
         let field = match field {
@@ -300,9 +308,23 @@ fn select(
             let problem = Problem::WrongValue { found, expected: expected.to_owned() };
             return Err(Rejection::at(problem, span, &["fields"]));
         }
+        if select.contains(&field) {
+            let found = match &field {
+                Selector::Index(index) => format!("position {index} again"),
+                Selector::Name(name) => format!("{name:?} again"),
+            };
+            // A line would grow with each time.
+            let problem = Problem::WrongValue { found, expected: "each field once".to_owned() };
+            return Err(Rejection::at(problem, span, &["fields"]));
+        }
         select.push(field);
     }
     Ok(select)
+}
+
+fn too_many(found: usize, max: usize, what: &str) -> Problem {
+    let (found, max) = (format!("{found} {what}"), max.to_string());
+    Problem::OutOfRange { found, min: "1".to_owned(), max }
 }
 
 fn field_type(word: FieldWord) -> FieldType {

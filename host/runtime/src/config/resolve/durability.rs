@@ -128,11 +128,13 @@ pub(super) fn too_small(small: Written<'_>, rule: &'static str, large: Written<'
 
 /// How long the job waits for its own end.
 pub(super) fn timeouts(raw: &RawJob) -> Result<TimeoutPlan, Rejection> {
-    let bounds = defaults::TIMEOUT_BOUNDS_US;
     let (stop, storage) = (raw.stop_timeout.as_ref(), raw.storage_timeout.as_ref());
+    let stop_bounds = defaults::STOP_TIMEOUT_BOUNDS_US;
+    let storage_bounds = defaults::STORAGE_TIMEOUT_BOUNDS_US;
+    let (stop_us, storage_us) = (defaults::STOP_TIMEOUT_US, defaults::STORAGE_TIMEOUT_US);
     Ok(TimeoutPlan {
-        stop_ms: milliseconds("stop-timeout", stop, defaults::STOP_TIMEOUT_US, bounds.clone())?,
-        storage_ms: milliseconds("storage-timeout", storage, defaults::STORAGE_TIMEOUT_US, bounds)?,
+        stop_ms: milliseconds("stop-timeout", stop, stop_us, stop_bounds)?,
+        storage_ms: milliseconds("storage-timeout", storage, storage_us, storage_bounds)?,
     })
 }
 

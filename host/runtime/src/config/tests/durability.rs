@@ -142,7 +142,7 @@ fn a_value_outside_its_bounds() {
     outside("checkpoints-retained = 0", "0 is outside 1 to 1000");
     outside("heartbeat-interval = 0", "0s is outside 10ms to 1h");
     outside("heartbeat-timeout = 99", "99ms is outside 100ms to 1day");
-    outside("stop-timeout = 0", "0s is outside 1ms to 1day");
+    outside("stop-timeout = \"11m\"", "11m is outside 1ms to 10m");
     outside("storage-timeout = 0", "0s is outside 1ms to 1day");
     outside("wal-quota = \"1023KiB\"", "1023KiB is outside 16MiB to 16TiB");
     outside("poison-limit = 0", "0 is outside 1 to 4294967295");

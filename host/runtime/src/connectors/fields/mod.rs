@@ -203,8 +203,8 @@ mod tests {
             (
                 FieldType::Json,
                 text.as_bytes(),
-                names(&["c", "a", "c"]),
-                ["Json(\"[ 2 ]\")", "Text(\"x\\n\")", "Json(\"[ 2 ]\")"],
+                names(&["c", "a", "d"]),
+                ["Json(\"[ 2 ]\")", "Text(\"x\\n\")", "Null"],
             ),
             (
                 FieldType::MessagePack,
@@ -226,9 +226,9 @@ mod tests {
             ),
             (
                 FieldType::U64,
-                &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0],
-                indexes(&[1, 0, 1]),
-                ["Unsigned(2)", "Unsigned(1)", "Unsigned(2)"],
+                &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
+                indexes(&[1, 0, 2]),
+                ["Unsigned(2)", "Unsigned(1)", "Unsigned(3)"],
             ),
         ] {
             assert_eq!(decode(&fields(kind, select), value).unwrap(), expected, "{kind:?}");

@@ -36,7 +36,6 @@ pub(super) fn json_fields(
         };
     }
     places.fill(None);
-    // A field may be selected twice: the first place that names it stands for all.
     let mut note = |index: usize, raw: &str| {
         let start = raw.as_ptr() as usize - text.as_ptr() as usize;
         places[index] = Some((start, start + raw.len()));
@@ -120,16 +119,14 @@ pub(super) fn show(one: &Selector) -> String {
     }
 }
 
-/// Calls `take` with the place of each selected field, in the order of the selection.
+/// Calls `take` with the place of each selected field, in the order of the selection, which names each once.
 fn selected(
     select: &[Selector],
     places: &Places,
     mut take: impl FnMut((usize, usize)) -> Result<(), String>,
 ) -> Result<(), String> {
-    for one in select {
-        let first = find(select, |other| other == one)
-            .and_then(|place| places.get(place).copied().flatten());
-        take(first.ok_or_else(|| format!("there is no {}", show(one)))?)?;
+    for (one, place) in select.iter().zip(places) {
+        take(place.ok_or_else(|| format!("there is no {}", show(one)))?)?;
     }
     Ok(())
 }

@@ -15,5 +15,6 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use partition::Listing;
 pub(super) use partition::{FilePartition, Rest, list, resume};
 pub(super) use reader::FileReader;

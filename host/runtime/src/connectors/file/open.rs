@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, Position, Wake};
+use tidemill_core::quota::Account;
 use tidemill_storage::files::{Chunk, FoundFile, ReadAhead, ReadPlan};
 
 use crate::connectors::file::detail::{Detail, format_name};
@@ -45,6 +46,7 @@ impl Open {
         rest: Rest,
         settings: &FileSource,
         waker: &Arc<dyn Wake>,
+        account: &Arc<dyn Account>,
     ) -> Result<Self, ConnectorError> {
         let format = settings.format;
         let parser =
@@ -54,7 +56,7 @@ impl Open {
             })?;
         let from = parser.offset().min(rest.checked_from(rest.offset));
         let plan = ReadPlan { file: FoundFile::clone(&rest.file), start: from, end: rest.end };
-        let ahead = ReadAhead::start(plan, Arc::clone(waker))?;
+        let ahead = ReadAhead::start(plan, Arc::clone(waker), Arc::clone(account))?;
         let is_checked = rest.offset == rest.start;
         let (tail, chunk) = (Tail::new(from), Vec::new());
         let (at, is_read) = (0, false);

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, PartitionPosition, Position};
 use tidemill_storage::files::{self, FoundFile, Packing};
@@ -19,8 +20,47 @@ use crate::connectors::file::tail::TAIL_BYTES;
 use crate::connectors::formats::{BadRecord, Part};
 use crate::connectors::settings::{FileSource, Format};
 
-/// Partitions of one source at most; more are a mistake in the pattern or the split size.
-pub(super) const PARTITIONS_MAX: u64 = 1_000_000;
+/// Partitions of all sources of a job at most; more are a mistake in a pattern or a split size. Every checkpoint says how far each
+/// was read.
+pub(super) const PARTITIONS_MAX: u64 = 100_000;
+/// Bytes of their ids, which say the path of the file.
+const ID_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of the range behind the path in an id, about.
+const RANGE_BYTES: u64 = 24;
+
+/// What the sources of a job have room for while they are listed, and whether that is to go on.
+pub struct Listing<'a> {
+    stop: Option<&'a AtomicBool>,
+    partitions: u64,
+    id_bytes: u64,
+}
+
+impl Default for Listing<'_> {
+    fn default() -> Self {
+        Self { stop: None, partitions: PARTITIONS_MAX, id_bytes: ID_BYTES_MAX }
+    }
+}
+
+impl<'a> Listing<'a> {
+    /// For a job that has listed nothing yet, until `stop` says that it is to stop.
+    pub fn until(stop: &'a AtomicBool) -> Self {
+        Self { stop: Some(stop), ..Self::default() }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(SeqCst))
+    }
+
+    /// Takes room for so many partitions of a file; answers whether there is as much.
+    fn take(&mut self, count: u64, path: &str) -> bool {
+        let id_bytes = count.saturating_mul(path.len() as u64 + RANGE_BYTES);
+        let left = self.partitions.checked_sub(count).zip(self.id_bytes.checked_sub(id_bytes));
+        if let Some((partitions, id_bytes)) = left {
+            (self.partitions, self.id_bytes) = (partitions, id_bytes);
+        }
+        left.is_some()
+    }
+}
 
 /// A partition, and how far it was read.
 #[derive(Clone, Debug)]
@@ -99,19 +139,22 @@ fn is_whole(packing: Packing, format: Format) -> bool {
 pub(in crate::connectors) fn list(
     name: &str,
     settings: &FileSource,
+    listing: &mut Listing<'_>,
 ) -> Result<Vec<FilePartition>, ConnectorError> {
     let mut partitions = Vec::new();
-    for file in files::list(&settings.patterns)? {
+    for file in files::list(&settings.patterns, &|| listing.is_stopped())? {
         let file = Arc::new(file);
         let is_whole = is_whole(file.packing, settings.format);
         let step = if is_whole { u64::MAX } else { settings.split_bytes.max(1) };
         let count = file.bytes.div_ceil(step).max(1);
-        if partitions.len() as u64 + count > PARTITIONS_MAX {
+        if !listing.take(count, file.name()) {
+            let split_bytes = settings.split_bytes;
             return Err(ConnectorError::new(
                 ConnectorFault::MissingInput,
                 format!(
-                    "source `{name}`: more than {PARTITIONS_MAX} partitions; narrow the \
-                     patterns or raise the split size of {step} bytes"
+                    "source `{name}`: with it the job has more than {PARTITIONS_MAX} partitions, or their names \
+                     more than {ID_BYTES_MAX} bytes; narrow the patterns or raise split-size, which is \
+                     {split_bytes} bytes"
                 ),
             ));
         }

@@ -10,6 +10,7 @@ use tidemill_core::connector::{
     BatchTarget, ConnectorError, PartitionPosition, Position, SourcePoll, SourceReader, Wake,
 };
 use tidemill_core::ids::Now;
+use tidemill_core::quota::Account;
 
 use crate::connectors::file::open::{Open, Step};
 use crate::connectors::file::partition::{FilePartition, Rest};
@@ -33,6 +34,7 @@ pub(in crate::connectors) struct FileReader {
     failure: Option<ConnectorError>,
     is_stopped: bool,
     waker: Arc<dyn Wake>,
+    account: Arc<dyn Account>,
 }
 
 /// How much is left in some partitions.
@@ -48,6 +50,7 @@ impl FileReader {
         settings: FileSource,
         partitions: Vec<FilePartition>,
         waker: Arc<dyn Wake>,
+        account: Arc<dyn Account>,
     ) -> Result<Self, ConnectorError> {
         let mut later = Later::default();
         for rest in partitions.iter().filter_map(|partition| partition.rest.as_ref()) {
@@ -64,6 +67,7 @@ impl FileReader {
             failure: None,
             is_stopped: false,
             waker,
+            account,
         };
         reader.go_on()?;
         reader.go_on()?;
@@ -83,7 +87,8 @@ impl FileReader {
             && let Some(partition) = self.partitions.get(self.unbegun)
         {
             if let Some(rest) = &partition.rest {
-                let open = Open::start(Rest::clone(rest), &self.settings, &self.waker)?;
+                let open =
+                    Open::start(Rest::clone(rest), &self.settings, &self.waker, &self.account)?;
                 self.next = Some((self.unbegun, open));
             }
             self.unbegun += 1;

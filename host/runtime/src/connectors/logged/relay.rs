@@ -12,6 +12,7 @@ use std::thread::{self, Thread};
 use tidemill_core::connector::{BatchTarget, ConnectorError, SourcePoll, SourceReader, Wake};
 use tidemill_core::ids::Now;
 use tidemill_core::input_log::{Body, End, Head};
+use tidemill_core::quota::Account;
 
 use crate::connectors::logged::intake::{Intake, Stop};
 use crate::connectors::no_thread;
@@ -28,6 +29,7 @@ pub(in crate::connectors) struct Relay {
     /// Open partitions.
     open: Vec<(usize, Box<dyn SourceReader>)>,
     is_stopped: Arc<AtomicBool>,
+    account: Arc<dyn Account>,
 }
 
 struct Bell(Thread);
@@ -56,12 +58,14 @@ impl Relay {
         source: Source,
         intake: &Arc<Intake>,
         target: BatchTarget,
+        account: Arc<dyn Account>,
     ) -> Result<(), ConnectorError> {
         let waiting = (0..source.partitions().len()).collect();
         let is_stopped = Arc::<AtomicBool>::default();
         let intake = intake.clone();
         let (open, stop) = (Vec::new(), is_stopped.clone());
-        let relay = Self { source, intake: intake.clone(), target, waiting, open, is_stopped };
+        let taken = intake.clone();
+        let relay = Self { source, intake: taken, target, waiting, open, is_stopped, account };
         let thread = spawner::builder("tidemill-intake")
             .and_then(|thread| thread.spawn(move || relay.run()))
             .map_err(|error| no_thread("that reads the source", &error))?;
@@ -116,7 +120,7 @@ impl Relay {
             && let Some(part) = self.waiting.pop_front()
         {
             let bell = Arc::new(Bell(thread::current()));
-            self.open.push((part, self.source.reader(part, all, bell)?));
+            self.open.push((part, self.source.reader(part, all, bell, self.account.clone())?));
         }
         Ok(())
     }

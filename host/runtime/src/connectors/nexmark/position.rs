@@ -155,9 +155,10 @@ mod tests {
     use tidemill_core::ids::Now;
 
     use super::*;
+    use crate::connectors::Listing;
     use crate::connectors::Source;
     use crate::connectors::settings::{GeneratorSource, SourceSettings};
-    use crate::connectors::tests::bell;
+    use crate::connectors::tests::{bell, nobody};
 
     fn settings(events: Option<u64>, partitions: u32) -> GeneratorSource {
         let (stream, encoding, key) = (Stream::Uniform, Encoding::MessagePack, None);
@@ -182,7 +183,7 @@ mod tests {
         let (mut values, mut positions) = (Vec::new(), source.positions());
         for lane in 0..lanes {
             let (waker, wakes) = bell();
-            let mut reader = source.reader(lane, lanes, waker).unwrap();
+            let mut reader = source.reader(lane, lanes, waker, nobody()).unwrap();
             let mut left = batches;
             while left > 0 {
                 let target = BatchTarget { records: 40, bytes: 100_000 };
@@ -209,7 +210,7 @@ mod tests {
             runs in prop::collection::vec((1usize..5, 0usize..6), 0..4),
         ) {
             let settings = SourceSettings::Nexmark(settings(Some(events), partitions));
-            let mut source = Source::list("in", &settings).unwrap();
+            let mut source = Source::list("in", &settings, &mut Listing::default()).unwrap();
             let mut expected = read(&source, 1, usize::MAX).0;
             prop_assert_eq!(expected.len() as u64, events);
             let mut found = Vec::new();
@@ -231,7 +232,9 @@ mod tests {
     #[test]
     fn settings_that_give_other_events_are_refused_and_named() {
         let first = settings(Some(1000), 3);
-        let source = Source::list("in", &SourceSettings::Nexmark(first.clone())).unwrap();
+        let source =
+            Source::list("in", &SourceSettings::Nexmark(first.clone()), &mut Listing::default())
+                .unwrap();
         let (_, positions) = read(&source, 1, 1);
         let resume = |settings: GeneratorSource| {
             Source::resume("in", &SourceSettings::Nexmark(settings), &positions).map(|_| ())

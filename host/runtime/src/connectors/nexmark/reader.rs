@@ -5,6 +5,7 @@
 //! event time moves on alike in all of them. Invariant: a position moves when its batch is handed out, not when
 //! it is made.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
@@ -16,12 +17,13 @@ use tidemill_core::connector::{
     BatchTarget, ConnectorError, ConnectorFault, PartitionPosition, SourcePoll, SourceReader, Wake,
 };
 use tidemill_core::ids::Now;
+use tidemill_core::quota::Account;
 
 use crate::connectors::nexmark::Generator;
 use crate::connectors::nexmark::pace::Pace;
 use crate::connectors::no_thread;
 use crate::connectors::records::Records;
-use crate::spawner;
+use crate::{priority, spawner};
 
 /// Batches that lie ready beside the one that is being made.
 const READY_BATCHES: usize = 2;
@@ -50,6 +52,7 @@ pub(in crate::connectors) struct GeneratorReader {
     left: Option<u64>,
     is_stopped: bool,
     waker: Arc<dyn Wake>,
+    account: Arc<dyn Account>,
     /// There is one from the first poll on, which says how large batches are to be.
     maker: Option<Receiver<Made>>,
     /// Taken from the maker, but not handed out.
@@ -66,9 +69,9 @@ impl GeneratorReader {
     pub(in crate::connectors) fn new(
         generator: Arc<Generator>,
         nexts: &[u64],
-        lane: usize,
-        lanes: usize,
+        (lane, lanes): (usize, usize),
         waker: Arc<dyn Wake>,
+        account: Arc<dyn Account>,
     ) -> Self {
         let parts = (0..).zip(nexts).skip(lane).step_by(lanes).map(|(index, &next)| {
             let end = generator.size(index).unwrap_or(u64::MAX);
@@ -84,6 +87,7 @@ impl GeneratorReader {
             left,
             is_stopped: false,
             waker,
+            account,
             maker: None,
             ready: None,
             has_ended: false,
@@ -102,13 +106,12 @@ impl GeneratorReader {
             parts: self.parts.clone(),
             target,
             pace: per_second.map(|events| Pace::new(events, Instant::now())),
+            turn: 0,
             waker: self.waker.clone(),
+            account: self.account.clone(),
             unwanted: self.unwanted.clone(),
         };
-        // The lane that asks for events first may have given way to others for now.
-        let thread = spawner::builder("tidemill-generate")
-            .and_then(|thread| spawner::spawn(thread, Box::new(move || maker.run(made))));
-        thread.map_err(|error| no_thread("that makes events", &error))?;
+        maker.start(made).map_err(|error| no_thread("that makes events", &error))?;
         self.maker = Some(ready);
         Ok(())
     }
@@ -170,7 +173,7 @@ impl SourceReader for GeneratorReader {
 
 /// The maker is gone and has not made all: what is missing must not pass for the end of the input.
 fn died() -> ConnectorError {
-    let what = "the thread that makes events has ended before the events have; this is a defect of Tidemill";
+    let what = "the thread that makes events has ended before the events have; the log says why";
     ConnectorError::new(ConnectorFault::Io, what)
 }
 
@@ -188,15 +191,39 @@ struct Maker {
     records: Records,
     /// What is due, when the events keep to a rate.
     pace: Option<Pace>,
+    /// Whose turn it is.
+    turn: usize,
     waker: Arc<dyn Wake>,
+    account: Arc<dyn Account>,
     unwanted: Arc<AtomicBool>,
 }
 
 impl Maker {
-    /// Makes batches until the events end or nobody wants them any more.
+    /// Goes on, on a thread of the usual priority, whatever that of this one is.
+    fn start(self, made: SyncSender<Made>) -> io::Result<()> {
+        let thread = spawner::builder("tidemill-generate")?;
+        spawner::spawn(thread, Box::new(move || self.run(made))).map(drop)
+    }
+
+    /// Makes batches until the events end or nobody wants them any more. As the lane does that they are made for, it gives way
+    /// when it is told to, and afterwards another thread goes on: a low priority cannot be taken back.
     fn run(mut self, made: SyncSender<Made>) {
-        let mut turn = 0;
-        while let Some(next) = self.make(&mut turn) {
+        let mut gives_way = false;
+        loop {
+            match (gives_way, self.account.gives_way()) {
+                (false, true) => gives_way = spawner::is_ready() && priority::give_way(),
+                (true, false) => {
+                    // Without a thread the lane sees that events are missing, and says so.
+                    if let Err(error) = self.start(made) {
+                        tracing::warn!("No thread to make events at the usual priority: {error}.");
+                    }
+                    return;
+                }
+                _ => {}
+            }
+            let (account, mut next) = (self.account.clone(), None);
+            account.pay_for(&mut || next = self.make());
+            let Some(next) = next else { break };
             if made.send(next).is_err() {
                 return;
             }
@@ -208,10 +235,10 @@ impl Maker {
     }
 
     /// The next batch, of the partition whose turn it is.
-    fn make(&mut self, turn: &mut usize) -> Option<Made> {
+    fn make(&mut self) -> Option<Made> {
         for _ in 0..self.parts.len() {
-            let at = *turn % self.parts.len();
-            *turn = at + 1;
+            let at = self.turn % self.parts.len();
+            self.turn = at + 1;
             if self.parts[at].next == self.parts[at].end {
                 continue;
             }
@@ -253,7 +280,7 @@ impl Maker {
 mod tests {
     use super::*;
     use crate::connectors::settings::{Encoding, GeneratorSource, Stream};
-    use crate::connectors::tests::{bell, drain, target};
+    use crate::connectors::tests::{bell, drain, nobody, target};
 
     fn generator(partitions: u32, events: Option<u64>, key: &str) -> Arc<Generator> {
         let (stream, encoding) = (Stream::Nexmark, Encoding::Ndjson);
@@ -278,7 +305,7 @@ mod tests {
     ) -> (GeneratorReader, Receiver<()>) {
         let nexts = vec![0; generator.partitions() as usize];
         let (waker, wakes) = bell();
-        (GeneratorReader::new(generator, &nexts, lane, lanes, waker), wakes)
+        (GeneratorReader::new(generator, &nexts, (lane, lanes), waker, nobody()), wakes)
     }
 
     /// The next batch, waited for; none behind the last.

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::connectors::settings::{DiscardSink, FieldType, Fields, SinkSettings};
     use crate::connectors::sink::tests::{answer, open};
-    use crate::connectors::tests::bell;
+    use crate::connectors::tests::{bell, nobody};
 
     fn keyed(records: &[(&[u8], &[u8])], dictionary: &[&[u8]]) -> Batch {
         let mut batch = Batch::default();
@@ -138,7 +138,7 @@ mod tests {
     fn summary(fields: Option<Fields>, lanes: Vec<Vec<Batch>>) -> crate::connectors::SinkSummary {
         let mut sink = open(&SinkSettings::Discard(DiscardSink { fields }));
         for (lane, batches) in lanes.into_iter().enumerate() {
-            let mut writer = sink.writer(lane, bell().0, &[]).unwrap();
+            let mut writer = sink.writer(lane, bell().0, &nobody(), &[]).unwrap();
             batches.into_iter().for_each(|batch| assert!(writer.write(batch).is_ok()));
         }
         sink.summary()
@@ -155,7 +155,7 @@ mod tests {
         let mut states = Vec::new();
         for (lane, records) in [(0, &records[..1]), (1, &records[1..2])] {
             let (waker, wakes) = bell();
-            let mut writer = sink.writer(lane, waker, &[]).unwrap();
+            let mut writer = sink.writer(lane, waker, &nobody(), &[]).unwrap();
             writer.write(batch(records)).unwrap();
             writer.prepare(CheckpointId(4)).unwrap();
             // This is after the checkpoint, and so it never was.
@@ -165,7 +165,7 @@ mod tests {
             states.push(prepared.state);
         }
         let mut sink = open(&settings);
-        sink.writer(0, bell().0, &states).unwrap().write(batch(&records[2..])).unwrap();
+        sink.writer(0, bell().0, &nobody(), &states).unwrap().write(batch(&records[2..])).unwrap();
         assert_eq!(sink.summary(), expected);
     }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(first.check_sum_of_fields, second.check_sum_of_fields);
         assert!(first.checksum.is_none() && first.check_sum_of_fields.is_some());
         let settings = SinkSettings::Discard(DiscardSink { fields: fields(FieldType::U64) });
-        let mut writer = open(&settings).writer(0, bell().0, &[]).unwrap();
+        let mut writer = open(&settings).writer(0, bell().0, &nobody(), &[]).unwrap();
         let error = writer.write(text).unwrap_err();
         assert!(error.message.contains("no 64-bit words"), "{error}");
     }

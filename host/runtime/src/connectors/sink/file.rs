@@ -73,8 +73,8 @@ mod tests {
     };
     use crate::connectors::sink::SinkStart;
     use crate::connectors::sink::tests::{NEW, answer, open};
-    use crate::connectors::tests::{bell, drain};
-    use crate::connectors::{Sink, Source};
+    use crate::connectors::tests::{bell, drain, nobody};
+    use crate::connectors::{Listing, Sink, Source};
 
     fn settings(
         directory: &Path,
@@ -111,7 +111,7 @@ mod tests {
         let (mut all, mut files) = (Vec::new(), Vec::new());
         for lane in 0..lanes {
             let (waker, wakes) = bell();
-            let mut writer = sink.writer(lane, waker, &[]).unwrap();
+            let mut writer = sink.writer(lane, waker, &nobody(), &[]).unwrap();
             for run in 0..20 {
                 let values: Vec<_> = (0..1000).map(|n| format!("{lane} {run} {n}")).collect();
                 while !writer.has_room() {
@@ -154,11 +154,14 @@ mod tests {
                 key: None,
                 split_bytes: 1 << 16,
             };
-            let source = Source::list("in", &SourceSettings::File(source)).unwrap();
+            let source =
+                Source::list("in", &SourceSettings::File(source), &mut Listing::default()).unwrap();
             let mut found = Vec::new();
             for lane in 0..3 {
                 let (waker, wakes) = bell();
-                found.extend(drain(&mut *source.reader(lane, 3, waker).unwrap(), &wakes).unwrap());
+                found.extend(
+                    drain(&mut *source.reader(lane, 3, waker, nobody()).unwrap(), &wakes).unwrap(),
+                );
             }
             let mut found: Vec<_> =
                 found.into_iter().map(|(_, value)| String::from_utf8(value).unwrap()).collect();
@@ -174,7 +177,7 @@ mod tests {
         let settings = plain(root.path());
         let mut sink = open(&settings);
         let (waker, wakes) = bell();
-        let mut writer = sink.writer(0, waker, &[]).unwrap();
+        let mut writer = sink.writer(0, waker, &nobody(), &[]).unwrap();
         writer.write(batch(&["before".to_owned()])).unwrap();
         writer.prepare(CheckpointId(1)).unwrap();
         writer.write(batch(&["after".to_owned()])).unwrap();
@@ -192,7 +195,7 @@ mod tests {
         let mut sink = opened.unwrap();
         assert_eq!(sink.clean_up(&BTreeSet::new()).unwrap(), 1);
         let (waker, wakes) = bell();
-        let mut writer = sink.writer(0, waker, &[first.state]).unwrap();
+        let mut writer = sink.writer(0, waker, &nobody(), &[first.state]).unwrap();
         writer.write(batch(&["after".to_owned()])).unwrap();
         writer.prepare(CheckpointId(2)).unwrap();
         let second = answer(&mut *writer, &wakes);
@@ -210,7 +213,7 @@ mod tests {
         let mut sink = open(&plain(root.path()));
         write(&mut sink, 2);
         let (waker, _wakes) = bell();
-        let mut unfinished = sink.writer(2, waker, &[]).unwrap();
+        let mut unfinished = sink.writer(2, waker, &nobody(), &[]).unwrap();
         unfinished.write(batch(&["half".to_owned()])).unwrap();
         unfinished.prepare(CheckpointId(1)).unwrap();
         assert!(sink.close(Duration::ZERO));
@@ -261,7 +264,7 @@ mod tests {
         let settings = settings(root.path(), Style::Text, FieldType::Integer, Compression::None);
         let mut sink = open(&settings);
         let (waker, _wakes) = bell();
-        let mut writer = sink.writer(0, waker, &[]).unwrap();
+        let mut writer = sink.writer(0, waker, &nobody(), &[]).unwrap();
         let error =
             writer.write(batch(&["1".to_owned(), "no\u{7} number".to_owned()])).unwrap_err();
         assert_eq!(error.fault, ConnectorFault::BadData);

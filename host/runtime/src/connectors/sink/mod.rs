@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault, SinkWriter, Wake};
 use tidemill_core::ids::{CheckpointId, Incarnation};
+use tidemill_core::quota::Account;
 use tidemill_storage::files::Packing;
 use tidemill_storage::output::{Output, OutputDirectory, OutputNames, OutputTask};
 
@@ -118,7 +119,8 @@ impl Sink {
     }
 
     /// The writer of lane `lane`; called once for each. It goes on from `states`: those of the writers
-    /// of the checkpoint that fall to this lane, any number of them. Each is given to one lane.
+    /// of the checkpoint that fall to this lane, any number of them. Each is given to one lane. Writing behind the
+    /// lane is paid for by `account`.
     ///
     /// # Errors
     /// The settings do not fit together, or a state cannot be read.
@@ -126,6 +128,7 @@ impl Sink {
         &mut self,
         lane: usize,
         waker: Arc<dyn Wake>,
+        account: &Arc<dyn Account>,
         states: &[Vec<u8>],
     ) -> Result<Box<dyn SinkWriter>, ConnectorError> {
         let counts = Arc::new(Counts::resume(states)?);
@@ -134,7 +137,8 @@ impl Sink {
         Ok(match &mut self.kind {
             Kind::File { format, directory, outputs } => {
                 let format = LineFormat::new(format).map_err(refused)?;
-                let output = Output::new(directory, OutputTask { lane, incarnation, next }, waker);
+                let task = OutputTask { lane, incarnation, next };
+                let output = Output::new(directory, task, waker, account.clone());
                 outputs.push(output.clone());
                 Box::new(FileWriter::new(Lines::new(lane, format, counts), output))
             }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tidemill_core::input_log::is_client_id;
 use tidemill_core::limits::LINE_BYTES_MAX;
+use tidemill_core::quota::Holding;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -26,14 +27,15 @@ use super::{Stopped, stop_asked};
 
 const HELLO: &[u8] = b"TIDEMILL-CLIENT ";
 /// Bytes of one read.
-const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 /// How long a client that is turned away may take to hear why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What was received and has not gone on.
-#[derive(Default)]
 struct Lines {
     held: Vec<u8>,
+    /// What of it is more than one read.
+    long: Holding,
     /// How much of it is known to hold no line end.
     scanned: usize,
     /// The client sends no more.
@@ -51,9 +53,16 @@ enum Next {
     Broken,
     /// The first line is longer than a line may be.
     TooLong,
+    /// Too much is held of the lines of others.
+    NoRoom,
 }
 
 impl Lines {
+    fn new(hub: &Hub) -> Self {
+        let long = Holding::of(&hub.long_lines);
+        Self { held: Vec::new(), long, scanned: 0, is_closed: false }
+    }
+
     /// Waits for the next whole lines. Nothing is lost when it is dropped in between.
     async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Next {
         loop {
@@ -66,6 +75,10 @@ impl Lines {
             self.scanned = self.held.len();
             if self.is_closed {
                 return Next::Closed;
+            }
+            let long = self.held.len().saturating_sub(READ_BYTES) as u64;
+            if !self.long.grow(long.saturating_sub(self.long.amount())) {
+                return Next::NoRoom;
             }
             self.held.reserve(READ_BYTES);
             match stream.read_buf(&mut self.held).await {
@@ -88,12 +101,16 @@ impl Lines {
     fn consume(&mut self, end: usize) {
         self.held.drain(..end);
         self.scanned = 0;
+        if self.long.amount() > 0 {
+            self.held.shrink_to(2 * READ_BYTES);
+            self.long.settle(self.held.len().saturating_sub(READ_BYTES) as u64);
+        }
     }
 }
 
 /// Serves a client until it closes its connection or the source stops.
 pub(super) async fn serve(mut stream: TcpStream, hub: Arc<Hub>, mut stopped: Stopped) {
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(&hub);
     let first = tokio::select! {
         biased;
         () = stop_asked(&mut stopped) => return,
@@ -138,6 +155,7 @@ async fn serve_nobody(mut stream: TcpStream, mut lines: Lines, hub: &Hub, mut st
             Next::Closed if !lines.held.is_empty() => lines.held.push(b'\n'),
             Next::Closed | Next::Broken => return,
             Next::TooLong => return refuse(stream, &too_long()).await,
+            Next::NoRoom => return refuse(stream, NO_ROOM).await,
         }
     }
 }
@@ -147,6 +165,7 @@ enum Over {
     Closed,
     Broken,
     TooLong,
+    NoRoom,
     Replaced,
 }
 
@@ -168,7 +187,7 @@ async fn serve_client(
     let why = match over {
         Over::Broken => return,
         Over::Replaced => "a newer connection uses this client id".to_owned(),
-        Over::Closed | Over::TooLong => {
+        Over::Closed | Over::TooLong | Over::NoRoom => {
             // The client hears of all that it sent, unless the source stops in between.
             let too_late = async {
                 stop_asked(&mut stopped).await;
@@ -180,6 +199,7 @@ async fn serve_client(
             }
             match over {
                 Over::TooLong => too_long(),
+                Over::NoRoom => NO_ROOM.to_owned(),
                 _ => return,
             }
         }
@@ -203,6 +223,7 @@ async fn receive(lines: &mut Lines, stream: &mut ReadHalf<'_>, session: &mut Ses
             Next::Closed => return Over::Closed,
             Next::Broken => return Over::Broken,
             Next::TooLong => return Over::TooLong,
+            Next::NoRoom => return Over::NoRoom,
         }
     }
 }
@@ -243,6 +264,9 @@ impl Told {
         }
     }
 }
+
+/// What a client hears that has to wait until long lines of others are whole.
+const NO_ROOM: &str = "too many long lines at once";
 
 fn too_long() -> String {
     format!("a line is longer than {LINE_BYTES_MAX} bytes")

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemill_core::input_log::{self as core, ClientTable, Marks, Numbering, Offer};
+use tidemill_core::quota::Allowance;
 use tokio::sync::watch;
 
+use super::LONG_LINES_BYTES_MAX;
 use crate::connectors::inlet::Inlet;
 use crate::connectors::logged::DurableListener;
 use crate::machine::wall_ms;
@@ -16,6 +18,8 @@ use crate::machine::wall_ms;
 /// The clients of one listener.
 pub(in crate::connectors) struct Hub {
     pub(super) inlet: Arc<Inlet>,
+    /// What long lines that are not whole take of.
+    pub(super) long_lines: Arc<Allowance>,
     /// A client is told by the sender of its connection.
     state: Mutex<Numbering<watch::Sender<u64>>>,
     duplicates: Arc<AtomicU64>,
@@ -43,7 +47,8 @@ pub(super) struct Session {
 impl Hub {
     /// Begins with what the log knows of clients.
     pub(super) fn new(inlet: Arc<Inlet>, table: &ClientTable, duplicates: Arc<AtomicU64>) -> Self {
-        Self { inlet, state: Mutex::new(Numbering::new(table)), duplicates }
+        let long_lines = Arc::new(Allowance::new(LONG_LINES_BYTES_MAX));
+        Self { inlet, long_lines, state: Mutex::new(Numbering::new(table)), duplicates }
     }
 
     fn lock(&self) -> MutexGuard<'_, Numbering<watch::Sender<u64>>> {

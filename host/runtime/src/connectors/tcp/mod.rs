@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tidemill_core::connector::{ConnectorError, ConnectorFault};
 use tidemill_core::input_log::ClientTable;
+use tidemill_core::quota::{Allowance, Holding};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,6 +33,12 @@ use crate::spawner;
 pub(super) const PARTITION: &str = "listener";
 /// Connections at a time; more are turned away.
 const CONNECTIONS_MAX: usize = 1024;
+/// Bytes that may have come of lines that are longer than what is read at once and not yet whole, over all connections.
+const LONG_LINES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Memory that a listener takes at most: for each connection what is read at once, behind what is left of the read before; and
+/// twice what has come of long lines, for buffers double.
+pub(crate) const LISTENER_BYTES: usize =
+    CONNECTIONS_MAX * 2 * connection::READ_BYTES + 2 * LONG_LINES_BYTES_MAX as usize;
 /// Pause after a connection could not be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,11 +65,12 @@ pub(super) fn bind(address: SocketAddr) -> Result<StdListener, ConnectorError> {
 }
 
 /// Starts to accept connections. `table` is what the log knows of clients; lines that came again are counted in
-/// `duplicates`.
+/// `duplicates`. Each connection takes one of `open_files`.
 pub(super) fn start(
     listener: StdListener,
     table: &ClientTable,
     duplicates: Arc<AtomicU64>,
+    open_files: &Arc<Allowance>,
     intake: &Arc<Intake>,
     forming: Forming,
 ) -> Result<(), ConnectorError> {
@@ -83,10 +91,10 @@ pub(super) fn start(
     Former::new(name, &format, inlet.clone(), intake.clone(), forming)
         .start()
         .map_err(no_thread)?;
-    let accepting = inlet.clone();
+    let (accepting, open_files) = (inlet.clone(), open_files.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let started = runtime.map_err(failed).and_then(|runtime| {
-        let body = move || match runtime.block_on(serve(listener, hub, stopped)) {
+        let body = move || match runtime.block_on(serve(listener, hub, open_files, stopped)) {
             Ok(()) => accepting.end(),
             Err(error) => accepting.fail(failed(error)),
         };
@@ -121,7 +129,12 @@ async fn stop_asked(stopped: &mut Stopped) {
     stopped.wait_for(|stop| *stop).await.ok();
 }
 
-async fn serve(listener: StdListener, hub: Arc<Hub>, mut stopped: Stopped) -> io::Result<()> {
+async fn serve(
+    listener: StdListener,
+    hub: Arc<Hub>,
+    open_files: Arc<Allowance>,
+    mut stopped: Stopped,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     loop {
@@ -130,11 +143,19 @@ async fn serve(listener: StdListener, hub: Arc<Hub>, mut stopped: Stopped) -> io
             () = stop_asked(&mut stopped) => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
-                    connections.spawn(connection::serve(stream, hub.clone(), stopped.clone()));
+                Ok((stream, _)) => {
+                    let mut place = Holding::of(&open_files);
+                    if connections.len() < CONNECTIONS_MAX && place.grow(1) {
+                        let served = connection::serve(stream, hub.clone(), stopped.clone());
+                        connections.spawn(async move {
+                            let _place = place;
+                            served.await;
+                        });
+                    } else {
+                        // Best effort: there is no room to wait for this client.
+                        stream.try_write(b"error: too many connections\n").ok();
+                    }
                 }
-                // Best effort: there is no room to wait for this client.
-                Ok((stream, _)) => drop(stream.try_write(b"error: too many connections\n")),
                 Err(error) => {
                     tracing::warn!(%error, "A connection could not be accepted.");
                     sleep(ACCEPT_PAUSE).await;

@@ -15,6 +15,9 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+/// Connections that the tenant of these sources may have.
+const OPEN_FILES: u64 = 40;
+
 struct Server {
     bench: Bench,
     lane: Lane,
@@ -33,7 +36,8 @@ fn listen(bench: &Bench, table: &ClientTable) -> (SocketAddr, Arc<AtomicU64>) {
     let listener = bind(any_port()).unwrap();
     let address = listener.local_addr().unwrap();
     let duplicates = Arc::<AtomicU64>::default();
-    start(listener, table, duplicates.clone(), &bench.intake, forming()).unwrap();
+    let files = Arc::new(Allowance::new(OPEN_FILES));
+    start(listener, table, duplicates.clone(), &files, &bench.intake, forming()).unwrap();
     (address, duplicates)
 }
 
@@ -112,6 +116,67 @@ fn an_over_long_line_costs_its_client_the_connection_and_nobody_else() {
     good.write_all(longest.as_bytes()).unwrap();
     good.write_all(b"\r\n").unwrap();
     assert_eq!(lane.take(1), [longest]);
+}
+
+#[test]
+fn a_tenant_has_so_many_connections_and_gets_them_back() {
+    let Server { bench: _bench, mut lane, address, .. } = serve();
+    let mut clients: Vec<_> =
+        (0..OPEN_FILES).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for client in &mut clients {
+        client.write_all(b"in\n").unwrap();
+    }
+    lane.take(clients.len());
+    let refused = || {
+        let mut answer = String::new();
+        // What is sent after the connection is closed may come first.
+        TcpStream::connect(address).unwrap().read_to_string(&mut answer).ok();
+        answer
+    };
+    assert_eq!(refused(), "error: too many connections\n");
+    drop(clients);
+    // Until the host has seen that they are gone.
+    let mut client = loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        writeln!(stream, "TIDEMILL-CLIENT a").ok();
+        let mut answer = String::new();
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        if answers.read_line(&mut answer).is_ok() && answer.starts_with("TIDEMILL-OK") {
+            break stream;
+        }
+    };
+    client.write_all(b"later\n").unwrap();
+    assert_eq!(lane.take(1), ["later"]);
+}
+
+#[test]
+fn long_lines_that_are_not_whole_share_their_room() {
+    let Server { bench: _bench, mut lane, address, .. } = serve();
+    let most = LONG_LINES_BYTES_MAX as usize / LINE_BYTES_MAX;
+    let mut clients = Vec::new();
+    let mut refused = 0;
+    for _ in 0..2 * most {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        // Whoever is turned away may hear of it in the middle.
+        client.write_all(&vec![b'x'; LINE_BYTES_MAX]).ok();
+        let mut answer = String::new();
+        if client.read_to_string(&mut answer).is_ok() && !answer.is_empty() {
+            assert_eq!(answer, "error: too many long lines at once; connection closed\n");
+            refused += 1;
+        } else {
+            clients.push(client);
+        }
+    }
+    assert!((most..=most + 1).contains(&clients.len()) && refused >= most - 1, "{refused}");
+    for client in &mut clients {
+        client.write_all(b"\n").unwrap();
+        assert_eq!(lane.take(1)[0].len(), LINE_BYTES_MAX);
+    }
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(&vec![b'y'; LINE_BYTES_MAX]).unwrap();
+    client.write_all(b"\n").unwrap();
+    assert_eq!(lane.take(1)[0].len(), LINE_BYTES_MAX);
 }
 
 #[test]

@@ -199,6 +199,7 @@ impl InputLog {
 
     /// Starts those who receive input, once in the life of the process.
     fn receive(&self, sources: &[Source], ends: Vec<Vec<LoggedPart>>) -> Result<(), JobError> {
+        let account = &self.account;
         let sources = self.sources.iter().zip(sources);
         let logged = sources.filter_map(|(logged, source)| Some((logged.as_ref()?, source)));
         for ((logged, source), ends) in logged.zip(ends) {
@@ -214,11 +215,11 @@ impl InputLog {
                     });
                     let (table, duplicates) =
                         (table.unwrap_or_default(), &self.statistics.duplicates);
-                    source.receive(&logged.intake, self.forming, &table, duplicates)
+                    source.receive(&logged.intake, self.forming, &table, duplicates, account)
                 }
-                false => {
-                    logged.relay(ends).and_then(|source| source.relay(&logged.intake, self.forming))
-                }
+                false => logged
+                    .relay(ends)
+                    .and_then(|source| source.relay(&logged.intake, self.forming, account)),
             };
             started.map_err(|error| connector(&logged.plan.name, error))?;
         }

@@ -25,6 +25,7 @@ use tidemill_core::disk::Disk;
 use tidemill_core::input_log::{
     LoggedPart, LoggedReader, Retained, checkpoints_kept, inner_detail, wal_start,
 };
+use tidemill_core::quota::Account;
 use tidemill_core::wal::{FullOf, Usage, WalError};
 use tidemill_storage::wal::WalEvents;
 
@@ -51,6 +52,8 @@ pub(super) struct InputLog {
     quota_bytes: u64,
     lanes: usize,
     forming: Forming,
+    /// Who pays for receiving.
+    account: Arc<dyn Account>,
     /// Where each retained checkpoint replays from.
     retained: Mutex<Retained>,
     replay: Option<JoinHandle<()>>,
@@ -90,6 +93,7 @@ impl InputLog {
         plan: &JobPlan,
         sources: &[Source],
         statistics: Arc<InputLogStatistics>,
+        account: Arc<dyn Account>,
     ) -> Self {
         let settled_lsn = Arc::<AtomicU64>::default();
         let logged = |(plan_of, source): (&SourcePlan, &Source)| {
@@ -107,6 +111,7 @@ impl InputLog {
             quota_bytes: plan.wal.quota_bytes,
             lanes: plan.parallelism,
             forming: Forming { target: plan.batch, linger: Duration::from_micros(plan.linger_us) },
+            account,
             retained: Mutex::default(),
             replay: None,
             settled_lsn,

@@ -51,6 +51,7 @@ fn field(rule: StructureRule, limits: &mut AdmissionLimits) -> &mut u64 {
         StructureRule::Components => &mut limits.components,
         StructureRule::ComponentDepth => &mut limits.component_depth,
         StructureRule::Links => &mut limits.links,
+        StructureRule::InstanceBytes => &mut limits.instance_bytes,
     }
 }
 
@@ -164,4 +165,71 @@ fn a_large_component_of_nothing_bad_passes() {
     }
     text.push_str("))");
     assert!(walked(&text, &AdmissionLimits::default()).is_ok());
+}
+
+#[test]
+fn what_instances_take_is_counted_as_often_as_they_are_made() {
+    let module = r#"(core module $m
+        (import "a" "f" (func))
+        (func) (func)
+        (memory 1) (table 1 funcref)
+        (global i32 (i32.const 0)))"#;
+    let one = 1024 + 64 + 5 * 32;
+    let twice = format!(
+        r#"(component {module}
+            (core module $a (func (export "f")))
+            (core instance $a (instantiate $a))
+            (core instance (instantiate $m (with "a" (instance $a))))
+            (core instance (instantiate $m (with "a" (instance $a)))))"#
+    );
+    has(StructureRule::InstanceBytes, 2 * one + 1024 + 32, &twice);
+    // Of modules that are nowhere instantiated the largest is looked at.
+    has(StructureRule::InstanceBytes, one, &format!("(component {module} (core module))"));
+    let nested = |inner: &str, times: usize| {
+        format!("(component $outer {inner} {})", "(instance (instantiate $c))".repeat(times))
+    };
+    let inner = "(component $c (core module $e (func)) (core instance (instantiate $e)) \
+                 (core instance (instantiate $e)))";
+    has(StructureRule::InstanceBytes, 3 * 2 * (1024 + 32), &nested(inner, 3));
+    let outer_alias = "(core module $e (func)) \
+                       (component $c (alias outer $outer $e (core module $e)) \
+                       (core instance (instantiate $e)))";
+    has(StructureRule::InstanceBytes, 2 * (1024 + 32), &nested(outer_alias, 2));
+}
+
+#[test]
+fn a_module_that_is_handed_in_counts_as_more_than_anything() {
+    let text = r#"(component
+        (core module $e)
+        (component $c (import "m" (core module $m)) (core instance (instantiate $m)))
+        (instance (instantiate $c (with "m" (core module $e)))))"#;
+    let refused = walked(text, &AdmissionLimits::default()).unwrap_err();
+    let rule = StructureRule::InstanceBytes;
+    assert!(matches!(refused, AdmissionError::Structure { rule: broken, .. } if broken == rule));
+}
+
+#[test]
+fn an_engine_takes_no_more_for_an_instance_than_is_counted() {
+    // As `VMOffsets` has it: what is defined and imported here, each of which may be pointed to.
+    let functions: String =
+        (0..1000).map(|n| format!("(func $f{n} (drop (ref.func $f{n})))")).collect();
+    let elements: String = (0..1000).map(|n| format!("$f{n} ")).collect();
+    let module = format!("(module {functions} (elem declare func {elements}))");
+    let module = wat::parse_str(module).unwrap();
+    let counted = 1024 + 1000 * 32;
+    let mut config = wasmtime::Config::new();
+    let mut takes = |bytes: usize| {
+        let mut pool = wasmtime::PoolingAllocationConfig::default();
+        pool.max_core_instance_size(bytes)
+            .total_core_instances(1)
+            .total_memories(1)
+            .total_tables(1);
+        config.allocation_strategy(wasmtime::InstanceAllocationStrategy::Pooling(pool));
+        let engine = wasmtime::Engine::new(&config).unwrap();
+        wasmtime::Module::new(&engine, &module).and_then(|module| {
+            wasmtime::Instance::new(&mut wasmtime::Store::new(&engine, ()), &module, &[])
+        })
+    };
+    takes(counted).unwrap();
+    assert!(takes(1000 * 32).is_err(), "it takes less than was thought");
 }

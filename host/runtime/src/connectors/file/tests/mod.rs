@@ -18,17 +18,21 @@ use tidemill_core::ids::Now;
 use tidemill_core::limits::LINE_BYTES_MAX;
 
 use crate::connectors::file::partition::PARTITIONS_MAX;
-use crate::connectors::file::{FileReader, list};
+use crate::connectors::file::{FilePartition, FileReader, Listing, list};
 use crate::connectors::settings::{FileSource, Format};
-use crate::connectors::tests::{Flat, bell, drain, target};
+use crate::connectors::tests::{Flat, bell, drain, nobody, target};
 
 fn settings(directory: &Path, pattern: &str, format: Format, split_bytes: u64) -> FileSource {
     let pattern = format!("{}/{pattern}", directory.display());
     FileSource { patterns: vec![pattern], format, key: None, split_bytes }
 }
 
+fn list_all(settings: &FileSource) -> Result<Vec<FilePartition>, ConnectorError> {
+    list("in", settings, &mut Listing::default())
+}
+
 fn reader(settings: &FileSource, waker: Arc<dyn Wake>) -> Result<FileReader, ConnectorError> {
-    FileReader::new(settings.clone(), list("in", settings)?, waker)
+    FileReader::new(settings.clone(), list_all(settings)?, waker, nobody())
 }
 
 fn read(settings: &FileSource) -> Result<Flat, ConnectorError> {
@@ -91,7 +95,7 @@ fn files_are_read_in_the_order_of_their_names_and_empty_ones_hold_nothing() {
     }
     let settings = settings(directory.path(), "*", Format::Lines, 100);
     assert_eq!(values(read(&settings).unwrap()), ["1", "2", "3", "4", "5"]);
-    let ids: Vec<_> = list("in", &settings)
+    let ids: Vec<_> = list_all(&settings)
         .unwrap()
         .iter()
         .map(|partition| partition.at.partition.rsplit('/').next().unwrap().to_owned())
@@ -133,7 +137,7 @@ fn csv_is_one_partition_whatever_the_split_size() {
     fs::write(directory.path().join("a.csv"), "k,v\n1,\"a\nb\"\n2,c\n").unwrap();
     let mut settings = settings(directory.path(), "*", Format::Csv, 3);
     settings.key = Some("k".to_owned());
-    assert_eq!(list("in", &settings).unwrap().len(), 1);
+    assert_eq!(list_all(&settings).unwrap().len(), 1);
     let records = read(&settings).unwrap();
     assert_eq!(records[0], (Some(b"1".to_vec()), b"{\"k\":\"1\",\"v\":\"a\\nb\"}".to_vec()));
     assert_eq!(records.len(), 2);
@@ -142,11 +146,17 @@ fn csv_is_one_partition_whatever_the_split_size() {
 #[test]
 fn a_pattern_without_files_and_too_many_partitions_are_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let none = list("in", &settings(directory.path(), "*.txt", Format::Lines, 9)).unwrap_err();
+    let none = list_all(&settings(directory.path(), "*.txt", Format::Lines, 9)).unwrap_err();
     assert_eq!(none.fault, ConnectorFault::MissingInput);
     assert!(none.message.contains("*.txt"), "{none}");
     let file = fs::File::create(directory.path().join("a.txt")).unwrap();
     file.set_len(PARTITIONS_MAX + 1).unwrap();
-    let many = list("in", &settings(directory.path(), "*.txt", Format::Lines, 1)).unwrap_err();
-    assert!(many.message.contains("more than 1000000 partitions"), "{many}");
+    let many = list_all(&settings(directory.path(), "*.txt", Format::Lines, 1)).unwrap_err();
+    assert!(many.message.contains("more than 100000 partitions"), "{many}");
+    // All sources of a job share the room.
+    file.set_len(PARTITIONS_MAX / 2 + 1).unwrap();
+    let settings = settings(directory.path(), "*.txt", Format::Lines, 1);
+    let mut listing = Listing::default();
+    assert!(list("in", &settings, &mut listing).is_ok());
+    assert!(list("again", &settings, &mut listing).is_err());
 }

@@ -20,7 +20,7 @@ fn begin(settings: &FileSource) -> Vec<PartitionPosition> {
 fn go_on(settings: &FileSource, positions: &[PartitionPosition]) -> Result<Flat, ConnectorError> {
     let source = Source::resume("in", &SourceSettings::File(settings.clone()), positions)?;
     let (waker, wakes) = bell();
-    drain(&mut *source.reader(0, 1, waker)?, &wakes)
+    drain(&mut *source.reader(0, 1, waker, nobody())?, &wakes)
 }
 
 fn assert_says(error: &ConnectorError, fault: ConnectorFault, parts: &[&str]) {

@@ -7,8 +7,8 @@ use flate2::write::GzEncoder;
 use tidemill_core::connector::PartitionPosition;
 
 use super::*;
-use crate::connectors::Source;
 use crate::connectors::settings::SourceSettings;
+use crate::connectors::{Listing, Source};
 
 /// One run of a job that ends early.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ fn interrupt(source: &Source, run: &Run) -> (Flat, Vec<PartitionPosition>) {
     let (mut flat, mut positions) = (Flat::new(), source.positions());
     for lane in 0..run.lanes {
         let (waker, wakes) = bell();
-        let mut reader = source.reader(lane, run.lanes, waker).unwrap();
+        let mut reader = source.reader(lane, run.lanes, waker, nobody()).unwrap();
         let own = positions.iter_mut().skip(lane).step_by(run.lanes);
         assert!(own.map(|at| &*at).eq(&reader.positions()), "the positions of a reader not polled");
         flat.extend(take(&mut *reader, &wakes, run.batches, run.records).unwrap());
@@ -106,7 +106,7 @@ fn interrupt(source: &Source, run: &Run) -> (Flat, Vec<PartitionPosition>) {
 
 /// Reads all, interrupted by `runs`; sorted.
 fn read_in_runs(settings: &SourceSettings, runs: &[Run]) -> Flat {
-    let mut source = Source::list("in", settings).unwrap();
+    let mut source = Source::list("in", settings, &mut Listing::default()).unwrap();
     let mut found = Flat::new();
     for run in runs {
         let (flat, positions) = interrupt(&source, run);
@@ -182,7 +182,8 @@ fn the_world_beside_the_partitions_is_no_part_of_a_source_that_goes_on() {
     fs::write(root.join("a"), "1\n2\n").unwrap();
     fs::write(root.join("b"), "3\n4\n").unwrap();
     let mut file = settings(root, "*", Format::Lines, 4);
-    let source = Source::list("in", &SourceSettings::File(file.clone())).unwrap();
+    let source =
+        Source::list("in", &SourceSettings::File(file.clone()), &mut Listing::default()).unwrap();
     let run = Run { lanes: 2, batches: 1, records: 1, is_stopped: false };
     let (flat, positions) = interrupt(&source, &run);
     assert_eq!(values(flat), ["1", "3"]);

@@ -11,8 +11,10 @@ use tidemill_core::checkpoint::manifest::SourceSnapshot;
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::{BatchTarget, SourcePoll};
 use tidemill_core::ids::{CheckpointId, Incarnation, Now};
+use tidemill_core::quota::Unmetered;
 use tidemill_storage::RealDisk;
 
+use crate::connectors::Listing;
 use crate::job::input_log::*;
 use crate::job::keeper::Places;
 
@@ -70,9 +72,11 @@ impl World {
     /// Starts a process on what is there: the newest of `checkpoints`, or nothing.
     pub(super) fn start(&self, incarnation: u64) -> Process {
         let plan = self.plan();
-        let list = |source: &SourcePlan| Source::list(&source.name, &source.settings).unwrap();
+        let list = |source: &SourcePlan| {
+            Source::list(&source.name, &source.settings, &mut Listing::default()).unwrap()
+        };
         let sources: Vec<Source> = plan.sources.iter().map(list).collect();
-        let log = InputLog::new(&plan, &sources, Arc::default());
+        let log = InputLog::new(&plan, &sources, Arc::default(), Arc::<Unmetered>::default());
         let disk = |name| Arc::new(RealDisk::create(&self.path(name)).unwrap());
         let checkpoints = CheckpointStore::new(disk("checkpoints"));
         let places = Places { job: disk("data"), checkpoints, published: Arc::default() };

@@ -24,7 +24,7 @@ const BACKGROUND_TURN_US: u64 = 150;
 /// Lets threads of other tenants go first: at the lowest priority; answers whether the system has agreed. With
 /// `SCHED_IDLE` where there is such a thing: whoever wakes up takes the core from such a thread at once, while one that is
 /// only nice keeps it for its slice, and on a system without preemption until the next tick.
-pub(super) fn give_way() -> bool {
+pub(crate) fn give_way() -> bool {
     take(NICENESS_MAX, NormalThreadSchedulePolicy::Idle, ThreadPriority::Min)
 }
 
@@ -32,7 +32,7 @@ pub(super) fn give_way() -> bool {
 /// a core from one that runs when it wakes up. Not at the lowest priority, by which a thread that has to wait for a core
 /// waits some 15 ms each time, and a small checkpoint on a busy machine took a second. A host that does not allow it is
 /// only a little slower.
-pub(super) fn work_in_background() {
+pub(crate) fn work_in_background() {
     let this = Some(rustix::thread::gettid());
     let niceness =
         getpriority_process(this).map_or(BACKGROUND_NICENESS, |own| own.max(BACKGROUND_NICENESS));
@@ -56,7 +56,7 @@ fn take(niceness: i32, policy: NormalThreadSchedulePolicy, priority: ThreadPrior
 /// To be called after each short part of work in the background. A thread that runs keeps its core for a slice of some
 /// milliseconds, and on a system without preemption until the next tick, whatever its priority: without this, lanes
 /// waited as long in the middle of a checkpoint.
-pub(super) fn pause_in_background() {
+pub(crate) fn pause_in_background() {
     thread_local!(static PAUSED_US: Cell<u64> = const { Cell::new(0) });
     let now_us = thread_cpu_us();
     if now_us.saturating_sub(PAUSED_US.get()) >= BACKGROUND_TURN_US {

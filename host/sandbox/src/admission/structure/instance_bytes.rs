@@ -1,0 +1,153 @@
+//! How much the host has to keep for the core instances of each sandbox, beside their memories and tables.
+//!
+//! A core instance has a place for each thing that it imports or defines, and for each of its functions that may be pointed to:
+//! all of them are counted. That is no linear memory, so no quota has it. Must not know what is too much. Invariant: the
+//! answer is never less than what the engine takes (its `VMOffsets`), whatever is instantiated how often, in whatever
+//! component; a module or component that is handed from one component to another, which no tool does, counts as more than
+//! anything.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
+    ComponentTypeRef, Encoding, Instance, Payload,
+};
+
+/// Bytes for each function, global, table, memory and tag of an instance, at the most.
+const ITEM_BYTES: u64 = 32;
+/// Bytes for each import: what it stands for, and that it may be pointed to.
+const IMPORT_BYTES: u64 = 2 * ITEM_BYTES;
+/// Bytes of an instance without any.
+const INSTANCE_BYTES: u64 = 1024;
+/// For what is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+/// What a component comes to, as far as it was looked at.
+#[derive(Default)]
+pub(super) struct InstanceBytes {
+    /// The components and modules around the place.
+    frames: Vec<Frame>,
+    largest_module: u64,
+    largest_component: u64,
+}
+
+/// A component or module, and what it can name.
+struct Frame {
+    encoding: Encoding,
+    /// What one instance takes.
+    bytes: u64,
+    modules: Vec<u64>,
+    components: Vec<u64>,
+}
+
+impl InstanceBytes {
+    /// Looks at the next part; answers what an instance of the module or component around it takes so far.
+    pub(super) fn payload(&mut self, payload: &Payload<'_>) -> wasmparser::Result<u64> {
+        match payload {
+            Payload::Version { encoding, .. } => {
+                let bytes = if *encoding == Encoding::Module { INSTANCE_BYTES } else { 0 };
+                let (modules, components) = (Vec::new(), Vec::new());
+                self.frames.push(Frame { encoding: *encoding, bytes, modules, components });
+            }
+            Payload::ImportSection(section) => self.add(section.count(), IMPORT_BYTES),
+            Payload::FunctionSection(section) => self.add(section.count(), ITEM_BYTES),
+            Payload::GlobalSection(section) => self.add(section.count(), ITEM_BYTES),
+            Payload::TableSection(section) => self.add(section.count(), ITEM_BYTES),
+            Payload::MemorySection(section) => self.add(section.count(), ITEM_BYTES),
+            Payload::TagSection(section) => self.add(section.count(), ITEM_BYTES),
+            Payload::InstanceSection(section) => {
+                for instance in section.clone() {
+                    if let Instance::Instantiate { module_index, .. } = instance? {
+                        self.instantiate(|frame| frame.modules.get(module_index as usize));
+                    }
+                }
+            }
+            Payload::ComponentInstanceSection(section) => {
+                for instance in section.clone() {
+                    if let ComponentInstance::Instantiate { component_index, .. } = instance? {
+                        self.instantiate(|frame| frame.components.get(component_index as usize));
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section.clone() {
+                    match import?.ty {
+                        ComponentTypeRef::Module(_) => self.names_module(UNKNOWN),
+                        ComponentTypeRef::Component(_) => self.names_component(UNKNOWN),
+                        _ => {}
+                    }
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section.clone() {
+                    self.alias(&alias?);
+                }
+            }
+            Payload::End(_) => return Ok(self.end()),
+            _ => {}
+        }
+        Ok(self.frames.last().map_or(0, |frame| frame.bytes))
+    }
+
+    fn add(&mut self, count: u32, each: u64) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.bytes = frame.bytes.saturating_add(u64::from(count) * each);
+        }
+    }
+
+    /// What is not there is for the validator to say.
+    fn instantiate(&mut self, what: impl Fn(&Frame) -> Option<&u64>) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.bytes = frame.bytes.saturating_add(what(frame).copied().unwrap_or(0));
+        }
+    }
+
+    fn names_module(&mut self, bytes: u64) {
+        self.frames.last_mut().into_iter().for_each(|frame| frame.modules.push(bytes));
+    }
+
+    fn names_component(&mut self, bytes: u64) {
+        self.frames.last_mut().into_iter().for_each(|frame| frame.components.push(bytes));
+    }
+
+    /// An instance exports no more than what was defined before it.
+    fn alias(&mut self, alias: &ComponentAlias<'_>) {
+        match *alias {
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
+                self.names_module(self.largest_module);
+            }
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
+                self.names_component(self.largest_component);
+            }
+            ComponentAlias::Outer { kind, count, index } => {
+                let outer = self.frames.len().checked_sub(count as usize + 1);
+                let outer = outer.and_then(|outer| self.frames.get(outer));
+                let of = |all: &[u64]| all.get(index as usize).copied().unwrap_or(0);
+                match kind {
+                    ComponentOuterAliasKind::CoreModule => {
+                        self.names_module(outer.map_or(0, |frame| of(&frame.modules)));
+                    }
+                    ComponentOuterAliasKind::Component => {
+                        self.names_component(outer.map_or(0, |frame| of(&frame.components)));
+                    }
+                    ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
+                }
+            }
+            ComponentAlias::InstanceExport { .. } | ComponentAlias::CoreInstanceExport { .. } => {}
+        }
+    }
+
+    /// The innermost module or component is whole: what is around it can name it from here on.
+    fn end(&mut self) -> u64 {
+        let Some(Frame { encoding, bytes, .. }) = self.frames.pop() else { return 0 };
+        match encoding {
+            Encoding::Module => {
+                self.largest_module = self.largest_module.max(bytes);
+                self.names_module(bytes);
+            }
+            Encoding::Component => {
+                self.largest_component = self.largest_component.max(bytes);
+                self.names_component(bytes);
+            }
+        }
+        bytes
+    }
+}
