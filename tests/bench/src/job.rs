@@ -193,16 +193,17 @@ pub fn finish(lane: &mut Lane) {
     while lane.step(Now::default()).expect("the job does not fail") != StepOutcome::Finished {}
 }
 
-/// Steps a lane until its operator has made so many calls.
+/// Steps a lane until its operator is open and has made so many calls.
 ///
 /// # Panics
 /// When the job fails, or comes to its end before.
 pub fn step_calls(lane: &mut Lane, calls: usize) {
-    let mut made = 0;
-    while made < calls {
+    // Its first step opens it.
+    let mut steps = 0;
+    while steps < 1 + calls {
         match lane.step(Now::default()).expect("the job does not fail") {
-            StepOutcome::Finished => panic!("the job is over after {made} calls"),
-            StepOutcome::Progress(OPERATOR) => made += 1,
+            StepOutcome::Finished => panic!("the job is over after {steps} steps of its operator"),
+            StepOutcome::Progress(OPERATOR) => steps += 1,
             _ => {}
         }
     }
