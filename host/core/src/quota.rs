@@ -4,6 +4,7 @@
 //! decided by the taker. Reads no clock. Invariants: what is held never passes the quota but by [`Holding::settle`],
 //! which says what is so already; and whoever held something gives it back when it is dropped.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -268,11 +269,24 @@ pub trait Account: Send + Sync {
 
     /// What files and connections are taken from.
     fn open_files(&self) -> &Arc<Allowance>;
+
+    /// Whether it has used up its CPU time for now, so that work which nobody waits for had better wait.
+    fn is_held(&self) -> bool;
+
+    /// Has this thread work for it and nobody else until what is answered is dropped, by the same thread.
+    fn employ_thread(self: Arc<Self>) -> Box<dyn Any>;
 }
 
 /// An account without quotas that nobody looks at, for work that is no tenant's.
 #[derive(Debug, Default)]
 pub struct Unmetered(Arc<Allowance>);
+
+impl Unmetered {
+    /// With so many open files.
+    pub fn with_open_files(limit: u64) -> Self {
+        Self(Arc::new(Allowance::new(limit)))
+    }
+}
 
 impl Account for Unmetered {
     fn gives_way(&self) -> bool {
@@ -285,6 +299,14 @@ impl Account for Unmetered {
 
     fn open_files(&self) -> &Arc<Allowance> {
         &self.0
+    }
+
+    fn is_held(&self) -> bool {
+        false
+    }
+
+    fn employ_thread(self: Arc<Self>) -> Box<dyn Any> {
+        Box::new(())
     }
 }
 

@@ -98,11 +98,16 @@ impl Machine {
         Self { at: Instant::now(), process_us, ticks: ticks(&stat, is_ours) }
     }
 
+    /// CPU time that this process has used in between, in microseconds.
+    pub(crate) fn used_us_since(&self, then: &Self) -> u64 {
+        self.process_us.saturating_sub(then.process_us)
+    }
+
     /// Whether the `cores` that this process may use were short in between: used up by itself, or by anybody.
     pub(crate) fn was_short_since(&self, then: &Self, cores: u64) -> bool {
         let elapsed = self.at.duration_since(then.at).as_micros();
         let there_us = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(cores);
-        let used_us = self.process_us.saturating_sub(then.process_us);
+        let used_us = self.used_us_since(then);
         let is_short = |used: u64, there: u64| there > 0 && used * 100 >= there * BUSY_PERCENT;
         let of_all =
             self.ticks.zip(then.ticks).is_some_and(|((all, idle), (all_then, idle_then))| {

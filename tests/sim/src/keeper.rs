@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidemill_core::checkpoint::keeper::{self, Effects};
 use tidemill_core::checkpoint::manifest::{Manifest, SinkSnapshot};
-use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::checkpoint::store::{CheckpointStore, KnownFiles};
 use tidemill_core::connector::PreparedFile;
 use tidemill_core::transaction::commit;
 
@@ -56,6 +56,7 @@ pub enum Task {
 #[derive(Default)]
 pub struct Keeper {
     tasks: VecDeque<Task>,
+    known: KnownFiles,
 }
 
 impl Keeper {
@@ -87,7 +88,10 @@ impl Keeper {
                 mailbox.send(Sender::Keeper, Event::Committed(manifest.checkpoint));
             }
             Task::DropOld(retained) => {
-                places.checkpoints.drop_old(retained).map_err(|error| error.to_string())?;
+                places
+                    .checkpoints
+                    .drop_old(retained, &mut self.known)
+                    .map_err(|error| error.to_string())?;
             }
         }
         Ok(true)

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tidemill_core::checkpoint::coordinator::{Action, Completion, Fact, Purpose};
 use tidemill_core::checkpoint::ledger::MergeTask;
-use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::connector::Wake;
 use tidemill_core::ids::{LaneId, NodeId};
 
@@ -93,7 +92,7 @@ impl Incarnation {
                     env.check_state(&manifest)?;
                 }
                 let fact = Fact::ManifestWritten(manifest.checkpoint);
-                self.ledger.completed(Manifest::clone(&manifest));
+                self.ledger.completed(manifest);
                 Ok(self.coordinator.learn(fact, now_ms))
             }
             Event::Committed(checkpoint) => {
@@ -145,7 +144,7 @@ impl Incarnation {
                     self.tell_all(Command::Completed(checkpoint));
                 }
                 Action::Commit(_) => {
-                    let manifest = Arc::new(self.ledger.newest().clone());
+                    let manifest = self.ledger.newest().clone();
                     self.keeper.ask(Task::Commit(manifest));
                 }
                 Action::Finished(completion) => self.finished(&completion, env, ended),

@@ -7,6 +7,7 @@
 //! much as a base or merges do not keep up, by making the task's next snapshot a base.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::AckContent;
 use super::coordinator::{Gathered, Purpose};
@@ -62,7 +63,7 @@ pub struct MergeTask {
 /// The manifest of now, and what the next one is made from.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    newest: Manifest,
+    newest: Arc<Manifest>,
     roles: Vec<NodeRole>,
     /// Chains that were merged and are not in a manifest yet: what they replace, and the new base.
     merged: BTreeMap<(NodeId, LaneId), (Vec<SnapshotFile>, SnapshotFile)>,
@@ -71,11 +72,11 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger of an incarnation that starts from `newest`, whose chains fit the lanes of now.
     pub fn new(newest: Manifest, roles: Vec<NodeRole>) -> Self {
-        Self { newest, roles, merged: BTreeMap::new() }
+        Self { newest: Arc::new(newest), roles, merged: BTreeMap::new() }
     }
 
     /// The newest complete checkpoint.
-    pub fn newest(&self) -> &Manifest {
+    pub fn newest(&self) -> &Arc<Manifest> {
         &self.newest
     }
 
@@ -93,10 +94,7 @@ impl Ledger {
             wal_start,
             // After a start from a savepoint the first snapshots are whole.
             files_identity: None,
-            sources: Vec::new(),
-            operators: Vec::new(),
-            sinks: Vec::new(),
-            ..self.newest.clone()
+            ..self.newest.without_content()
         };
         for (index, role) in self.roles.iter().enumerate() {
             let node = NodeId(index);
@@ -186,8 +184,8 @@ impl Ledger {
     }
 
     /// A manifest has become durable.
-    pub fn completed(&mut self, manifest: Manifest) {
-        self.newest = manifest;
+    pub fn completed(&mut self, manifest: impl Into<Arc<Manifest>>) {
+        self.newest = manifest.into();
         let newest = &self.newest;
         self.merged.retain(|_, (replaced, _)| {
             newest.files().any(|file| replaced.first().is_some_and(|first| first == file))

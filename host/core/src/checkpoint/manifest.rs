@@ -162,6 +162,29 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    /// The same without what its sources, operators and sinks had come to, of which there may be much.
+    #[must_use]
+    pub fn without_content(&self) -> Self {
+        Self {
+            job: self.job.clone(),
+            identity: self.identity.clone(),
+            files_identity: self.files_identity.clone(),
+            checkpoint: self.checkpoint,
+            incarnation: self.incarnation,
+            created_ms: self.created_ms,
+            written_by: self.written_by.clone(),
+            finished: self.finished,
+            hash_seed: self.hash_seed,
+            owners: self.owners.clone(),
+            parallelism: self.parallelism,
+            plan: self.plan.clone(),
+            wal_start: self.wal_start,
+            sources: Vec::new(),
+            operators: Vec::new(),
+            sinks: Vec::new(),
+        }
+    }
+
     /// The bytes of the manifest.
     ///
     /// # Errors

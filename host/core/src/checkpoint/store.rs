@@ -6,7 +6,8 @@
 //! -> `committed` replaced. Order for dropping: manifests, oldest first -> directory synced -> files that no
 //! manifest names. So a manifest's files are there as long as it is.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,10 @@ pub struct StoredManifest {
     /// Who wrote it.
     pub incarnation: Incarnation,
 }
+
+/// The names of the files of manifests.
+#[derive(Clone, Debug, Default)]
+pub struct KnownFiles(BTreeMap<StoredManifest, Vec<String>>);
 
 impl StoredManifest {
     /// Its name in the directory.
@@ -187,19 +192,27 @@ impl CheckpointStore {
     }
 
     /// Drops all but the newest `retained` checkpoints, and files that none of those names and that are not of
-    /// a checkpoint after the newest. Not while a merge is in flight, nor before
+    /// a checkpoint after the newest. `known` are the files of those that were looked at before: a manifest does not change. Not while a merge is in flight, nor before
     /// [`Ledger::may_collect`](super::ledger::Ledger::may_collect): a merged file has no manifest at first.
     ///
     /// # Errors
     /// The disk fails, or a manifest that is kept cannot be read; nothing that it might name is removed.
-    pub fn drop_old(&self, retained: usize) -> Result<(), StoreError> {
+    pub fn drop_old(&self, retained: usize, known: &mut KnownFiles) -> Result<(), StoreError> {
         let manifests = self.manifests()?;
         let (old, kept) = manifests.split_at(manifests.len().saturating_sub(retained.max(1)));
         let mut named = BTreeSet::new();
         let ours =
             if planted::is(Bug::RetainedFilesCollected) { kept.len().saturating_sub(1) } else { 0 };
+        known.0.retain(|stored, _| kept.contains(stored));
         for stored in &kept[ours..] {
-            named.extend(self.load(stored)?.files().map(|file| file.name.clone()));
+            let files = match known.0.entry(stored.clone()) {
+                Entry::Occupied(files) => files.into_mut(),
+                Entry::Vacant(place) => {
+                    let manifest = self.load(stored)?;
+                    place.insert(manifest.files().map(|file| file.name.clone()).collect())
+                }
+            };
+            named.extend(files.iter().cloned());
         }
         for stored in old {
             self.disk.remove(&stored.name())?;

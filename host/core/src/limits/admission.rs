@@ -54,7 +54,7 @@ pub struct AdmissionLimits {
     pub component_depth: u64,
     /// Aliases, canonical functions, and instances that instantiate no core module.
     pub links: u64,
-    /// Bytes that the host keeps for the instances of core modules of one sandbox, about.
+    /// Bytes that the host keeps for the instances of one sandbox, about.
     pub instance_bytes: u64,
     /// CPU time of the compilation, in seconds.
     pub compile_cpu_s: u64,

@@ -218,7 +218,7 @@ impl Source {
 
     /// Starts to receive the input of a stream, whose one partition it is, once in the life of the process.
     /// `clients` is what the log knows of those that number their lines; lines that come again are counted in
-    /// `duplicates`. Connections are taken from `account`.
+    /// `duplicates`.
     ///
     /// # Errors
     /// The address cannot be bound, or threads cannot be started.
@@ -228,7 +228,6 @@ impl Source {
         forming: Forming,
         clients: &ClientTable,
         duplicates: &Arc<AtomicU64>,
-        account: &Arc<dyn Account>,
     ) -> Result<(), ConnectorError> {
         match &self.kind {
             Kind::Stdin(format) => stdin::start(format, intake, forming),
@@ -238,8 +237,7 @@ impl Source {
                 let taken = Listener::Taken(listener.address());
                 match std::mem::replace(&mut *listener, taken) {
                     Listener::Bound(bound) => {
-                        let files = account.open_files();
-                        tcp::start(bound, clients, duplicates.clone(), files, intake, forming)
+                        tcp::start(bound, clients, duplicates.clone(), intake, forming)
                     }
                     Listener::Unbound | Listener::Taken(_) => {
                         Err(defect("a listener is received from once"))
@@ -250,7 +248,7 @@ impl Source {
         }
     }
 
-    /// Starts to read the source, from its positions on, into the log, paid for by `account`.
+    /// Starts to read the source, from its positions on, into the log.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -258,9 +256,8 @@ impl Source {
         self,
         intake: &Arc<Intake>,
         forming: Forming,
-        account: &Arc<dyn Account>,
     ) -> Result<(), ConnectorError> {
-        Relay::start(self, intake, forming.target, account.clone())
+        Relay::start(self, intake, forming)
     }
 
     /// How many partitions one thread should read at a time: a few, unless they cost nothing.

@@ -38,12 +38,17 @@ fn read(
     let inlet = Arc::<Inlet>::default();
     let name = "standard input".to_owned();
     intake.begin(Box::new(StopThread(inlet.clone())), None);
+    let account = forming.account.clone();
     let former = Former::new(name, format, inlet.clone(), intake.clone(), forming);
     // Both end by themselves: with the input, or when nothing more is wanted.
     let no_thread = |error| no_thread("that reads standard input", &error);
     former.start().map_err(no_thread)?;
     let reader = spawner::builder("tidemill-stdin").map_err(no_thread)?;
-    reader.spawn(move || receive(input, &inlet)).map(drop).map_err(no_thread)
+    let body = move || {
+        let _employed = account.employ_thread();
+        receive(input, &inlet);
+    };
+    reader.spawn(body).map(drop).map_err(no_thread)
 }
 
 fn receive(mut input: impl Read, inlet: &Inlet) {

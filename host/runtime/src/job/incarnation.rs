@@ -176,14 +176,15 @@ fn run_lanes(
         (0..job.plan.parallelism).map(|_| Arc::new(LaneLine::default())).collect();
     let seed = assemble::snapshot_seed(job, &basis);
     let (disk, store_us) = (places.checkpoints.disk(), &job.shared.statistics.store_us);
-    let uploads = Uploads::start(disk.clone(), seed, &lines, events.clone(), store_us.clone())
+    let (store_us, tenant) = (store_us.clone(), job.tenant.clone());
+    let uploads = Uploads::start(disk.clone(), seed, &lines, events.clone(), store_us, tenant)
         .map_err(|error| JobError::no_thread("for snapshots", &error))?;
     let Some(lanes) = lanes(job, &basis, places, &lines, &uploads)? else {
         return Ok(Ended::Stopped);
     };
     let tasks = Arc::new(lanes.iter().flat_map(|lane| task_infos(job, lane)).collect::<Vec<_>>());
     job.shared.set_tasks(tasks.clone());
-    let keeper = Keeper::start(places.clone(), events.clone())
+    let keeper = Keeper::start(places.clone(), job.tenant.clone(), events.clone())
         .map_err(|error| JobError::no_thread("for checkpoints", &error))?;
     job.shared.connect(events.clone());
     let restored = basis.manifest.checkpoint;
@@ -217,10 +218,13 @@ fn run_lanes(
         events,
         log: &log,
         statistics: &job.shared.statistics,
+        tenant: &job.tenant,
         began,
         lane_error: &lane_error,
     };
+    let employed = job.tenant.employ();
     let ended = supervisor.run(&reports);
+    drop(employed);
     // The thread of a lane that is stuck cannot be joined; the job fails for good in this process.
     let is_stuck = matches!(ended, Err(JobError::Stuck { .. }));
     threads

@@ -15,19 +15,24 @@ use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::keeper::{self, Effects};
 use tidemill_core::checkpoint::manifest::{Manifest, SinkSnapshot};
-use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::checkpoint::store::{CheckpointStore, KnownFiles};
 use tidemill_core::connector::{ConnectorError, PreparedFile};
 use tidemill_core::disk::Disk;
+use tidemill_core::quota::Account as _;
 use tidemill_core::transaction::CommitOutcome;
 
 use super::failpoint::failpoint;
 use super::savepoint;
 use super::supervisor::{Event, SavepointRequest};
 use crate::connectors::Sink;
-use crate::spawner;
+use crate::tenants::Tenant;
+use crate::{priority, spawner};
 
 /// Published files that are named one by one at most: a long job has thousands.
 const FILES_NAMED_MAX: usize = 1000;
+/// How long each step of a checkpoint waits at most for a tenant that has used up its CPU time, and how often it looks.
+const HELD_MAX: Duration = Duration::from_secs(1);
+const HELD_LOOK: Duration = Duration::from_millis(10);
 /// Between two tries of a commit.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -87,13 +92,22 @@ impl PublishedFiles {
 }
 
 impl Keeper {
-    /// Starts the thread; it answers by `events`.
-    pub(super) fn start(places: Places, events: Sender<Event>) -> std::io::Result<Self> {
+    /// Starts the thread, which works for `tenant`; it answers by `events`.
+    pub(super) fn start(
+        places: Places,
+        tenant: Arc<Tenant>,
+        events: Sender<Event>,
+    ) -> std::io::Result<Self> {
         let (tasks, asked) = mpsc::channel();
         let (patience, end) = mpsc::channel();
         let work = move || {
+            // Nobody's record waits for it, and what it does grows with the number of partitions and files.
+            priority::work_in_background();
+            let _employed = tenant.employ();
+            let mut known = KnownFiles::default();
             for task in asked {
-                if let Some(event) = serve(&places, &end, task) {
+                wait_while_held(&tenant, &end);
+                if let Some(event) = serve(&places, &end, &mut known, task) {
                     // The supervisor outlives the keeper.
                     events.send(event).ok();
                 }
@@ -122,7 +136,17 @@ impl Drop for Keeper {
     }
 }
 
-fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
+/// Waits while its tenant has used up its CPU time, but not for long: a checkpoint is what lets a job end well.
+fn wait_while_held(tenant: &Tenant, end: &Receiver<()>) {
+    let until = Instant::now() + HELD_MAX;
+    while Instant::now() < until && tenant.is_held() {
+        if let Err(RecvTimeoutError::Disconnected) = end.recv_timeout(HELD_LOOK) {
+            return;
+        }
+    }
+}
+
+fn serve(places: &Places, end: &Receiver<()>, known: &mut KnownFiles, task: Task) -> Option<Event> {
     match task {
         Task::WriteManifest(manifest) => Some(match write_manifest(places, &manifest) {
             Ok(()) => Event::ManifestWritten(manifest),
@@ -143,7 +167,7 @@ fn serve(places: &Places, end: &Receiver<()>, task: Task) -> Option<Event> {
         Task::DropOld { retained } => {
             failpoint("checkpoint.drop");
             // What is not dropped now is dropped after the next checkpoint.
-            if let Err(error) = places.checkpoints.drop_old(retained) {
+            if let Err(error) = places.checkpoints.drop_old(retained, known) {
                 tracing::warn!("Old checkpoints were not removed: {error}.");
             }
             failpoint("checkpoint.dropped");

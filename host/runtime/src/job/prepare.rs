@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidemill_core::describe::{Description, Ttl, TtlUpdate};
-use tidemill_core::graph::{EdgeKind, EdgeSpec, Graph, GraphSpec, NodeSpec, NodeSpecKind};
+use tidemill_core::graph::{
+    EdgeKind, EdgeSpec, Graph, GraphSpec, NodeKind, NodeSpec, NodeSpecKind,
+};
 use tidemill_core::ids::NodeId;
 use tidemill_core::lane::queue_count;
 use tidemill_core::limits::{BATCH_BYTES_MAX, MIB};
+use tidemill_core::state::memory::MemoryBackend;
 use tidemill_sandbox::{AdmissionError, Component};
 
 use super::{Engine, InputLog, Job, JobError, RunOptions, Shared, grants};
@@ -114,7 +117,7 @@ const FILES_BYTES: usize = 24 * MIB;
 
 /// What may wait between the tasks of a job and at its ends. In each queue its bound and the batch that passes it, and in the
 /// outbox behind it a part that is to follow. At each operator what one call may emit: it is shared if it comes as a whole, and
-/// copied for each that it goes to if it comes in small batches, which are merged.
+/// copied for each that it goes to if it comes in small batches, which are merged. And what tables of state take while they are empty.
 fn buffer_bytes(plan: &JobPlan, graph: &Graph) -> u64 {
     let lanes = plan.parallelism;
     let queues = queue_count(graph, lanes) as u64;
@@ -137,9 +140,17 @@ fn buffer_bytes(plan: &JobPlan, graph: &Graph) -> u64 {
         SinkSettings::Stdout(_) | SinkSettings::Discard(_) => CONNECTOR_BYTES,
     }));
     let of_lane = emitted.sum::<u64>().saturating_add(at_ends.sum::<usize>() as u64);
+    // All lanes together have each key group once.
+    let empty = graph.nodes.iter().map(|node| match &node.kind {
+        NodeKind::Operator(description) if description.inputs.iter().any(|input| input.keyed) => {
+            MemoryBackend::empty_bytes(&description.states, plan.key_groups)
+        }
+        NodeKind::Source | NodeKind::Sink | NodeKind::Operator(_) => 0,
+    });
     let is_listener = |source: &&SourcePlan| matches!(source.settings, SourceSettings::Tcp(_));
     let listeners = plan.sources.iter().filter(is_listener).count() * LISTENER_BYTES;
-    in_queues.saturating_add(of_lane.saturating_mul(lanes as u64)).saturating_add(listeners as u64)
+    let all = [in_queues, of_lane.saturating_mul(lanes as u64), listeners as u64, empty.sum()];
+    all.into_iter().fold(0, u64::saturating_add)
 }
 
 fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Component, JobError> {

@@ -32,6 +32,7 @@ use super::report::TaskInfo;
 use super::statistics::Statistics;
 use super::watchdog::Watchdog;
 use crate::machine;
+use crate::tenants::Tenant;
 use ending::{Draining, LOOK_EVERY};
 
 /// Everything that reaches the supervisor.
@@ -87,6 +88,10 @@ pub(super) enum Ended {
     Stopped,
 }
 
+/// How many times as long as a checkpoint took a job rests after it while its tenant gives way: what checkpoints cost threads and
+/// disks is not a lane's, and has no low priority.
+const RESTS_WHO_GIVES_WAY: u64 = 4;
+
 /// Settings of a supervisor.
 pub(super) struct SupervisorSettings {
     pub(super) retained: usize,
@@ -109,6 +114,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) events: Sender<Event>,
     pub(super) log: &'a dyn Fn(JobEventKind),
     pub(super) statistics: &'a Statistics,
+    pub(super) tenant: &'a Tenant,
     pub(super) began: Instant,
     /// Makes the error of a lane that failed.
     pub(super) lane_error: &'a dyn Fn(usize, LaneEnd) -> Option<JobError>,
@@ -142,6 +148,9 @@ impl Supervisor<'_> {
         let mut heartbeats = Heartbeats::new(self.lines.len(), self.settings.heartbeat_timeout);
         let mut watchdog = Watchdog::new(self.tasks.len(), self.began);
         while !course.lanes.is_empty() {
+            // Its checkpoints take from others what they take, too.
+            let rests = if self.tenant.gives_way() { RESTS_WHO_GIVES_WAY } else { 0 };
+            self.coordinator.rest_at_least(rests);
             let event = match reports.recv_timeout(self.patience(&course)) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -206,7 +215,7 @@ impl Supervisor<'_> {
             }
             Event::ManifestWritten(manifest) => {
                 let fact = Fact::ManifestWritten(manifest.checkpoint);
-                self.ledger.completed(Manifest::clone(&manifest));
+                self.ledger.completed(manifest);
                 return self.coordinator.learn(fact, now_ms);
             }
             Event::Committed(checkpoint) => {
@@ -272,8 +281,7 @@ impl Supervisor<'_> {
                 }
                 Action::TellCompleted(checkpoint) => self.tell_all(Command::Completed(checkpoint)),
                 Action::Commit(_) => {
-                    let manifest = Arc::new(self.ledger.newest().clone());
-                    self.keeper.ask(Task::Commit(manifest));
+                    self.keeper.ask(Task::Commit(self.ledger.newest().clone()));
                 }
                 Action::Finished(completion) => self.finished(&completion, course),
                 Action::Abort { checkpoint, purpose, reason } => {
@@ -311,7 +319,7 @@ impl Supervisor<'_> {
         });
         if completion.purpose >= Purpose::Savepoint {
             // Before anything is dropped: the keeper does one thing after the other.
-            let manifest = Arc::new(self.ledger.newest().clone());
+            let manifest = self.ledger.newest();
             for request in course.savepoints.drain(..) {
                 self.keeper.ask(Task::Savepoint(manifest.clone(), request));
             }

@@ -31,6 +31,7 @@ use tidemill_core::snapshot::{
 use super::failpoint::failpoint;
 use super::lane_line::LaneLine;
 use super::supervisor::Event;
+use crate::tenants::Tenant;
 use crate::{machine, priority, spawner};
 
 /// Bytes of segments that may wait for the thread before lanes stop encoding.
@@ -80,6 +81,7 @@ pub(super) struct Uploads {
     threads: Mutex<Vec<JoinHandle<()>>>,
     disk: Arc<dyn Disk>,
     incarnation: Incarnation,
+    tenant: Arc<Tenant>,
 }
 
 struct Shared {
@@ -100,13 +102,14 @@ impl Shared {
 }
 
 impl Uploads {
-    /// Starts the thread. `lines` are woken when there is room again.
+    /// Starts the thread, which works for `tenant`. `lines` are woken when there is room again.
     pub(super) fn start(
         disk: Arc<dyn Disk>,
         seed: SnapshotSeed,
         lines: &[Arc<LaneLine>],
         events: Sender<Event>,
         busy_us: Arc<AtomicU64>,
+        tenant: Arc<Tenant>,
     ) -> std::io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -120,14 +123,16 @@ impl Uploads {
             busy_us,
             open: BTreeMap::new(),
         };
+        let employer = tenant.clone();
         let body = move || {
             priority::work_in_background();
+            let _employed = employer.employ();
             work.run(&received);
         };
         let thread = spawner::builder("tidemill-snap")?.spawn(body)?;
         let orders = RwLock::new(Some(orders));
         let shared = Arc::new(Shared { orders, events, waiting_bytes, next: AtomicUsize::new(0) });
-        Ok(Self { shared, threads: Mutex::new(vec![thread]), disk, incarnation })
+        Ok(Self { shared, threads: Mutex::new(vec![thread]), disk, incarnation, tenant })
     }
 
     /// What lanes report to.
@@ -139,8 +144,10 @@ impl Uploads {
     pub(super) fn merge(&self, task: MergeTask, newest: CheckpointId, events: Sender<Event>) {
         let (disk, incarnation) = (self.disk.clone(), self.incarnation);
         let (lost, failed) = (task.clone(), events.clone());
+        let tenant = self.tenant.clone();
         let body = move || {
             priority::work_in_background();
+            let _employed = tenant.employ();
             let merged = merge_chain(&*disk, &task, newest, incarnation);
             events.send(Event::Merged(task, merged.map_err(|error| error.to_string()))).ok();
         };

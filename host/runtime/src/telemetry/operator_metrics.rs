@@ -18,6 +18,10 @@ use crate::job::TaskProgress;
 /// Characters of a help text that are shown.
 const HELP_CHARS_MAX: usize = 200;
 
+/// Lines of the metrics of one tenant's operators that are shown; its tasks behind them are left out. Whoever scrapes has to read
+/// those of all tenants.
+const LINES_MAX: usize = 20_000;
+
 /// All tasks' values of one name and kind.
 struct Family<'a> {
     kind: MetricKind,
@@ -72,10 +76,19 @@ fn encode_value(
 fn families(jobs: &[JobFigures]) -> BTreeMap<String, Family<'_>> {
     let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
     let tasks = jobs.iter().flat_map(|job| job.progress.tasks.iter().map(move |task| (job, task)));
+    let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
     for (job, task) in tasks {
+        let [(_, tenant), _] = job.labels();
+        let lines = lines.entry(tenant).or_default();
+        *lines +=
+            task.metrics.iter().map(|(description, _)| lines_of(description.kind)).sum::<usize>();
+        if *lines > LINES_MAX {
+            continue;
+        }
         for (description, value) in &task.metrics {
             let mut name = format!("{OPERATOR_PREFIX}{}", plain(&description.name));
-            if families.get(&name).is_some_and(|family| family.kind != description.kind) {
+            // Another's name may end like that, too.
+            while families.get(&name).is_some_and(|family| family.kind != description.kind) {
                 name = format!("{name}_{}", kind_word(description.kind));
             }
             let family = families.entry(name).or_insert_with(|| Family {
@@ -87,6 +100,14 @@ fn families(jobs: &[JobFigures]) -> BTreeMap<String, Family<'_>> {
         }
     }
     families
+}
+
+fn lines_of(kind: MetricKind) -> usize {
+    match kind {
+        MetricKind::Counter | MetricKind::Gauge => 1,
+        // Its buckets, that without bound, sum and count.
+        MetricKind::Histogram => HISTOGRAM_BOUNDS.len() + 3,
+    }
 }
 
 fn kind_word(kind: MetricKind) -> &'static str {

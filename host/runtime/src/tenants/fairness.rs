@@ -41,7 +41,13 @@ impl Fairness {
                     - std::mem::replace(&mut at_us, machine::monotonic_us());
                 let are_short = machine.was_short_since(&then, cores);
                 // One look at which they are not is no reason for everybody to come back.
-                let cores = Cores { elapsed_us, count: cores, are_short: are_short || were_short };
+                let cores = Cores {
+                    elapsed_us,
+                    count: cores,
+                    are_short: are_short || were_short,
+                    // All of it, until it is known whose it was.
+                    nobodys_us: machine.used_us_since(&then),
+                };
                 compare(&tenants.live(), &mut known, at_us, cores);
                 were_short = are_short;
             }
@@ -97,7 +103,9 @@ fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cor
         (seen, known.standing)
     };
     let mut tenants: Vec<(Seen, Standing)> = known.iter_mut().map(see).collect();
-    judgement::judge(&mut tenants, cores);
+    let seen_us = tenants.iter().map(|(seen, _)| seen.cpu_us).sum();
+    let nobodys_us = cores.nobodys_us.saturating_sub(seen_us);
+    judgement::judge(&mut tenants, Cores { nobodys_us, ..cores });
     for (known, (_, standing)) in known.iter_mut().zip(tenants) {
         known.standing = standing;
         known.tenant.gives_way.store(standing.gives_way(), Relaxed);

@@ -14,8 +14,8 @@ const CONTENT_PERCENT: u64 = 80;
 const HARMLESS_PERCENT: u64 = 10;
 /// Who has been told is told otherwise only with so much less, so that nobody goes to and fro.
 const SLACK_PERCENT: u64 = 20;
-/// What everybody has who would take more: this part of its share of what all of those use, in hundredths. What is left to
-/// those who give way goes by their threads and not by their shares.
+/// What everybody has who would take more: this part of its share of what all of those use, and of what is used by nobody knows
+/// whom, in hundredths. What is left to those who give way goes by their threads and not by their shares.
 const FLOOR_PERCENT: u64 = 50;
 /// Who is short of that for as much as it comes to in so many looks does not give way until it has had its whole share.
 const SHORT_LOOKS: u64 = 10;
@@ -75,6 +75,8 @@ pub(super) struct Cores {
     pub(super) count: u64,
     /// Whether somebody had to wait for one, as far as can be told.
     pub(super) are_short: bool,
+    /// CPU time that the process has used and no tenant was seen to use.
+    pub(super) nobodys_us: u64,
 }
 
 /// Judges all tenants.
@@ -99,7 +101,8 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
     for ((seen, standing), is_hungry) in tenants.iter_mut().zip(hungry) {
         let stays = standing.is_over && is_anybody_modest;
         standing.is_over = is_hungry && (is_anybody_content || stays);
-        standing.count(seen.cpu_us, share_us(seen));
+        // What is nobody's was somebody's, and may be why this one had so little.
+        standing.count(seen.cpu_us, (used_us + cores.nobodys_us) * seen.share / shares.max(1));
         standing.gives_way =
             standing.is_over && !standing.is_owed || standing.yielding > 0 && !cores.are_short;
     }
@@ -213,7 +216,7 @@ mod tests {
     use super::*;
 
     const LOOK_US: u64 = 200_000;
-    const FREE: Cores = Cores { elapsed_us: LOOK_US, count: 2, are_short: false };
+    const FREE: Cores = Cores { elapsed_us: LOOK_US, count: 2, are_short: false, nobodys_us: 0 };
     const SHORT: Cores = Cores { are_short: true, ..FREE };
 
     fn seen(cpu_us: u64, share: u64) -> Seen {
@@ -289,6 +292,23 @@ mod tests {
             judge(&mut tenants, Cores { are_short, ..FREE });
             assert!(!tenants[0].1.gives_way() && tenants[1].1.gives_way());
         }
+    }
+
+    #[test]
+    fn who_is_left_with_little_because_of_use_that_is_nobodys_has_its_share_back() {
+        // Somebody has enough, but most of what there is goes to work that is charged to nobody.
+        let mut tenants = [(30_000, 1), (1_000, 1)]
+            .map(|(cpu_us, share)| (seen(cpu_us, share), Standing::default()));
+        tenants[1].0.is_busy = false;
+        let cores = Cores { nobodys_us: 369_000, ..SHORT };
+        let told: Vec<bool> = (0..40)
+            .map(|_| {
+                judge(&mut tenants, cores);
+                tenants[0].1.gives_way()
+            })
+            .collect();
+        assert!(told[0], "at first it is taken for the one that uses much");
+        assert!(told[12..].iter().all(|gives_way| !gives_way), "{told:?}");
     }
 
     #[test]

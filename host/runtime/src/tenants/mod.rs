@@ -9,7 +9,9 @@ mod demand;
 mod fairness;
 mod grants;
 mod judgement;
+mod staff;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
@@ -26,6 +28,8 @@ use crate::machine;
 pub use demand::LaneDemand;
 pub use fairness::Fairness;
 pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
+pub use staff::Employed;
+use staff::Staff;
 
 /// How much of a second's CPU time may be used at once.
 const CPU_BURST_PART: u64 = 5;
@@ -48,6 +52,8 @@ pub struct Tenant {
     turn: Mutex<()>,
     /// Its lanes.
     demands: Mutex<Vec<Weak<LaneDemand>>>,
+    /// Other threads that work for it.
+    staff: Staff,
 }
 
 /// What is to be seen of a tenant's lanes.
@@ -222,6 +228,7 @@ impl Tenant {
             gives_way: AtomicBool::new(false),
             turn: Mutex::default(),
             demands: Mutex::default(),
+            staff: Staff::default(),
         }
     }
 
@@ -277,6 +284,7 @@ impl Tenant {
 
     /// What is to be seen of its lanes now, and since the last look.
     fn look(&self, now_us: u64) -> Looked {
+        self.charge_staff(now_us);
         // Before the lanes: a step that ends meanwhile is missed until the next look, and not seen twice.
         let charged_us = self.usage.used_cpu_us.load(Acquire);
         let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
@@ -354,6 +362,14 @@ impl Account for Tenant {
 
     fn open_files(&self) -> &Arc<Allowance> {
         &self.usage.open_files
+    }
+
+    fn is_held(&self) -> bool {
+        self.usage.cpu_us.wait(machine::monotonic_us()) > 0
+    }
+
+    fn employ_thread(self: Arc<Self>) -> Box<dyn Any> {
+        Box::new(Self::employ(&self))
     }
 }
 

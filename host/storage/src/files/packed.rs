@@ -53,7 +53,7 @@ impl fmt::Display for Packing {
 
 /// Compressed bytes that one turn reads at most. What comes of them need be nothing at all: empty members and frames that are
 /// to be skipped go on for as long as a file does.
-const TURN_BYTES: u64 = 1024 * 1024;
+const TURN_BYTES: u64 = 128 * 1024;
 /// The largest window of a Zstandard frame, as a power of two: 8 MiB, which the format asks every decoder for. It lies in memory.
 const WINDOW_LOG_MAX: u32 = 23;
 

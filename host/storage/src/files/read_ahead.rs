@@ -356,7 +356,7 @@ mod tests {
             turns += 1;
         }
         assert_eq!(&*chunk, b"behind it");
-        assert!((35..=40).contains(&turns), "{turns} turns for 40 MiB");
+        assert!(turns > 100, "{turns} turns for 40 MiB");
         assert_eq!(read(path, 0, 0).unwrap(), b"behind it");
     }
 

@@ -44,6 +44,11 @@ pub trait WalEvents: Send + Sync {
 
     /// The log failed for good. Called once; nothing is taken any more.
     fn failed(&self, error: &WalError);
+
+    /// Called by the log's thread with all that it does, for whoever wants to know of the thread.
+    fn work(&self, body: &mut dyn FnMut()) {
+        body();
+    }
 }
 
 /// Why an append was not taken.
@@ -107,10 +112,13 @@ impl Wal {
         events: Arc<dyn WalEvents>,
     ) -> Result<Self, FileError> {
         let queue = Arc::new(Queue::new(queue_bytes));
+        let worker = Arc::clone(&events);
         let mut committer = Committer::new(Arc::clone(&queue), writer, events);
         let run = move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| committer.run()));
-            committer.end(ended.unwrap_or(Err(WalError::Defect)));
+            worker.work(&mut || {
+                let ended = catch_unwind(AssertUnwindSafe(|| committer.run()));
+                committer.end(ended.unwrap_or(Err(WalError::Defect)));
+            });
         };
         let thread = Builder::new().name("tidemill-wal".to_owned()).spawn(run);
         let thread = thread.map_err(|source| FileError::Thread { source: Arc::new(source) })?;

@@ -98,6 +98,38 @@ pub(super) fn attacks() -> Vec<Attack> {
             || Guest::new().fields("(func)".repeat(60_000)).build(),
         ),
         refused(
+            &[14],
+            "instances-that-copy",
+            "STRUCTURE_LIMIT",
+            "instantiates a module 55 times, of which each copies 95,000 functions to be used later",
+            "what the host keeps for the instances of a sandbox, which is no memory of the guest: 4 MiB",
+            &["instance-bytes"],
+            || {
+                let elements = "0 ".repeat(95_000);
+                let instances = "(core instance (instantiate $m))".repeat(55);
+                text(&format!(
+                    "(component (core module $m (func) (elem func {elements})) {instances})"
+                ))
+            },
+        ),
+        refused(
+            &[14, 58],
+            "instances-in-instances",
+            "STRUCTURE_LIMIT",
+            "instantiates a component 60 times, of which each does so with another 64 times, and that with a third",
+            "what the host keeps for the instances of a sandbox, which is no memory of the guest: 4 MiB",
+            &["instance-bytes"],
+            || {
+                let times = |count: usize, name: &str| {
+                    format!("(instance (instantiate ${name}))").repeat(count)
+                };
+                let (a, b, c) = (times(60, "a"), times(64, "b"), times(64, "c"));
+                text(&format!(
+                    "(component (component $a (component $b (component $c) {c}) {b}) {a})"
+                ))
+            },
+        ),
+        refused(
             &[17],
             "many-tables",
             "STRUCTURE_LIMIT",

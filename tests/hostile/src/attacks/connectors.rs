@@ -40,6 +40,12 @@ fn tiny_frames(place: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts a file into the directory that is read in 60,000 parts.
+fn lines(place: &Path) -> io::Result<()> {
+    let line = ["x".repeat(1023), "\n".to_owned()].concat();
+    fs::write(place.join("lines"), line.repeat(60_000))
+}
+
 /// Reads the files beside its records, each in a source of its own.
 fn reading() -> String {
     let source = |number| {
@@ -104,6 +110,24 @@ pub(super) fn attacks() -> Vec<Attack> {
                     .process("(call $emit_one (i32.const 65536) (i32.const 262144))")
                     .build()
             },
+            ..Attack::default()
+        },
+        Attack {
+            rows: &[76],
+            name: "checkpoints-of-many-parts",
+            tries: "has a checkpoint each 10 ms that says of 60,000 parts of a file how far they were read, and keeps a thousand of them",
+            stopped_by: "what checkpoints cost is charged to the tenant, at a low priority; what is kept is not read again",
+            end: End::GoesOn,
+            job: Job {
+                settings: "checkpoint-interval = \"10ms\"\ncheckpoints-retained = 1000\n".to_owned(),
+                ..endless(
+                    "\n[sources.parts]\nconnector = \"file\"\npath = \"lines\"\nsplit-size = \"1KiB\"\n\
+                     [sinks.parts-out]\nconnector = \"discard\"\nfrom = \"parts\"\n"
+                        .to_owned(),
+                )
+            },
+            files: Some(lines),
+            component: plain,
             ..Attack::default()
         },
         Attack {

@@ -155,6 +155,8 @@ pub struct Coordinator {
     /// When the last checkpoint was triggered, and when it came to its end.
     triggered_ms: u64,
     rested_since_ms: u64,
+    /// How many times as long as a checkpoint took it rests after it.
+    rests: u64,
     /// Something was processed since the newest complete checkpoint was triggered.
     is_active: bool,
     /// What was asked for and not begun.
@@ -183,6 +185,7 @@ impl Coordinator {
             completed: restored,
             triggered_ms: now_ms,
             rested_since_ms: now_ms,
+            rests: 0,
             is_active: false,
             wanted: BTreeSet::new(),
             failures: 0,
@@ -205,7 +208,14 @@ impl Coordinator {
 
     fn due_ms(&self) -> u64 {
         let interval = self.triggered_ms.saturating_add(self.settings.interval_ms);
-        interval.max(self.rested_since_ms.saturating_add(self.settings.min_pause_ms))
+        let took_ms = self.rested_since_ms.saturating_sub(self.triggered_ms);
+        let pause_ms = self.settings.min_pause_ms.max(took_ms.saturating_mul(self.rests));
+        interval.max(self.rested_since_ms.saturating_add(pause_ms))
+    }
+
+    /// From here on there are so many times as long between two checkpoints as the first of them took, at least.
+    pub fn rest_at_least(&mut self, times: u64) {
+        self.rests = times;
     }
 
     /// Time has passed.

@@ -176,3 +176,19 @@ fn the_end_of_all_lanes_takes_a_last_checkpoint() {
     assert_eq!(coordinator.learn(Fact::LaneEnded(LaneId(1)), 5), []);
     assert_eq!(coordinator.learn(Fact::LaneEnded(LaneId(0)), 6), trigger(1, 0));
 }
+
+#[test]
+fn who_is_to_rest_does_so_for_so_many_times_as_long_as_the_last_checkpoint_took() {
+    let mut coordinator = coordinator();
+    coordinator.learn(Fact::Active, 1);
+    assert_eq!(coordinator.tick(100), trigger(5, 4));
+    coordinator.rest_at_least(4);
+    complete(&mut coordinator, 5, 140);
+    coordinator.learn(Fact::Active, 150);
+    assert_eq!(coordinator.deadline_ms(), Some(140 + 4 * 40));
+    assert_eq!(coordinator.tick(299), []);
+    // It need not any more.
+    coordinator.rest_at_least(0);
+    assert_eq!(coordinator.deadline_ms(), Some(200));
+    assert_eq!(coordinator.tick(299), trigger(6, 5));
+}

@@ -88,6 +88,13 @@ struct GroupTable {
 }
 
 impl MemoryBackend {
+    /// Bytes that so many key groups take before they hold anything, about.
+    pub fn empty_bytes(states: &[StateDescription], groups: u32) -> u64 {
+        let table =
+            size_of::<GroupTable>() + size_of::<u32>() + states.len() * size_of::<StateColumn>();
+        u64::from(groups) * table as u64
+    }
+
     /// An empty backend for the key groups `owned` out of `groups`.
     pub fn new(
         states: &[StateDescription],

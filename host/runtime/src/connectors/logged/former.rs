@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_core::connector::{BatchTarget, ConnectorError, ConnectorFault};
 use tidemill_core::input_log::{Body, End, Head, Marks};
+use tidemill_core::quota::Account;
 
 use crate::connectors::formats::{BadRecord, Parser};
 use crate::connectors::inlet::{Chunk, Inlet, Taken};
@@ -21,13 +22,15 @@ use crate::connectors::settings::StreamFormat;
 use crate::machine::wall_ms;
 use crate::spawner;
 
-/// How batches are formed.
-#[derive(Clone, Copy, Debug)]
+/// How batches are formed, and for whom.
+#[derive(Clone)]
 pub(crate) struct Forming {
     /// The size that is aimed for.
     pub(crate) target: BatchTarget,
     /// How long a record waits for more.
     pub(crate) linger: Duration,
+    /// Whom the threads that receive input work for.
+    pub(crate) account: Arc<dyn Account>,
 }
 
 /// Forms the batches of one stream.
@@ -71,6 +74,7 @@ impl Former {
     }
 
     fn run(mut self) {
+        let _employed = self.forming.account.clone().employ_thread();
         let end = self.form().unwrap_or_else(|failure| {
             self.records.cut_unfinished();
             // What came before the failure is good.

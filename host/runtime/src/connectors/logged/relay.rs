@@ -14,6 +14,7 @@ use tidemill_core::ids::Now;
 use tidemill_core::input_log::{Body, End, Head};
 use tidemill_core::quota::Account;
 
+use crate::connectors::logged::former::Forming;
 use crate::connectors::logged::intake::{Intake, Stop};
 use crate::connectors::no_thread;
 use crate::connectors::source::Source;
@@ -57,9 +58,9 @@ impl Relay {
     pub(in crate::connectors) fn start(
         source: Source,
         intake: &Arc<Intake>,
-        target: BatchTarget,
-        account: Arc<dyn Account>,
+        forming: Forming,
     ) -> Result<(), ConnectorError> {
+        let Forming { target, account, .. } = forming;
         let waiting = (0..source.partitions().len()).collect();
         let is_stopped = Arc::<AtomicBool>::default();
         let intake = intake.clone();
@@ -75,6 +76,7 @@ impl Relay {
     }
 
     fn run(mut self) {
+        let _employed = self.account.clone().employ_thread();
         let end = self.relay().unwrap_or_else(End::Failed);
         self.intake.finish(end);
     }

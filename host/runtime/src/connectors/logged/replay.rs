@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use tidemill_core::connector::ConnectorError;
 use tidemill_core::input_log::next_replayed;
+use tidemill_core::quota::Account;
 use tidemill_core::wal::WalReader;
 
 use crate::connectors::logged::intake::Intake;
@@ -37,7 +38,7 @@ pub(crate) struct ReplayCounts {
     pub(crate) records: AtomicU64,
 }
 
-/// Starts to replay what `reader` finds, each batch to the intake of its source.
+/// Starts to replay what `reader` finds, each batch to the intake of its source; the thread works for `account`.
 ///
 /// # Errors
 /// The thread cannot be started.
@@ -45,8 +46,11 @@ pub(crate) fn start(
     mut reader: WalReader,
     sources: Vec<Replayed>,
     counts: Arc<ReplayCounts>,
+    account: &Arc<dyn Account>,
 ) -> io::Result<JoinHandle<()>> {
+    let account = account.clone();
     let body = move || {
+        let _employed = account.employ_thread();
         let outcome = match replay(&mut reader, &sources, &counts) {
             Ok(true) => Ok(()),
             // The incarnation has ended.

@@ -24,7 +24,7 @@ use tidemill_storage::wal::{Wal, WalEvents};
 
 use super::intake::{Intake, IntakeHandle};
 use super::replay::{ReplayCounts, Replayed, start};
-use crate::connectors::tests::{bell, target};
+use crate::connectors::tests::{bell, nobody, target};
 
 struct Deaf;
 
@@ -52,7 +52,7 @@ pub(in crate::connectors) struct Lane {
 }
 
 pub(in crate::connectors) fn forming() -> super::Forming {
-    super::Forming { target: target(), linger: Duration::from_millis(1) }
+    super::Forming { target: target(), linger: Duration::from_millis(1), account: nobody() }
 }
 
 pub(in crate::connectors) fn beginning() -> PartitionPosition {
@@ -84,7 +84,7 @@ impl Bench {
         let run = self.intake.connect(vec![wal.sender(partition)], self.lanes, 0);
         let (name, parts) = ("in".to_owned(), BTreeMap::from([("p".to_owned(), 0)]));
         let replayed = Replayed { name, intake: self.intake.clone(), run, parts };
-        self.replay = Some(start(reader, vec![replayed], self.counts.clone()).unwrap());
+        self.replay = Some(start(reader, vec![replayed], self.counts.clone(), &nobody()).unwrap());
         self.wal = Some(wal);
         let (waker, wakes) = bell();
         let part = LoggedPart::at(at, true).unwrap();

@@ -65,12 +65,11 @@ pub(super) fn bind(address: SocketAddr) -> Result<StdListener, ConnectorError> {
 }
 
 /// Starts to accept connections. `table` is what the log knows of clients; lines that came again are counted in
-/// `duplicates`. Each connection takes one of `open_files`.
+/// `duplicates`. Each connection takes one of the open files of the account.
 pub(super) fn start(
     listener: StdListener,
     table: &ClientTable,
     duplicates: Arc<AtomicU64>,
-    open_files: &Arc<Allowance>,
     intake: &Arc<Intake>,
     forming: Forming,
 ) -> Result<(), ConnectorError> {
@@ -87,16 +86,21 @@ pub(super) fn start(
     let (stop, stopped) = watch::channel(false);
     intake.begin(Box::new(StopListener { stop, inlet: inlet.clone() }), Some(hub.clone()));
     let format = StreamFormat { format: Format::Lines, key: None };
+    let account = forming.account.clone();
     // Both threads end by themselves, when they are stopped or nothing more is wanted.
     Former::new(name, &format, inlet.clone(), intake.clone(), forming)
         .start()
         .map_err(no_thread)?;
-    let (accepting, open_files) = (inlet.clone(), open_files.clone());
+    let accepting = inlet.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let started = runtime.map_err(failed).and_then(|runtime| {
-        let body = move || match runtime.block_on(serve(listener, hub, open_files, stopped)) {
-            Ok(()) => accepting.end(),
-            Err(error) => accepting.fail(failed(error)),
+        let body = move || {
+            let open_files = account.open_files().clone();
+            let _employed = account.employ_thread();
+            match runtime.block_on(serve(listener, hub, open_files, stopped)) {
+                Ok(()) => accepting.end(),
+                Err(error) => accepting.fail(failed(error)),
+            }
         };
         let thread = spawner::builder("tidemill-tcp").and_then(|thread| thread.spawn(body));
         thread.map(drop).map_err(no_thread)

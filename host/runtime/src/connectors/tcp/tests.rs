@@ -7,6 +7,7 @@ use std::thread;
 
 use tidemill_core::connector::SourceReader;
 use tidemill_core::limits::LINE_BYTES_MAX;
+use tidemill_core::quota::Unmetered;
 
 use super::*;
 use crate::connectors::logged::tests::{Bench, Lane, beginning, forming};
@@ -36,8 +37,9 @@ fn listen(bench: &Bench, table: &ClientTable) -> (SocketAddr, Arc<AtomicU64>) {
     let listener = bind(any_port()).unwrap();
     let address = listener.local_addr().unwrap();
     let duplicates = Arc::<AtomicU64>::default();
-    let files = Arc::new(Allowance::new(OPEN_FILES));
-    start(listener, table, duplicates.clone(), &files, &bench.intake, forming()).unwrap();
+    let account = Arc::new(Unmetered::with_open_files(OPEN_FILES));
+    let forming = Forming { account, ..forming() };
+    start(listener, table, duplicates.clone(), &bench.intake, forming).unwrap();
     (address, duplicates)
 }
 

@@ -52,7 +52,8 @@ impl InputLog {
         let begun = begun.map_err(failed)?;
         let (ends, replay) = (self.find_ends(&begun)?, begun.replay());
         let BegunLog { writer, partitions, from_lsn, .. } = begun;
-        let events = Arc::new(Events(Mutex::new(events.clone())));
+        let account = self.forming.account.clone();
+        let events = Arc::new(Events { events: Mutex::new(events.clone()), account });
         let wal = Wal::start(writer, QUEUE_BYTES, events)
             .map_err(|error| JobError::no_thread("for the input log", &error))?;
         let mut replayed = Vec::new();
@@ -65,7 +66,8 @@ impl InputLog {
         }
         self.statistics.set_wal(wal);
         self.receive(sources, ends)?;
-        let replay = start_replay(replay, replayed, self.statistics.replayed.clone());
+        let replay =
+            start_replay(replay, replayed, self.statistics.replayed.clone(), &self.forming.account);
         let replay = replay.map_err(|error| JobError::no_thread("for the replay", &error))?;
         self.replay = Some(replay);
         Ok(())
@@ -199,7 +201,6 @@ impl InputLog {
 
     /// Starts those who receive input, once in the life of the process.
     fn receive(&self, sources: &[Source], ends: Vec<Vec<LoggedPart>>) -> Result<(), JobError> {
-        let account = &self.account;
         let sources = self.sources.iter().zip(sources);
         let logged = sources.filter_map(|(logged, source)| Some((logged.as_ref()?, source)));
         for ((logged, source), ends) in logged.zip(ends) {
@@ -215,11 +216,11 @@ impl InputLog {
                     });
                     let (table, duplicates) =
                         (table.unwrap_or_default(), &self.statistics.duplicates);
-                    source.receive(&logged.intake, self.forming, &table, duplicates, account)
+                    source.receive(&logged.intake, self.forming.clone(), &table, duplicates)
                 }
                 false => logged
                     .relay(ends)
-                    .and_then(|source| source.relay(&logged.intake, self.forming, account)),
+                    .and_then(|source| source.relay(&logged.intake, self.forming.clone())),
             };
             started.map_err(|error| connector(&logged.plan.name, error))?;
         }

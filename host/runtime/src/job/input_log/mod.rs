@@ -52,8 +52,6 @@ pub(super) struct InputLog {
     quota_bytes: u64,
     lanes: usize,
     forming: Forming,
-    /// Who pays for receiving.
-    account: Arc<dyn Account>,
     /// Where each retained checkpoint replays from.
     retained: Mutex<Retained>,
     replay: Option<JoinHandle<()>>,
@@ -73,17 +71,25 @@ struct LoggedSource {
     positions: Vec<PartitionPosition>,
 }
 
-/// What the log's thread tells the supervisor.
-struct Events(Mutex<Sender<Event>>);
+/// What the log's thread tells the supervisor, and whom it works for.
+struct Events {
+    events: Mutex<Sender<Event>>,
+    account: Arc<dyn Account>,
+}
 
 impl WalEvents for Events {
     fn pressure(&self, usage: Usage) {
         // An incarnation that is over needs no room.
-        lock(&self.0).send(Event::WalPressure(usage)).ok();
+        lock(&self.events).send(Event::WalPressure(usage)).ok();
     }
 
     fn failed(&self, error: &WalError) {
-        lock(&self.0).send(Event::WalFailed(error.to_string())).ok();
+        lock(&self.events).send(Event::WalFailed(error.to_string())).ok();
+    }
+
+    fn work(&self, body: &mut dyn FnMut()) {
+        let _employed = self.account.clone().employ_thread();
+        body();
     }
 }
 
@@ -110,8 +116,11 @@ impl InputLog {
             sources: plan.sources.iter().zip(sources).map(logged).collect(),
             quota_bytes: plan.wal.quota_bytes,
             lanes: plan.parallelism,
-            forming: Forming { target: plan.batch, linger: Duration::from_micros(plan.linger_us) },
-            account,
+            forming: Forming {
+                target: plan.batch,
+                linger: Duration::from_micros(plan.linger_us),
+                account,
+            },
             retained: Mutex::default(),
             replay: None,
             settled_lsn,

@@ -4,7 +4,6 @@
 //! stopped -> last checkpoint complete and committed -> copied -> lanes sent away. A stop that comes otherwise in
 //! between makes no savepoint: it would not hold what is only logged.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemill_core::checkpoint::coordinator::Fact;
@@ -38,7 +37,7 @@ impl Supervisor<'_> {
         match self.hand_over.take() {
             Some(request) if ended == Ended::Finished || course.draining == Draining::Done => {
                 course.ending = Some(ended);
-                let manifest = Arc::new(self.ledger.newest().clone());
+                let manifest = self.ledger.newest().clone();
                 self.keeper.ask(Task::Savepoint(manifest, request));
                 return;
             }

@@ -1,22 +1,30 @@
-//! How much the host has to keep for the core instances of each sandbox, beside their memories and tables.
+//! How much the host has to keep for the instances of each sandbox, beside their memories and tables.
 //!
-//! A core instance has a place for each thing that it imports or defines, and for each of its functions that may be pointed to:
-//! all of them are counted. That is no linear memory, so no quota has it. Must not know what is too much. Invariant: the
+//! A core instance has a place for each thing that it imports or defines, for each of its functions that may be pointed to, and for each
+//! item of its passive element segments; an instance of a component, of which there may be many in each other, for itself, its
+//! canonical functions and its resources. All of them are counted. That is no linear memory, so no quota has it. Must not know what is too much. Invariant: the
 //! answer is never less than what the engine takes (its `VMOffsets`), whatever is instantiated how often, in whatever
 //! component; a module or component that is handed from one component to another, which no tool does, counts as more than
 //! anything.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentTypeRef, Encoding, Instance, Payload,
+    ComponentType, ComponentTypeRef, Element, ElementItems, ElementKind, Encoding, Instance,
+    Payload,
 };
 
 /// Bytes for each function, global, table, memory and tag of an instance, at the most.
 const ITEM_BYTES: u64 = 32;
 /// Bytes for each import: what it stands for, and that it may be pointed to.
 const IMPORT_BYTES: u64 = 2 * ITEM_BYTES;
-/// Bytes of an instance without any.
+/// Bytes for each segment of elements, and for each item of one that is copied to be used later.
+const SEGMENT_BYTES: u64 = 64;
+const ELEMENT_BYTES: u64 = 16;
+/// Bytes of a core instance without any.
 const INSTANCE_BYTES: u64 = 1024;
+/// Bytes of an instance of a component, and of each of its canonical functions and resources.
+const COMPONENT_INSTANCE_BYTES: u64 = 128;
+const CANONICAL_BYTES: u64 = 64;
 /// For what is not known.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -43,7 +51,10 @@ impl InstanceBytes {
     pub(super) fn payload(&mut self, payload: &Payload<'_>) -> wasmparser::Result<u64> {
         match payload {
             Payload::Version { encoding, .. } => {
-                let bytes = if *encoding == Encoding::Module { INSTANCE_BYTES } else { 0 };
+                let bytes = match encoding {
+                    Encoding::Module => INSTANCE_BYTES,
+                    Encoding::Component => COMPONENT_INSTANCE_BYTES,
+                };
                 let (modules, components) = (Vec::new(), Vec::new());
                 self.frames.push(Frame { encoding: *encoding, bytes, modules, components });
             }
@@ -53,6 +64,28 @@ impl InstanceBytes {
             Payload::TableSection(section) => self.add(section.count(), ITEM_BYTES),
             Payload::MemorySection(section) => self.add(section.count(), ITEM_BYTES),
             Payload::TagSection(section) => self.add(section.count(), ITEM_BYTES),
+            Payload::ElementSection(section) => {
+                for segment in section.clone() {
+                    let Element { kind, items, .. } = segment?;
+                    let count = match (kind, items) {
+                        (ElementKind::Active { .. }, _) => 0,
+                        (_, ElementItems::Functions(items)) => items.count(),
+                        (_, ElementItems::Expressions(_, items)) => items.count(),
+                    };
+                    self.add(1, SEGMENT_BYTES);
+                    self.add(count, ELEMENT_BYTES);
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                self.add(section.count(), CANONICAL_BYTES);
+            }
+            Payload::ComponentTypeSection(section) => {
+                for ty in section.clone() {
+                    if let ComponentType::Resource { .. } = ty? {
+                        self.add(1, CANONICAL_BYTES);
+                    }
+                }
+            }
             Payload::InstanceSection(section) => {
                 for instance in section.clone() {
                     if let Instance::Instantiate { module_index, .. } = instance? {

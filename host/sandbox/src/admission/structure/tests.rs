@@ -174,7 +174,7 @@ fn what_instances_take_is_counted_as_often_as_they_are_made() {
         (func) (func)
         (memory 1) (table 1 funcref)
         (global i32 (i32.const 0)))"#;
-    let one = 1024 + 64 + 5 * 32;
+    let (one, component) = (1024 + 64 + 5 * 32, 128);
     let twice = format!(
         r#"(component {module}
             (core module $a (func (export "f")))
@@ -182,7 +182,7 @@ fn what_instances_take_is_counted_as_often_as_they_are_made() {
             (core instance (instantiate $m (with "a" (instance $a))))
             (core instance (instantiate $m (with "a" (instance $a)))))"#
     );
-    has(StructureRule::InstanceBytes, 2 * one + 1024 + 32, &twice);
+    has(StructureRule::InstanceBytes, component + 2 * one + 1024 + 32, &twice);
     // Of modules that are nowhere instantiated the largest is looked at.
     has(StructureRule::InstanceBytes, one, &format!("(component {module} (core module))"));
     let nested = |inner: &str, times: usize| {
@@ -190,11 +190,39 @@ fn what_instances_take_is_counted_as_often_as_they_are_made() {
     };
     let inner = "(component $c (core module $e (func)) (core instance (instantiate $e)) \
                  (core instance (instantiate $e)))";
-    has(StructureRule::InstanceBytes, 3 * 2 * (1024 + 32), &nested(inner, 3));
+    has(
+        StructureRule::InstanceBytes,
+        component + 3 * (component + 2 * (1024 + 32)),
+        &nested(inner, 3),
+    );
     let outer_alias = "(core module $e (func)) \
                        (component $c (alias outer $outer $e (core module $e)) \
                        (core instance (instantiate $e)))";
-    has(StructureRule::InstanceBytes, 2 * (1024 + 32), &nested(outer_alias, 2));
+    has(
+        StructureRule::InstanceBytes,
+        component + 2 * (component + 1024 + 32),
+        &nested(outer_alias, 2),
+    );
+    // Empty ones in each other are many, and not nothing.
+    let many =
+        "(component $c (component $b) (instance (instantiate $b)) (instance (instantiate $b)))";
+    has(StructureRule::InstanceBytes, component + 5 * 3 * component, &nested(many, 5));
+}
+
+#[test]
+fn what_instances_copy_and_what_components_are_made_of_is_counted() {
+    let passive = "(component (core module $m (func) (elem func 0 0 0) (elem declare func 0)
+        (table 1 funcref) (elem (i32.const 0) func 0))
+        (core instance (instantiate $m)) (core instance (instantiate $m)))";
+    let one = 1024 + 2 * 32 + 3 * 64 + (3 + 1) * 16;
+    has(StructureRule::InstanceBytes, 128 + 2 * one, passive);
+    let made = r#"(component
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (type $r (resource (rep i32)))
+        (core func (canon resource.drop $r))
+        (func (canon lift (core func $i "f"))))"#;
+    has(StructureRule::InstanceBytes, 128 + 1024 + 32 + 3 * 64, made);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use tempfile::TempDir;
 use tidemill_core::checkpoint::manifest::SourceSnapshot;
-use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::checkpoint::store::{CheckpointStore, KnownFiles};
 use tidemill_core::connector::{BatchTarget, SourcePoll};
 use tidemill_core::ids::{CheckpointId, Incarnation, Now};
 use tidemill_core::quota::Unmetered;
@@ -159,7 +159,7 @@ impl Process {
         self.manifest.wal_start = self.log.wal_start(&self.manifest);
         self.places.checkpoints.write_manifest(&self.manifest).unwrap();
         self.log.completed(&self.manifest, retained);
-        self.places.checkpoints.drop_old(retained).unwrap();
+        self.places.checkpoints.drop_old(retained, &mut KnownFiles::default()).unwrap();
     }
 
     pub(super) fn address(&self) -> std::net::SocketAddr {
