@@ -220,6 +220,8 @@ pub struct TenantUsage {
     pub open_files: Arc<Allowance>,
     /// Sources and sinks of its jobs, on each lane.
     pub connectors: Arc<Allowance>,
+    /// Partitions of the sources of its jobs.
+    pub partitions: Arc<Allowance>,
     /// Bytes that the input logs of its jobs may come to.
     pub input_log_bytes: Arc<Allowance>,
     /// Bytes of snapshot files.
@@ -244,7 +246,7 @@ pub struct TenantUsage {
 
 impl TenantUsage {
     /// The amounts that are held at once, each by the name of its setting.
-    pub fn quotas(&self) -> [(&'static str, &Allowance); 9] {
+    pub fn quotas(&self) -> [(&'static str, &Allowance); 10] {
         [
             ("memory", &self.memory_bytes),
             ("state", &self.state_bytes),
@@ -252,6 +254,7 @@ impl TenantUsage {
             ("buffers", &self.buffer_bytes),
             ("open-files", &self.open_files),
             ("connectors", &self.connectors),
+            ("partitions", &self.partitions),
             ("input-log", &self.input_log_bytes),
             ("checkpoints", &self.checkpoint_bytes),
             ("components", &self.components),

@@ -67,6 +67,7 @@ pub fn tenants_schema() -> Value {
         ("components", default.components),
         ("open-files", default.open_files),
         ("connectors", default.connectors),
+        ("partitions", default.partitions),
     ] {
         quotas[name]["default"] = json!(amount);
         quotas[name]["minimum"] = json!(1);

@@ -63,6 +63,8 @@ pub struct TenantPlan {
     pub open_files: u64,
     /// Sources and sinks of its jobs, on each lane.
     pub connectors: u64,
+    /// Partitions of the sources of its jobs.
+    pub partitions: u64,
     /// Bytes that the input logs of its jobs may come to.
     pub input_log_bytes: u64,
     /// Bytes of snapshot files of its checkpoints.
@@ -97,6 +99,7 @@ impl TenantPlan {
             buffer_bytes: 16 * GIB,
             open_files: 512,
             connectors: 256,
+            partitions: 10_000,
             input_log_bytes: 16 * GIB,
             checkpoint_bytes: 64 * GIB,
             cpu_us_per_second: None,
@@ -119,6 +122,7 @@ impl TenantPlan {
             buffer_bytes: u64::MAX,
             open_files: u64::MAX,
             connectors: u64::MAX,
+            partitions: u64::MAX,
             input_log_bytes: u64::MAX,
             checkpoint_bytes: u64::MAX,
             log_lines_per_second: None,

@@ -22,6 +22,7 @@ use super::{InputLog, Job, JobError};
 use crate::config::SourcePlan;
 use crate::connectors::{Listing, Source};
 use crate::machine;
+use crate::tenants::JobNeeds;
 
 /// The roles of all nodes, in the order of the graph: sources, operators, sinks.
 pub(super) fn roles(job: &Job) -> Vec<NodeRole> {
@@ -227,22 +228,32 @@ impl Job {
     /// Finds the partitions of a job that is created. A run does it by itself.
     ///
     /// # Errors
-    /// [`JobError::Connector`] when there is nothing to read.
+    /// [`JobError::Connector`] when there is nothing to read, [`JobError::Tenant`] when it is too much for its tenant.
     pub fn list_sources(&mut self) -> Result<(), JobError> {
         let (shared, tenant) = (self.shared.clone(), self.tenant.clone());
         let mut listing = Listing::until(&shared.stop);
         let list = |plan: &SourcePlan| Source::list(&plan.name, &plan.settings, &mut listing);
-        tenant.pays_for(|| self.replace_sources(InputLog::is_received, list))
+        tenant.pays_for(|| self.replace_sources(InputLog::is_received, list))?;
+        self.take_partitions(self.sources.iter().map(|source| source.partitions().len()).sum())
     }
 
     /// Makes sources that go on from their recorded positions.
     pub(super) fn resume_sources(&mut self, recorded: &[SourceSnapshot]) -> Result<(), JobError> {
+        self.take_partitions(recorded.iter().map(|source| source.partitions.len()).sum())?;
         // What goes through the log is found by the log.
         self.replace_sources(InputLog::is_logged, |plan| {
             let recorded = recorded.iter().find(|source| source.name == plan.name);
             let partitions = recorded.map(|source| &*source.partitions).unwrap_or_default();
             Source::resume(&plan.name, &plan.settings, partitions)
         })
+    }
+
+    /// Takes so many partitions of its tenant's, in place of those that it had.
+    fn take_partitions(&mut self, count: usize) -> Result<(), JobError> {
+        self.partitions = None;
+        let needs = JobNeeds { partitions: count as u64, ..JobNeeds::default() };
+        self.partitions = Some(self.tenant.reserve(needs)?);
+        Ok(())
     }
 
     fn replace_sources(

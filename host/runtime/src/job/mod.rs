@@ -122,6 +122,8 @@ pub struct Job {
     tenant: Arc<Tenant>,
     /// What the job has taken of its tenant's quotas. Its lanes keep it as well: the thread of one that is stuck outlives the job.
     reserved: Arc<Vec<Reserved>>,
+    /// The same for the partitions of its sources, once they are known.
+    partitions: Option<Reserved>,
     shared: Arc<Shared>,
 }
 

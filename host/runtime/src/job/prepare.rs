@@ -79,6 +79,7 @@ impl Job {
             input_log,
             tenant,
             reserved: Arc::new(reserved),
+            partitions: None,
             shared,
         })
     }
@@ -107,6 +108,8 @@ fn needs(plan: &JobPlan, input_log: &InputLog) -> JobNeeds {
         // Known when components have said what they are.
         buffer_bytes: 0,
         connectors: ((plan.sources.len() + plan.sinks.len()) * plan.parallelism) as u64,
+        // Known when they have been listed.
+        partitions: 0,
     }
 }
 

@@ -123,12 +123,14 @@ pub struct JobNeeds {
     pub buffer_bytes: u64,
     /// One for each source, sink and lane.
     pub connectors: u64,
+    /// Partitions of its sources; known when they have been listed.
+    pub partitions: u64,
 }
 
 /// What a job has taken of its tenant's quotas; given back when dropped.
 #[derive(Debug)]
 pub struct Reserved {
-    _holdings: [Holding; 5],
+    _holdings: [Holding; 6],
 }
 
 impl Tenants {
@@ -214,6 +216,7 @@ impl Tenant {
             buffer_bytes: allowance(plan.buffer_bytes),
             open_files: allowance(plan.open_files),
             connectors: allowance(plan.connectors),
+            partitions: allowance(plan.partitions),
             input_log_bytes: allowance(plan.input_log_bytes),
             checkpoint_bytes: allowance(plan.checkpoint_bytes),
             components: allowance(plan.components),
@@ -333,7 +336,8 @@ impl Tenant {
             let (tenant, used, limit) = (self.name().to_owned(), of.used(), of.limit());
             Err(TenantRefusal::Quota { code, what, tenant, wanted, used, limit })
         };
-        let JobNeeds { sandboxes, components, input_log_bytes, buffer_bytes, connectors } = needs;
+        let JobNeeds { sandboxes, components, input_log_bytes, buffer_bytes, .. } = needs;
+        let JobNeeds { connectors, partitions, .. } = needs;
         Ok(Reserved {
             _holdings: [
                 take(&usage.sandboxes, sandboxes, "TENANT_SANDBOXES", "sandboxes")?,
@@ -346,6 +350,7 @@ impl Tenant {
                 )?,
                 take(&usage.buffer_bytes, buffer_bytes, "TENANT_BUFFERS", "bytes of buffers")?,
                 take(&usage.connectors, connectors, "TENANT_CONNECTORS", "sources and sinks")?,
+                take(&usage.partitions, partitions, "TENANT_PARTITIONS", "partitions")?,
             ],
         })
     }
@@ -387,8 +392,15 @@ mod tests {
         let tenants = Tenants::default();
         let tenant = tenants.owner("whoever", Path::new("/jobs/a.toml")).unwrap();
         let (sandboxes, input_log_bytes, buffer_bytes) = (1 << 40, 1 << 60, 1 << 60);
-        let (components, connectors) = (9, 1 << 40);
-        let needs = JobNeeds { sandboxes, components, input_log_bytes, buffer_bytes, connectors };
+        let (components, connectors, partitions) = (9, 1 << 40, 1 << 40);
+        let needs = JobNeeds {
+            sandboxes,
+            components,
+            input_log_bytes,
+            buffer_bytes,
+            connectors,
+            partitions,
+        };
         tenant.reserve(needs).unwrap();
     }
 

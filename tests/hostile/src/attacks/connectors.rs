@@ -40,10 +40,20 @@ fn tiny_frames(place: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a file into the directory that is read in 60,000 parts.
+/// Parts of a file, one less than a tenant may have if nothing is said.
+const PARTS: usize = 9_999;
+
+/// Puts a file into the directory that is read in so many parts.
 fn lines(place: &Path) -> io::Result<()> {
     let line = ["x".repeat(1023), "\n".to_owned()].concat();
-    fs::write(place.join("lines"), line.repeat(60_000))
+    fs::write(place.join("lines"), line.repeat(PARTS))
+}
+
+/// Reads it beside its records.
+fn reading_parts() -> String {
+    "\n[sources.parts]\nconnector = \"file\"\npath = \"lines\"\nsplit-size = \"1KiB\"\n\
+     [sinks.parts-out]\nconnector = \"discard\"\nfrom = \"parts\"\n"
+        .to_owned()
 }
 
 /// Reads the files beside its records, each in a source of its own.
@@ -115,17 +125,29 @@ pub(super) fn attacks() -> Vec<Attack> {
         Attack {
             rows: &[76],
             name: "checkpoints-of-many-parts",
-            tries: "has a checkpoint each 10 ms that says of 60,000 parts of a file how far they were read, and keeps a thousand of them",
-            stopped_by: "what checkpoints cost is charged to the tenant, at a low priority; what is kept is not read again",
+            tries: "has a checkpoint each 10 ms that says of 9,999 parts of a file how far they were read, and keeps a thousand of them",
+            stopped_by: "what checkpoints cost is charged to the tenant, who rests between them while it gives way; what is kept is not read again",
+            quotas: "partitions = 10000\n",
             end: End::GoesOn,
             job: Job {
-                settings: "checkpoint-interval = \"10ms\"\ncheckpoints-retained = 1000\n".to_owned(),
-                ..endless(
-                    "\n[sources.parts]\nconnector = \"file\"\npath = \"lines\"\nsplit-size = \"1KiB\"\n\
-                     [sinks.parts-out]\nconnector = \"discard\"\nfrom = \"parts\"\n"
-                        .to_owned(),
-                )
+                settings: "checkpoint-interval = \"10ms\"\ncheckpoints-retained = 1000\n"
+                    .to_owned(),
+                ..endless(reading_parts())
             },
+            files: Some(lines),
+            component: plain,
+            ..Attack::default()
+        },
+        Attack {
+            rows: &[77],
+            name: "partitions-of-a-tenant",
+            tries: "asks for ten thousand parts of files, of which each checkpoint says how far they were read",
+            stopped_by: "the tenant's `partitions` over all its jobs (10,000; here 9,999), before anything is read",
+            code: "TENANT_PARTITIONS",
+            says: &["10000 partitions", "0 of 9999 in use"],
+            end: End::Refused,
+            quotas: "partitions = 9999\n",
+            job: endless(reading_parts()),
             files: Some(lines),
             component: plain,
             ..Attack::default()

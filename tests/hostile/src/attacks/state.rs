@@ -90,10 +90,10 @@ fn hoarding() -> Vec<Attack> {
         Attack {
             rows: &[33],
             name: "read-wide-values",
-            tries: "reads the values of 1 MiB each of 4,096 keys at once, none of which it ever wrote",
+            tries: "reads the values of 1 MiB each of 512 keys at once, none of which it ever wrote",
             stopped_by: "a call is made with as many keys as have 8 MiB of values to be read: those that are not there count as well",
             end: End::Finishes,
-            job: Job { records: Some(4096), keys: 1 << 31, ..Job::default() },
+            job: Job { records: Some(512), keys: 1 << 31, ..Job::default() },
             component: || {
                 Guest::new()
                     .pages(40)

@@ -56,6 +56,8 @@ pub(in crate::config) struct RawTenant {
     pub(in crate::config) open_files: Option<At<Whole>>,
     /// Sources and sinks: one for each of them and each lane.
     pub(in crate::config) connectors: Option<At<Whole>>,
+    /// Partitions of its sources: files and parts of files, mostly.
+    pub(in crate::config) partitions: Option<At<Whole>>,
     /// What the input logs of its jobs may come to.
     pub(in crate::config) input_log: Option<At<Size>>,
     /// Snapshot files of its checkpoints.

@@ -61,6 +61,7 @@ fn tenant(name: &str, raw: RawTenant, origin: &Origin) -> Result<TenantPlan, Rej
         buffer_bytes: some("buffers", raw.buffers.as_ref(), default.buffer_bytes)?,
         open_files: some("open-files", raw.open_files.as_ref(), default.open_files)?,
         connectors: some("connectors", raw.connectors.as_ref(), default.connectors)?,
+        partitions: some("partitions", raw.partitions.as_ref(), default.partitions)?,
         input_log_bytes: some("input-log", raw.input_log.as_ref(), default.input_log_bytes)?,
         checkpoint_bytes: some("checkpoints", raw.checkpoints.as_ref(), default.checkpoint_bytes)?,
         cpu_us_per_second: raw.cpu.as_ref().map(cpu).transpose()?,
