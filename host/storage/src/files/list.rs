@@ -18,7 +18,7 @@ use crate::files::Packing;
 use crate::whole::open_regular;
 
 /// Files of a source at most: what is known of each is kept for as long as the job is there.
-pub const FILES_MAX: usize = 100_000;
+const FILES_MAX: usize = 100_000;
 
 /// A file as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +89,7 @@ type Found = BTreeMap<PathBuf, FoundFile>;
 /// files, for there may be very many.
 ///
 /// # Errors
-/// A pattern is wrong or matches nothing, a directory or file cannot be read, a name is not UTF-8, or there are more than
-/// [`FILES_MAX`].
+/// A pattern is wrong or matches nothing, a directory or file cannot be read, a name is not UTF-8, or there are too many.
 pub fn list(
     patterns: &[String],
     is_stopped: &dyn Fn() -> bool,

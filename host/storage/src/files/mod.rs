@@ -8,6 +8,6 @@ mod list;
 mod packed;
 mod read_ahead;
 
-pub use list::{FILES_MAX, FoundFile, list};
+pub use list::{FoundFile, list};
 pub use packed::Packing;
 pub use read_ahead::{Chunk, ReadAhead, ReadPlan};
