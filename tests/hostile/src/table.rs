@@ -108,9 +108,9 @@ What an operator may try on the host and on the jobs beside its own, and what co
 Where it says that a quota of the tenant is *here* so much, the attack's tenant has it in a tenants' file, and the tenant of the job beside it has none.
 
 `cargo test -p tidemill-hostile` runs each once. `cargo xtask hostile` lets each attack for 30 seconds and compares the latency of the job beside it with and without the
-attack, eight attacks in turn with none, twice: p99 at most twice as long, or 2 ms longer. That takes two and a half hours; `--seconds 4` half of one. An attack that fails by that alone is tried once more, and both tries are told with their figures.
-`--attack NAME`, as often as wanted, chooses some. What ends at once, as what is refused does, is tried again and again meanwhile, up to twice a second, after the first time by a command of its own beside
-the process: jobs begin with a command. What does not last, or does nothing, fails as well. `cargo xtask hostile --soak` lets 10,000 sandboxes die in one process.
+attack, eight windows in turn with none, twice: p99 at most twice as long, or 2 ms longer. That takes two hours; `--seconds 10` forty minutes. An attack that fails by that alone is tried once more, and both tries are told with their figures.
+`--attack NAME`, as often as wanted, chooses some. What ends at once, as what is refused does, shares its windows with seven others of its kind: they are tried in turn, twice a second, each by a command of its own beside
+the process, for jobs begin with a command. What does not last, or does nothing, fails as well. `cargo xtask hostile --soak` lets 10,000 sandboxes die in one process.
 
 This page is made from the suite (`cargo run -p tidemill-hostile -- --table > docs/hostile.md`); a test holds it to it. Numbers stay as they are; some
 attacks take several forms, and some have no operator here, with the reason.

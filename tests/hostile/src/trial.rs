@@ -51,14 +51,14 @@ pub struct Arena {
 }
 
 /// How long an attack is let.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
+#[derive(Clone, Copy)]
+enum Until<'a> {
     /// Until its job has ended, and at least so long.
     Over(Duration),
     /// So long, and then it is stopped.
     Stopped(Duration),
-    /// It ends at once, and again in processes of their own, one after the other, for so long.
-    Again(Duration),
+    /// It ends at once; then these do in turn, each in a process of its own, for so long.
+    Again(Duration, &'a [(&'a Attack, TempDir)]),
 }
 
 /// What came of running an attack beside the canary.
@@ -142,17 +142,32 @@ impl Arena {
     /// # Errors
     /// When the canary's output is wrong, the host panics, or the attack did not last.
     pub fn window(&self, attack: &Attack, time: Duration) -> Result<Latencies, String> {
+        if attack.ends_at_once() {
+            return self.window_in_turn(&[attack], time);
+        }
         let outcome = match attack.lasting() {
             Some(job) => {
                 let outcome = self.together(attack, &job, Until::Stopped(time))?;
                 lasted(attack, &outcome.seen.report)?;
                 outcome
             }
-            None if attack.ends_at_once() => {
-                self.together(attack, &attack.job, Until::Again(time))?
-            }
             None => self.together(attack, &attack.job, Until::Over(time))?,
         };
+        Ok(outcome.latencies.without_first(WARM_UP))
+    }
+
+    /// The same of attacks that [end at once](Attack::ends_at_once): they are tried in turn, for one time together. The
+    /// first is tried in the canary's process as well.
+    ///
+    /// # Errors
+    /// As of [`window`](Self::window), and when one of them does not end as it says.
+    pub fn window_in_turn(&self, attacks: &[&Attack], time: Duration) -> Result<Latencies, String> {
+        let first = attacks.first().ok_or("there is no attack to try")?;
+        let mut places = Vec::new();
+        for attack in attacks {
+            places.push((*attack, self.place(attack, &attack.job)?));
+        }
+        let outcome = self.together(first, &first.job, Until::Again(time, &places))?;
         Ok(outcome.latencies.without_first(WARM_UP))
     }
 
@@ -201,7 +216,7 @@ impl Arena {
         let code = ended.code.and_then(|code| u64::try_from(code).ok());
         match code.is_some_and(|code| attack.end.exit_codes().contains(&code)) {
             true => Ok(()),
-            false => Err(format!("alone it ended with {code:?}:\n{}", ended.stderr)),
+            false => Err(format!("alone, {} ended with {code:?}:\n{}", attack.name, ended.stderr)),
         }
     }
 
@@ -220,7 +235,7 @@ impl Arena {
     }
 
     /// Runs an attack beside the canary.
-    fn together(&self, attack: &Attack, job: &Job, until: Until) -> Result<Outcome, String> {
+    fn together(&self, attack: &Attack, job: &Job, until: Until<'_>) -> Result<Outcome, String> {
         let place = self.place(attack, job)?;
         let failpoint = attack.failpoint.map(|failpoint| ("TIDEMILL_FAILPOINT", failpoint));
         let jobs = words(attack, &["attack.toml", "canary.toml"]);
@@ -231,15 +246,20 @@ impl Arena {
         let canary = Canary::start(address, stdout)?;
         let mut peak = 0;
         let (at_least, to_the_end) = match until {
-            Until::Over(time) | Until::Again(time) => (time, true),
+            Until::Over(time) | Until::Again(time, _) => (time, true),
             Until::Stopped(time) => (time, false),
         };
         if to_the_end {
             until_over(&mut process, place.path(), &mut peak)?;
         }
-        while matches!(until, Until::Again(_)) && begin.elapsed() < at_least {
-            thread::sleep(AGAIN);
-            self.attempt(attack, place.path())?;
+        if let Until::Again(_, places) = until {
+            for (attack, place) in places.iter().cycle() {
+                thread::sleep(AGAIN);
+                if begin.elapsed() >= at_least {
+                    break;
+                }
+                self.attempt(attack, place.path())?;
+            }
         }
         thread::sleep(at_least.saturating_sub(begin.elapsed()));
         let usage = match self.calm.get() {

@@ -50,59 +50,38 @@ fn hold(group: &str) {
     assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), attacks.len(), failed.join("\n\n"));
 }
 
-#[test]
-fn attacks_on_processor_time_harm_nobody_else() {
-    hold("cpu");
+/// One test for each group of attacks, so that they run beside each other.
+macro_rules! groups {
+    ($($fact:ident: $group:literal,)*) => {
+        const TRIED: &[&str] = &[$($group),*];
+        $(
+            #[test]
+            fn $fact() {
+                hold($group);
+            }
+        )*
+    };
+}
+
+groups! {
+    attacks_on_processor_time_harm_nobody_else: "cpu",
+    attacks_on_memory_harm_nobody_else: "memory",
+    attacks_on_admission_harm_nobody_else: "admission",
+    attacks_on_the_compiler_harm_nobody_else: "bombs",
+    attacks_through_host_calls_harm_nobody_else: "host-calls",
+    attacks_on_state_harm_nobody_else: "state",
+    attacks_through_output_harm_nobody_else: "output",
+    attacks_on_what_lies_around_a_sandbox_harm_nobody_else: "isolation",
+    attacks_through_granted_directories_harm_nobody_else: "granted",
+    attacks_on_how_keys_are_spread_harm_nobody_else: "keys",
+    attacks_beyond_what_a_tenant_may_use_harm_nobody_else: "quotas",
+    attacks_through_sources_and_sinks_harm_nobody_else: "connectors",
 }
 
 #[test]
-fn attacks_on_memory_harm_nobody_else() {
-    hold("memory");
-}
-
-#[test]
-fn attacks_on_admission_harm_nobody_else() {
-    hold("admission");
-}
-
-#[test]
-fn attacks_on_the_compiler_harm_nobody_else() {
-    hold("bombs");
-}
-
-#[test]
-fn attacks_through_host_calls_harm_nobody_else() {
-    hold("host-calls");
-}
-
-#[test]
-fn attacks_on_state_harm_nobody_else() {
-    hold("state");
-}
-
-#[test]
-fn attacks_through_output_harm_nobody_else() {
-    hold("output");
-}
-
-#[test]
-fn attacks_on_what_lies_around_a_sandbox_harm_nobody_else() {
-    hold("isolation");
-}
-
-#[test]
-fn attacks_through_granted_directories_harm_nobody_else() {
-    hold("granted");
-}
-
-#[test]
-fn attacks_on_how_keys_are_spread_harm_nobody_else() {
-    hold("keys");
-}
-
-#[test]
-fn attacks_beyond_what_a_tenant_may_use_harm_nobody_else() {
-    hold("quotas");
+fn every_group_of_attacks_is_tried() {
+    let groups: Vec<&str> = attacks::groups().iter().map(|(name, _)| *name).collect();
+    assert_eq!(groups, TRIED);
 }
 
 #[test]

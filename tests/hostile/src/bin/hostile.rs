@@ -1,6 +1,6 @@
 //! The long form of the suite: each attack for a time beside the canary, some of them in turn with no attack, twice; then a crowd of idle
-//! sandboxes with ten attackers, and sandboxes that die ten thousand times. What fails by latency alone is tried once more,
-//! and both tries are told.
+//! sandboxes with ten attackers, and sandboxes that die ten thousand times. What is over at once shares its time with others that are.
+//! What fails by latency alone is tried once more, alone, and both tries are told.
 //!
 //! `hostile [--seconds N] [--attack NAME]... [--format json] [--soak [N]] [--crowd] [--short] [--table] [--binary PATH]`; run by
 //! `cargo xtask hostile` with a release build of the command.
@@ -20,8 +20,14 @@ use tidemill_hostile::{attacks, table};
 
 /// Records that a trapping operator is given, of which each costs at least one sandbox.
 const SOAKED: u64 = 10_000;
-/// Attacks that are compared with the same windows without any: a window for each one alone is half of the time.
+/// Windows with attacks that are compared with the same windows without any: one for each alone is half of the time.
 const TOGETHER: usize = 8;
+/// Attacks that are over at once and are tried in turn in one window: whichever it is, what costs others is that a process
+/// begins, reads a file and ends.
+const IN_TURN: usize = 8;
+
+/// Attacks that have a window together: one, or some that are over at once.
+type Turn<'a> = Vec<&'a Attack>;
 
 /// What is wanted.
 struct Wanted {
@@ -175,15 +181,32 @@ impl Compared {
     }
 }
 
-/// Twice a window without any attack and then one with each, in turn; an attack whose window fails gets no other.
-fn compare(arena: &Arena, attacks: &[&Attack], time: Duration) -> Vec<Result<Compared, String>> {
+/// The windows that these attacks need.
+fn turns<'a>(attacks: &[&'a Attack]) -> Vec<Turn<'a>> {
+    let (at_once, lasting): (Turn<'a>, Turn<'a>) =
+        attacks.iter().partition(|attack| attack.ends_at_once());
+    let lasting = lasting.into_iter().map(|attack| vec![attack]);
+    lasting.chain(at_once.chunks(IN_TURN).map(<[_]>::to_vec)).collect()
+}
+
+/// Twice a window without any attack and then one of each turn; a turn whose window fails gets no other.
+fn compare(arena: &Arena, turns: &[Turn<'_>], time: Duration) -> Vec<Result<Compared, String>> {
     let calm = harmless(|| Guest::new().build());
     let mut without = Ok(Latencies::default());
-    let mut with = vec![Ok(Latencies::default()); attacks.len()];
-    for _ in 0..2 {
+    let mut with = vec![Ok(Latencies::default()); turns.len()];
+    for round in 0..2 {
         extend(&mut without, || arena.window(&calm, time));
-        for (attack, with) in attacks.iter().zip(&mut with) {
-            extend(with, || arena.window(attack, time));
+        for (turn, with) in turns.iter().zip(&mut with) {
+            extend(with, || match turn[..] {
+                [attack] => arena.window(attack, time),
+                _ => {
+                    // Another one of them is in the canary's process each time.
+                    let mut turn = turn.clone();
+                    let middle = round * turn.len() / 2;
+                    turn.rotate_left(middle);
+                    arena.window_in_turn(&turn, time)
+                }
+            });
         }
     }
     let compared =
@@ -216,40 +239,77 @@ fn crowd(arena: &Arena, time: Duration) -> Result<bool, String> {
         compared.with.ms.extend(arena.crowd(time, true)?.latencies.ms);
     }
     let is_in_time = compared.holds();
-    tell(&row("ten attackers and a crowd", 1, Ok(compared)));
+    tell(&row("ten attackers and a crowd", 1, &Ok(compared)));
     let holds = if each < EACH_MAX { "holds" } else { "FAILS" };
     println!("{holds}  {SANDBOXES} idle sandboxes take {:.0} KiB each", each / 1024.0);
     Ok(is_in_time && each < EACH_MAX)
 }
 
-fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, String> {
-    let time = Duration::from_secs(wanted.seconds.max(3));
-    let (mut holds, mut rows) = (true, Vec::new());
-    // Compiles the canary.
-    arena.calm()?;
-    let mut note = |row: Value| {
-        if !wanted.json {
+/// Rows of the long form, told as they come.
+struct Rows<'a> {
+    arena: &'a Arena,
+    time: Duration,
+    is_told: bool,
+    holds: bool,
+    rows: Vec<Value>,
+}
+
+impl Rows<'_> {
+    /// What came of the first try of a turn. Who was late is tried alone, and so is each one of several of which one failed.
+    fn judge(&mut self, turn: &[&Attack], first: Result<Compared, String>) {
+        if let (Err(problem), [_, _, ..]) = (&first, turn) {
+            eprintln!("one of {} attacks failed, each is tried alone: {problem}", turn.len());
+            for attack in turn {
+                let alone = self.alone(attack);
+                self.judge(&[attack], alone);
+            }
+            return;
+        }
+        let is_late = first.as_ref().is_ok_and(|compared| !compared.holds());
+        for attack in turn {
+            let mut row = row(attack.name, 1, &first);
+            row["in_turn_with"] = json!(turn.len() - 1);
+            self.note(row);
+            if is_late {
+                let second = self.alone(attack);
+                self.note(self::row(attack.name, 2, &second));
+                self.holds &= second.is_ok_and(|compared| compared.holds());
+            }
+        }
+        self.holds &= is_late || first.is_ok();
+    }
+
+    fn alone(&self, attack: &Attack) -> Result<Compared, String> {
+        compare(self.arena, &[vec![attack]], self.time).remove(0)
+    }
+
+    fn note(&mut self, row: Value) {
+        if self.is_told {
             tell(&row);
         }
-        rows.push(row);
-    };
-    for (chunk, together) in attacks.chunks(TOGETHER).enumerate() {
-        let (first, windows) = (chunk * TOGETHER + 1, 2 * (together.len() as u64 + 1));
-        let (last, minutes) = (first + together.len() - 1, (windows * time.as_secs()).div_ceil(60));
-        eprintln!("attacks {first} to {last} of {}: some {minutes} min", attacks.len());
-        let firsts = compare(arena, together, time);
-        for (attack, first) in together.iter().zip(firsts) {
-            let is_late = first.as_ref().is_ok_and(|compared| !compared.holds());
-            let mut row = row(attack.name, 1, first);
-            if is_late {
-                note(row);
-                let second = compare(arena, &[attack], time).remove(0);
-                row = self::row(attack.name, 2, second);
-            }
-            holds &= row["holds"] == true;
-            note(row);
+        self.rows.push(row);
+    }
+}
+
+fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, String> {
+    let time = Duration::from_secs(wanted.seconds.max(3));
+    let mut rows = Rows { arena, time, is_told: !wanted.json, holds: true, rows: Vec::new() };
+    // Compiles the canary.
+    arena.calm()?;
+    let turns = turns(attacks);
+    let mut tried = 0;
+    for together in turns.chunks(TOGETHER) {
+        let more: usize = together.iter().map(Vec::len).sum();
+        let windows = 2 * (together.len() as u64 + 1);
+        let minutes = (windows * time.as_secs()).div_ceil(60);
+        let (from, to, all) = (tried + 1, tried + more, attacks.len());
+        eprintln!("attacks {from} to {to} of {all}: some {minutes} min");
+        tried += more;
+        for (turn, first) in together.iter().zip(compare(arena, together, time)) {
+            rows.judge(turn, first);
         }
     }
+    let Rows { holds, rows, .. } = rows;
     if wanted.json {
         println!("{}", json!({ "seconds": time.as_secs(), "holds": holds, "attacks": rows }));
     }
@@ -257,7 +317,7 @@ fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, Str
 }
 
 /// What came of the first or second try of an attack.
-fn row(attack: &str, attempt: u64, compared: Result<Compared, String>) -> Value {
+fn row(attack: &str, attempt: u64, compared: &Result<Compared, String>) -> Value {
     match compared {
         Ok(compared) => json!({
             "attack": attack,
