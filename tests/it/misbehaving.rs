@@ -105,9 +105,19 @@ fn memory_and_stack_are_limited() {
 
 #[test]
 fn output_and_state_are_limited() {
-    fails(&place(JOB), "emit", &[], &["EMIT_LIMIT", "16777216 bytes emitted in one call"]);
+    fails(
+        &place(JOB),
+        "emit",
+        &[],
+        &["EMIT_LIMIT", "bytes emitted in one call; at most 16777216 are"],
+    );
     let settings = ["operators.odd.limits.emit-records=10"];
-    fails(&place(JOB), "emit", &settings, &["EMIT_LIMIT", "10 records emitted in one call"]);
+    fails(
+        &place(JOB),
+        "emit",
+        &settings,
+        &["EMIT_LIMIT", "records emitted in one call; at most 10 are"],
+    );
     fails(&place(JOB), "burst", &[], &["the record emits more than 1000000 records"]);
     fails(&place(JOB), "value", &[], &["ITEM_TOO_LARGE", "2097152", "at most 1048576"]);
     let settings = ["operators.odd.limits.state=64KiB"];

@@ -1,5 +1,6 @@
 //! Tenants: whose job it is, what all jobs of one may use together, and who gives way.
 
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -102,6 +103,76 @@ fn what_a_job_has_no_room_for_is_refused_before_anything_happens() {
     ended.refuses(66, &["the tenants' file", "nowhere.toml"]);
 }
 
+/// A job file of tenant `other` in `others/`, beside a directory of `acme`.
+fn others() -> Place {
+    let place = Place::new();
+    for directory in ["acme", "others"] {
+        std::fs::create_dir(place.path(directory)).expect("a directory");
+    }
+    Heavy { name: "a", tenant: "other", lanes: 1, events: 1000 }.put(&place);
+    std::fs::rename(place.path("a.toml"), place.path("others/a.toml")).expect("moved");
+    place.write("tenants.toml", "[tenants.acme]\njobs-dir = \"acme\"\n[tenants.other]\n");
+    place
+}
+
+#[test]
+fn a_link_to_a_job_file_of_another_tenant_gives_it_no_other_components() {
+    let place = others();
+    symlink("../others/a.toml", place.path("acme/a.toml")).expect("a link");
+    let ended = place.tidemill("run acme/a.toml --tenants tenants.toml").end();
+    ended.refuses(77, &["TENANT_DIRECTORY", "a directory of tenant \"acme\"", "no link leads"]);
+    let text = std::fs::read_to_string(place.path("tenants.toml")).expect("it was written");
+    place.write("tenants.toml", format!("{text}jobs-dir = \"others\"\n"));
+    let ended = place.tidemill("run acme/a.toml --tenants tenants.toml").end();
+    ended.refuses(77, &["TENANT_DIRECTORY", "a directory of tenant \"acme\""]);
+    // A link to the whole directory leads to the job as it is.
+    symlink("../others", place.path("acme/all")).expect("a link");
+    let report = place.tidemill("run acme/all/a.toml --tenants tenants.toml").report();
+    assert_eq!((&report["tenant"], &report["records_out"]), (&"other".into(), &1000.into()));
+    assert_eq!(place.names("others/.tidemill"), ["other@a"]);
+    assert!(place.names("acme/.tidemill").is_empty());
+}
+
+#[test]
+fn a_job_that_its_tenant_may_not_run_keeps_no_other_from_running() {
+    let place = others();
+    let text = std::fs::read_to_string(place.path("others/a.toml")).expect("it was written");
+    place.write("acme/evil.toml", text.replace("out-a", "out-evil"));
+    let run = "run acme/evil.toml others/a.toml --tenants tenants.toml --report json";
+    let ended = place.tidemill(run).end().expect(77).has_no_panic();
+    let ended = ended.says(&["TENANT_DIRECTORY"]);
+    let jobs = &ended.report()["jobs"];
+    assert_eq!(
+        (&jobs[0]["code"], &jobs[0]["tenant"]),
+        (&"TENANT_DIRECTORY".into(), &"other".into())
+    );
+    assert_eq!((&jobs[1]["outcome"], &jobs[1]["records_out"]), (&"finished".into(), &1000.into()));
+    let twice = "run others/a.toml ./others/a.toml --tenants tenants.toml --data-dir data";
+    let ended = place.tidemill(twice).end().expect(2);
+    ended.says(&["the job \"other@a\" is given twice", "name each job file once"]);
+}
+
+#[test]
+fn whoever_runs_the_host_is_told_of_quotas_that_do_not_add_up_and_of_data_that_tenants_could_change()
+ {
+    let place = others();
+    Heavy { name: "b", tenant: "acme", lanes: 1, events: 1000 }.put(&place);
+    std::fs::rename(place.path("b.toml"), place.path("acme/b.toml")).expect("moved");
+    let text = "[host]\nsandboxes = 511\n[tenants.acme]\njobs-dir = \"acme\"\n[tenants.other]\nstate = \"4096TiB\"\n";
+    place.write("tenants.toml", text);
+    let told = [
+        "The tenants of these jobs may use 4194",
+        "512 sandboxes together, and the host has room for 511",
+        "Job acme@b: its data lies in",
+    ];
+    let run = "run others/a.toml acme/b.toml --tenants tenants.toml";
+    let ended = place.tidemill(run).end().expect(0).says(&told);
+    assert!(!ended.stderr.contains("Job other@a: its data"), "{}", ended.stderr);
+    let run = "run acme/b.toml --tenants tenants.toml --data-dir data";
+    let ended = place.tidemill(run).end().expect(0);
+    assert!(!ended.stderr.contains("together") && !ended.stderr.contains("its data lies"));
+}
+
 #[test]
 fn jobs_of_two_tenants_with_one_name_have_nothing_to_do_with_each_other() {
     let place = acme("");
@@ -170,8 +241,17 @@ fn inspect_says_which_tenants_could_run_a_component() {
 #[test]
 fn limits_of_the_tenant_cap_those_of_its_jobs() {
     let place = acme("[tenants.acme.limits]\nvalue = 4");
-    let ended = place.tidemill("run a.toml --tenants tenants.toml").end().expect(1);
-    ended.says(&["ITEM_TOO_LARGE", "at most 4"]);
+    let ended = place.tidemill("run a.toml --tenants tenants.toml --report json").end().expect(1);
+    let ended = ended.says(&["ITEM_TOO_LARGE", "at most 4"]);
+    let report = ended.report();
+    assert_eq!((&report["code"], &report["tenant"]), (&"ITEM_TOO_LARGE".into(), &"acme".into()));
+    assert!(report["operators"][0]["restarts"].as_u64().is_some_and(|count| count > 0), "{report}");
+    assert!(report["tenant_usage"]["cpu_s"].as_f64().is_some_and(|cpu_s| cpu_s > 0.0), "{report}");
+    assert_eq!(report["durability"]["checkpoints_completed"], 0);
+    let explain = "explain a.toml --tenants tenants.toml --format json";
+    let explained = place.tidemill(explain).report();
+    assert_eq!(explained["operators"][0]["limits"]["value"], "4B");
+    assert_eq!(explained["settings"]["tenant"], "acme");
 }
 
 #[test]

@@ -263,7 +263,11 @@ impl CallFrame {
             return fault(FaultCode::UnknownIndex, message);
         }
         if self.metrics.len() >= self.rules.limits.emit_records {
-            let message = format!("over {} metric values in one call", self.metrics.len());
+            let limit = self.rules.limits.emit_records;
+            let message = format!(
+                "{} metric values in one call; at most {limit} are allowed",
+                self.metrics.len() + 1
+            );
             return fault(FaultCode::EmitLimit, message);
         }
         self.metrics.push((metric, value));

@@ -172,34 +172,60 @@ impl TokenBucket {
     }
 }
 
-/// A rate that many share, or none.
+/// A rate that many share, or none. Who charges may be of low priority and lose its core in the middle of it: who only looks waits for
+/// nobody, and whoever must not wait [charges later](Self::charge_later).
 #[derive(Debug, Default)]
-pub struct RateLimit(Option<Mutex<TokenBucket>>);
+pub struct RateLimit {
+    bucket: Option<Mutex<TokenBucket>>,
+    /// When there is more again, as of the last charge.
+    until_us: AtomicU64,
+    /// What the next charge takes along.
+    later: AtomicU64,
+}
 
 impl RateLimit {
     /// So much in a second, and as much as a burst of `burst` at once.
     pub fn new(per_second: u64, burst: u64) -> Self {
-        Self(Some(Mutex::new(TokenBucket::new(per_second, burst, 0))))
+        let bucket = Some(Mutex::new(TokenBucket::new(per_second, burst, 0)));
+        Self { bucket, ..Self::default() }
     }
 
     /// As [`TokenBucket::charge`]; without a limit nobody waits.
     pub fn charge(&self, amount: u64, now_us: u64) -> u64 {
-        let Some(bucket) = &self.0 else { return 0 };
-        bucket.lock().unwrap_or_else(PoisonError::into_inner).charge(amount, now_us)
+        let Some(bucket) = &self.bucket else { return 0 };
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        self.charge_to(&mut bucket, amount, now_us)
     }
 
-    /// As [`TokenBucket::wait`].
+    fn charge_to(&self, bucket: &mut TokenBucket, amount: u64, now_us: u64) -> u64 {
+        let amount = amount.saturating_add(self.later.swap(0, Relaxed));
+        let wait_us = bucket.charge(amount, now_us);
+        let until_us = if wait_us == 0 { 0 } else { now_us.saturating_add(wait_us) };
+        self.until_us.store(until_us, Relaxed);
+        wait_us
+    }
+
+    /// Charges, now or with the next charge, without waiting for anybody.
+    pub fn charge_later(&self, amount: u64, now_us: u64) {
+        let Some(bucket) = &self.bucket else { return };
+        self.later.fetch_add(amount, Relaxed);
+        if let Ok(mut bucket) = bucket.try_lock() {
+            self.charge_to(&mut bucket, 0, now_us);
+        }
+    }
+
+    /// How long to wait until more may be used.
     pub fn wait(&self, now_us: u64) -> u64 {
-        self.charge(0, now_us)
+        self.until_us.load(Relaxed).saturating_sub(now_us)
     }
 
     /// Uses `amount` if it is there.
     pub fn take(&self, amount: u64, now_us: u64) -> bool {
-        let Some(bucket) = &self.0 else { return true };
+        let Some(bucket) = &self.bucket else { return true };
         let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let has = bucket.has(amount, now_us);
         if has {
-            bucket.charge(amount, now_us);
+            self.charge_to(&mut bucket, amount, now_us);
         }
         has
     }
@@ -352,6 +378,24 @@ mod tests {
         assert_eq!(bucket.wait(50_000), 0);
         let mut shut = TokenBucket::new(0, 1, 0);
         assert_eq!((shut.charge(1, 0), shut.charge(1, 9)), (0, u64::MAX));
+    }
+
+    #[test]
+    fn who_looks_at_a_rate_waits_for_nobody_who_charges_it() {
+        let rate = RateLimit::new(1000, 100);
+        assert_eq!(
+            (rate.charge(150, 0), rate.wait(0), rate.wait(25_000)),
+            (50_001, 50_001, 25_001)
+        );
+        let busy = rate.bucket.as_ref().unwrap().lock().unwrap();
+        assert_eq!(rate.wait(50_001), 0);
+        rate.charge_later(100, 50_001);
+        assert_eq!(rate.wait(50_001), 0, "somebody is in the middle of a charge");
+        drop(busy);
+        assert_eq!((rate.charge(0, 50_001), rate.wait(50_001)), (100_001, 100_001));
+        rate.charge_later(1, 200_000);
+        assert_eq!((rate.wait(200_000), rate.take(49, 200_000)), (0, true));
+        assert_eq!(RateLimit::default().wait(9), 0);
     }
 
     proptest! {

@@ -72,6 +72,22 @@ pub(crate) fn peak_memory_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Memory that this process may use at most, in bytes: the machine's, or less where its control group says so. `None` where the
+/// system does not say.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = group.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    // The limit of a group holds for those within it.
+    let groups = std::path::Path::new("/sys/fs/cgroup").join(group);
+    let limits = groups.ancestors().filter_map(|group| {
+        std::fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok()
+    });
+    Some(limits.fold(kib * 1024, u64::min))
+}
+
 /// Has the system give this process memory in small pages from here on. One that does not know how goes on as before.
 pub(crate) fn refuse_huge_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
@@ -144,6 +160,7 @@ mod tests {
         let memory = vec![1u8; 8 << 20];
         assert!(process_cpu_us() >= before && before > 0);
         assert!(peak_memory_bytes().is_none_or(|bytes| bytes > memory.len() as u64));
+        assert!(memory_bytes().is_none_or(|bytes| bytes > peak_memory_bytes().unwrap_or(0)));
     }
 
     #[test]

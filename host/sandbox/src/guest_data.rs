@@ -50,7 +50,7 @@ impl GuestData {
                 memory_limit: limits.memory_bytes,
                 of_tenant: Holding::of(&identity.tenant.memory_bytes),
                 table_left: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
-                refused: false,
+                refused_bytes: None,
             },
             cpu: CpuBudget { allowed_us: 0, began_us: None, stop },
             log: GuestLog::new(identity, &limits),
@@ -83,13 +83,14 @@ pub(crate) struct MemoryLimiter {
     /// What the store's memories come to, given back when it is dropped.
     of_tenant: Holding,
     table_left: usize,
-    refused: bool,
+    /// What the memories would have come to when one of them was refused to grow.
+    refused_bytes: Option<u64>,
 }
 
 impl MemoryLimiter {
     /// Forgets that an earlier call was refused memory: the guest has coped with it.
     pub(crate) fn begin_call(&mut self) {
-        self.refused = false;
+        self.refused_bytes = None;
     }
 
     /// Bytes of all memories of the store.
@@ -97,9 +98,13 @@ impl MemoryLimiter {
         self.of_tenant.amount()
     }
 
-    /// The limit, if a memory has been refused to grow: most guests trap shortly after.
-    pub(crate) fn refused(&self) -> Option<u64> {
-        self.refused.then_some(self.memory_limit)
+    /// In words, that a memory has been refused to grow: most guests trap shortly after.
+    pub(crate) fn refused(&self) -> Option<String> {
+        let limit = self.memory_limit;
+        let words = |bytes| {
+            format!("the guest was refused {bytes} bytes of memory; at most {limit} are allowed")
+        };
+        self.refused_bytes.map(words)
     }
 }
 
@@ -115,7 +120,9 @@ impl ResourceLimiter for MemoryLimiter {
         }
         let more = desired.saturating_sub(current);
         let fits = take(&mut self.memory_left, more);
-        self.refused |= !fits;
+        if !fits {
+            self.refused_bytes = Some(self.bytes().saturating_add(more as u64));
+        }
         if fits && !self.of_tenant.grow(more as u64) {
             // Other sandboxes have a part in it, so the guest must not see it and act upon it.
             let quota = self.of_tenant.allowance();

@@ -40,10 +40,7 @@ pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure
     let (code, what) = match trap {
         Trap::StackOverflow => (FaultCode::StackLimit, "the guest's stack is used up".to_owned()),
         trap => match data.memory.refused() {
-            Some(limit) => (
-                FaultCode::MemoryLimit,
-                format!("{trap}, after the guest was refused memory over {limit} bytes"),
-            ),
+            Some(refused) => (FaultCode::MemoryLimit, format!("{refused}; then: {trap}")),
             None => (FaultCode::Trap, trap.to_string()),
         },
     };
@@ -64,11 +61,11 @@ pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure
 fn classify_untyped(error: &wasmtime::Error, data: &GuestData) -> Failure {
     // The root alone: the context holds a backtrace with names of the guest's choosing.
     let root = error.root_cause().to_string();
-    let message = cut_words(&root);
-    let code = match data.memory.refused() {
-        Some(_) => FaultCode::MemoryLimit,
-        None if is_out_of_fuel(error) => FaultCode::HostCallLimit,
-        None => FaultCode::Trap,
+    let words = cut_words(&root);
+    let (code, message) = match data.memory.refused() {
+        Some(refused) => (FaultCode::MemoryLimit, format!("{refused}; then: {words}")),
+        None if is_out_of_fuel(error) => (FaultCode::HostCallLimit, words),
+        None => (FaultCode::Trap, words),
     };
     Failure::Guest(GuestFault::new(code, message))
 }

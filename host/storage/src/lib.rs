@@ -19,5 +19,5 @@ mod whole;
 
 pub use disk::RealDisk;
 pub use error::FileError;
-pub use pool::start as start_io_threads;
+pub use pool::{recall as recall_io, start as start_io_threads};
 pub use whole::{open_regular, read_text, read_text_of, read_whole};

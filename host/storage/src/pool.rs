@@ -2,10 +2,11 @@
 //!
 //! Knows nothing of files: a piece of work is asked for one turn at a time and goes to the back of
 //! the queue of its account when it wants another, and accounts take turns, so no file, no job and no tenant with any
-//! number of them keeps the others waiting for longer than a turn; nor does one have all threads. What has used up its CPU time waits
-//! for a while. What is done for an account that gives way is done by threads
+//! number of them keeps the others waiting for longer than a turn; nor does one have all threads. Each turn of what has used up its
+//! CPU time waits for a while. What is done for an account that gives way is done by threads
 //! that give way. Invariants: at most [`THREADS_MAX`] threads in a crew, started when needed; idle threads
-//! sleep without periodic wake-ups; a panic inside a turn ends that work only; each turn is paid for by its account.
+//! sleep without periodic wake-ups, and not while there is work that may be done; a panic inside a turn ends that work only; each turn
+//! is paid for by its account; nothing is dropped under a lock.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,9 +20,10 @@ use tidemill_core::quota::Account;
 /// Threads of a crew at most.
 pub(crate) const THREADS_MAX: usize = 4;
 
-/// Turns of one account at a time, where there may be several: others find a thread at once.
+/// Turns of one account at a time, where there are several: others find a thread at once.
 const RUNNING_MAX: usize = THREADS_MAX / 2;
-/// How long work of an account that has used up its CPU time waits at most, and how often it is looked again.
+/// How long a turn of an account that has used up its CPU time waits at most, and how often it is looked again. Not for long, for its
+/// lanes use up what there is as soon as there is any, and checkpoints wait for these turns. They are charged all the same, so that the lanes wait.
 const HELD_MAX: Duration = Duration::from_millis(200);
 const HELD_LOOK: Duration = Duration::from_millis(20);
 
@@ -48,12 +50,10 @@ pub(crate) trait Work: Send + Sync {
 /// What is done for an account.
 struct Client {
     account: Arc<dyn Account>,
-    /// What waits.
-    work: VecDeque<Arc<dyn Work>>,
+    /// What waits, and since when.
+    work: VecDeque<(Instant, Arc<dyn Work>)>,
     /// Turns that are being taken.
     running: usize,
-    /// Since when its work waits because it has used up its CPU time.
-    held_since: Option<Instant>,
 }
 
 /// What a thread is to do.
@@ -86,8 +86,16 @@ struct Crew {
 static USUAL: Crew = Crew::new("io", false);
 /// Its threads give way to all others.
 static LAST: Crew = Crew::new("io-last", true);
-/// How a thread gives way; until this is known all work is done by the usual ones.
-static GIVE_WAY: OnceLock<fn() -> bool> = OnceLock::new();
+/// Without them all work is done by the usual threads.
+static RULES: OnceLock<Rules> = OnceLock::new();
+
+/// For a process with several jobs.
+struct Rules {
+    /// How a thread gives way.
+    give_way: fn() -> bool,
+    /// Turns of one account at a time.
+    running_max: usize,
+}
 
 /// Locks whatever a panic may have left behind: no holder panics between two related changes.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,33 +111,103 @@ pub(crate) fn submit(work: Arc<dyn Work>) -> io::Result<()> {
 }
 
 /// Starts all threads now. Those that are started later have the priority of whoever happens to need them first, which may be
-/// that of a lane that gives way; they serve all jobs. `give_way` has a thread give way to all others.
-pub fn start(give_way: fn() -> bool) {
-    GIVE_WAY.set(give_way).ok();
+/// that of a lane that gives way; they serve all jobs. `give_way` has a thread give way to all others. Where there are
+/// `several_accounts`, none of them has all threads.
+pub fn start(give_way: fn() -> bool, several_accounts: bool) {
+    let running_max = if several_accounts { RUNNING_MAX } else { THREADS_MAX };
+    RULES.set(Rules { give_way, running_max }).ok();
     USUAL.start();
     LAST.start();
 }
 
+/// To be called when an account was told that it need not give way any more: what waits for it goes to the usual threads. Answers
+/// whether it was done; if not, a thread that gives way was in the middle of something, and it is to be called again.
+pub fn recall() -> bool {
+    let Ok(mut state) = LAST.state.try_lock() else { return false };
+    let recalled = state.take_recalled();
+    drop(state);
+    for work in recalled {
+        if USUAL.submit(work.clone()).is_err() {
+            // There is no usual thread at all; those of low priority are there, for they had it.
+            LAST.submit(work).ok();
+        }
+    }
+    true
+}
+
+/// Takes back a piece of work that nobody wants any more, if it waits for a turn; answers whether it did. One that is taking a turn,
+/// or is handed from one crew to the other at this moment, has another turn.
+pub(crate) fn withdraw(work: &Arc<dyn Work>) -> bool {
+    [&USUAL, &LAST].into_iter().any(|crew| {
+        let found = lock(&crew.state).withdraw(work);
+        // Dropped here, and not under the lock.
+        found.is_some()
+    })
+}
+
 fn crew_for(work: &dyn Work) -> &'static Crew {
-    match GIVE_WAY.get() {
+    match RULES.get() {
         Some(_) if work.account().gives_way() => &LAST,
         _ => &USUAL,
     }
 }
 
 impl State {
-    fn push(&mut self, work: Arc<dyn Work>) {
+    /// Queues a piece of work; answers whether its account may have another turn at work, of so many.
+    fn push(&mut self, work: Arc<dyn Work>, running_max: usize) -> bool {
         let account = work.account();
         self.waiting += 1;
         // As many as there are tenants for which something is done: few.
         let same = |client: &&mut Client| Arc::ptr_eq(&client.account, account);
         match self.clients.iter_mut().find(same) {
-            Some(client) => client.work.push_back(work),
+            Some(client) => {
+                client.work.push_back((Instant::now(), work));
+                client.running < running_max
+            }
             None => {
-                let (account, work) = (account.clone(), VecDeque::from([work]));
-                self.clients.push_back(Client { account, work, running: 0, held_since: None });
+                let (account, work) = (account.clone(), VecDeque::from([(Instant::now(), work)]));
+                self.clients.push_back(Client { account, work, running: 0 });
+                true
             }
         }
+    }
+
+    /// Takes this piece out, if it waits.
+    fn withdraw(&mut self, work: &Arc<dyn Work>) -> Option<Arc<dyn Work>> {
+        let same = |client: &Client| Arc::ptr_eq(&client.account, work.account());
+        let at = self.clients.iter().position(same)?;
+        let client = &mut self.clients[at];
+        let place = client.work.iter().position(|(_, other)| Arc::ptr_eq(other, work))?;
+        let (_, found) = client.work.remove(place)?;
+        self.waiting -= 1;
+        self.drop_if_idle(at);
+        Some(found)
+    }
+
+    /// Takes out what waits for accounts that do not give way.
+    fn take_recalled(&mut self) -> Vec<Arc<dyn Work>> {
+        let mut recalled = Vec::new();
+        for client in self.clients.iter_mut().filter(|client| !client.account.gives_way()) {
+            recalled.extend(client.work.drain(..).map(|(_, work)| work));
+        }
+        self.waiting -= recalled.len();
+        self.clients.retain(|client| client.running > 0 || !client.work.is_empty());
+        recalled
+    }
+
+    /// Forgets an account for which there is nothing to do.
+    fn drop_if_idle(&mut self, at: usize) {
+        let Client { running, work, .. } = &self.clients[at];
+        if *running == 0 && work.is_empty() {
+            self.clients.remove(at);
+        }
+    }
+
+    /// Whether a thread that sleeps should look for work, too. Each thread that finds some sees to that before it begins, so
+    /// one that is woken is enough for any number of pieces.
+    fn wants_another(&self, running_max: usize) -> bool {
+        let may = |client: &Client| !client.work.is_empty() && client.running < running_max;
+        self.idle > 0 && self.clients.iter().any(may)
     }
 
     /// Takes a piece of work of the account whose turn it is, of which no more than so many are to be at work.
@@ -143,7 +221,7 @@ impl State {
             let work = if may && !is_held { client.work.pop_front() } else { None };
             client.running += usize::from(work.is_some());
             self.clients.push_back(client);
-            if let Some(work) = work {
+            if let Some((_, work)) = work {
                 self.waiting -= 1;
                 return Next::Take(work);
             }
@@ -151,33 +229,21 @@ impl State {
         if is_any_held { Next::WaitShortly } else { Next::Wait }
     }
 
-    /// A turn is over, and what is to follow was pushed; answers whether more of the account waits.
-    fn ended(&mut self, account: &Arc<dyn Account>) -> bool {
+    /// A turn is over, and what is to follow was pushed.
+    fn ended(&mut self, account: &Arc<dyn Account>) {
         let same = |client: &Client| Arc::ptr_eq(&client.account, account);
-        let Some(place) = self.clients.iter().position(same) else { return false };
-        let client = &mut self.clients[place];
-        client.running -= 1;
-        let waits = !client.work.is_empty();
-        if client.running == 0 && !waits {
-            self.clients.remove(place);
+        if let Some(at) = self.clients.iter().position(same) {
+            self.clients[at].running -= 1;
+            self.drop_if_idle(at);
         }
-        waits
     }
 }
 
 impl Client {
-    /// Whether its work waits for CPU time; not for ever, since its lanes use up what there is.
-    fn is_held(&mut self) -> bool {
-        if !self.account.is_held() {
-            self.held_since = None;
-            return false;
-        }
-        let since = *self.held_since.get_or_insert_with(Instant::now);
-        let is_held = since.elapsed() < HELD_MAX;
-        if !is_held {
-            self.held_since = None;
-        }
-        is_held
+    /// Whether its oldest piece of work waits for CPU time.
+    fn is_held(&self) -> bool {
+        let is_fresh = |(since, _): &(Instant, Arc<dyn Work>)| since.elapsed() < HELD_MAX;
+        self.account.is_held() && self.work.front().is_some_and(is_fresh)
     }
 }
 
@@ -191,15 +257,16 @@ impl Crew {
         let mut state = lock(&self.state);
         if state.threads == 0 {
             self.hire(&mut state)?;
-            state.push(work);
+            state.push(work, running_max());
             return Ok(());
         }
-        state.push(work);
-        if state.waiting <= state.idle {
+        // What waits for turns of its own account, however much it is, says nothing of whether others find a thread.
+        let may = state.push(work, running_max());
+        if may && state.idle > 0 {
             // Whoever wakes up needs the lock, and may take the core of this thread.
             drop(state);
             self.work.notify_one();
-        } else if state.threads < THREADS_MAX {
+        } else if state.waiting > state.idle && state.threads < THREADS_MAX {
             // Without another one those that are there will come to it.
             self.hire(&mut state).ok();
         }
@@ -215,8 +282,8 @@ impl Crew {
     fn hire(&'static self, state: &mut State) -> io::Result<()> {
         let name = format!("tidemill-{}-{}", self.name, state.threads);
         let body = || {
-            if let (true, Some(give_way)) = (self.gives_way, GIVE_WAY.get()) {
-                give_way();
+            if let (true, Some(rules)) = (self.gives_way, RULES.get()) {
+                (rules.give_way)();
             }
             self.serve();
         };
@@ -227,11 +294,8 @@ impl Crew {
 
     fn serve(&'static self) {
         let mut state = lock(&self.state);
-        // Of this account one turn less is at work, and more of it waits.
-        let mut freed: Option<Arc<dyn Account>> = None;
         loop {
-            let running_max = if GIVE_WAY.get().is_some() { RUNNING_MAX } else { THREADS_MAX };
-            let work = match state.pop(running_max) {
+            let work = match state.pop(running_max()) {
                 Next::Take(work) => work,
                 Next::Wait => {
                     state.idle += 1;
@@ -247,17 +311,19 @@ impl Crew {
                     continue;
                 }
             };
+            let wakes_another = state.wants_another(running_max());
             drop(state);
-            let account = work.account().clone();
-            if freed.take().is_some_and(|freed| !Arc::ptr_eq(&freed, &account)) {
+            if wakes_another {
                 self.work.notify_one();
             }
-            let again = take_turn(&*work) == Turn::Again;
-            let kept = if again { self.hand_over(work) } else { None };
+            let account = work.account().clone();
+            let kept = take_turn(work).and_then(|work| self.hand_over(work));
             state = lock(&self.state);
-            // This thread looks for work next, so nobody need be woken.
-            kept.into_iter().for_each(|work| state.push(work));
-            freed = state.ended(&account).then_some(account);
+            if let Some(work) = kept {
+                // This thread looks for work next, so nobody need be woken.
+                state.push(work, 0);
+            }
+            state.ended(&account);
         }
     }
 
@@ -278,16 +344,29 @@ impl Crew {
     }
 }
 
-fn take_turn(work: &dyn Work) -> Turn {
+/// Turns of one account that a crew takes at a time.
+fn running_max() -> usize {
+    RULES.get().map_or(THREADS_MAX, |rules| rules.running_max)
+}
+
+/// Has the work take a turn; it is back if it wants another.
+fn take_turn(work: Arc<dyn Work>) -> Option<Arc<dyn Work>> {
     let turn = catch_unwind(AssertUnwindSafe(|| {
         let mut turn = Turn::Done;
         work.account().pay_for(&mut || turn = work.turn());
         turn
     }));
-    turn.unwrap_or_else(|_| {
+    if turn.is_err() {
         work.died();
-        Turn::Done
-    })
+    }
+    match turn {
+        Ok(Turn::Again) => Some(work),
+        Ok(Turn::Done) | Err(_) => {
+            // It may be the last of it, with files to close, of which no panic may end this thread either.
+            catch_unwind(AssertUnwindSafe(|| drop(work))).ok();
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -338,7 +417,7 @@ mod tests {
         for (account, pieces) in accounts.iter().zip([100, 2]) {
             for _ in 0..pieces {
                 let (left, account) = (AtomicUsize::new(1), account.clone());
-                state.push(Arc::new(Countdown { account, left, done: done.clone() }));
+                state.push(Arc::new(Countdown { account, left, done: done.clone() }), 2);
             }
         }
         let take = |state: &mut State, running_max| match state.pop(running_max) {
@@ -349,15 +428,40 @@ mod tests {
         };
         let taken: Vec<_> = (0..5).map(|_| take(&mut state, 2)).collect();
         assert_eq!(taken, [Some(0), Some(1), Some(0), Some(1), None], "two turns each at a time");
-        assert!(!state.ended(&accounts[1]), "there is no more of the second");
-        assert_eq!(take(&mut state, 2), None);
-        assert!(state.ended(&accounts[0]));
+        state.ended(&accounts[1]);
+        assert_eq!(take(&mut state, 2), None, "there is no more of the second");
+        state.ended(&accounts[0]);
         assert_eq!(take(&mut state, 2), Some(0));
         assert_eq!(std::iter::from_fn(|| take(&mut state, 1000)).count(), 97);
         assert_eq!((state.waiting, state.clients.len()), (0, 2));
-        (0..99).for_each(|_| assert!(!state.ended(&accounts[0])));
+        (0..99).for_each(|_| state.ended(&accounts[0]));
         state.ended(&accounts[1]);
         assert_eq!(state.clients.len(), 0);
+    }
+
+    /// Whoever it is gives way.
+    struct GivesWay;
+
+    impl Account for GivesWay {
+        fn gives_way(&self) -> bool {
+            true
+        }
+
+        fn pay_for(&self, work: &mut dyn FnMut()) {
+            work();
+        }
+
+        fn open_files(&self) -> &Arc<tidemill_core::quota::Allowance> {
+            unreachable!("nothing is opened")
+        }
+
+        fn is_held(&self) -> bool {
+            false
+        }
+
+        fn employ_thread(self: Arc<Self>) -> Box<dyn std::any::Any> {
+            Box::new(())
+        }
     }
 
     /// Whoever it is has used up its CPU time.
@@ -386,18 +490,54 @@ mod tests {
     }
 
     #[test]
-    fn work_of_one_that_has_used_up_its_cpu_time_waits_for_a_while_and_nobody_elses() {
+    fn each_turn_of_one_that_has_used_up_its_cpu_time_waits_for_a_while_and_nobody_elses() {
         let (done, _ends) = mpsc::channel();
         let mut state = State::default();
-        for account in [Arc::new(Spent) as Arc<dyn Account>, nobody()] {
-            let (left, done) = (AtomicUsize::new(1), done.clone());
-            state.push(Arc::new(Countdown { account, left, done }));
+        let spent = Arc::new(Spent) as Arc<dyn Account>;
+        for account in [&spent, &spent, &nobody()] {
+            let (left, done, account) = (AtomicUsize::new(1), done.clone(), account.clone());
+            state.push(Arc::new(Countdown { account, left, done }), 9);
         }
         assert!(matches!(state.pop(9), Next::Take(work) if !work.account().is_held()));
         assert!(matches!(state.pop(9), Next::WaitShortly));
         thread::sleep(HELD_MAX);
-        assert!(matches!(state.pop(9), Next::Take(work) if work.account().is_held()));
+        for _ in 0..2 {
+            assert!(matches!(state.pop(9), Next::Take(work) if work.account().is_held()));
+        }
         assert!(matches!(state.pop(9), Next::Wait));
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_taken_back_unless_it_has_its_turn() {
+        let mut state = State::default();
+        let account = nobody();
+        let work: Vec<Arc<dyn Work>> = (0..3)
+            .map(|_| {
+                let (done, left) = (mpsc::channel().0, AtomicUsize::new(1));
+                Arc::new(Countdown { account: account.clone(), left, done }) as Arc<dyn Work>
+            })
+            .collect();
+        assert!(work.iter().all(|work| state.push(work.clone(), 9)));
+        assert!(matches!(state.pop(9), Next::Take(taken) if Arc::ptr_eq(&taken, &work[0])));
+        let found: Vec<bool> = work.iter().map(|work| state.withdraw(work).is_some()).collect();
+        assert_eq!(found, [false, true, true]);
+        assert_eq!((state.waiting, state.clients.len()), (0, 1));
+        state.ended(&account);
+        assert_eq!(state.clients.len(), 0);
+        assert!(state.withdraw(&work[1]).is_none());
+    }
+
+    #[test]
+    fn what_waits_for_one_that_need_not_give_way_any_more_is_recalled() {
+        let mut state = State::default();
+        let (gives_way, other) = (Arc::new(GivesWay) as Arc<dyn Account>, nobody());
+        for account in [&gives_way, &other, &other] {
+            let (done, left) = (mpsc::channel().0, AtomicUsize::new(1));
+            state.push(Arc::new(Countdown { account: account.clone(), left, done }), 9);
+        }
+        let recalled = state.take_recalled();
+        assert!(recalled.len() == 2 && recalled.iter().all(|work| !work.account().gives_way()));
+        assert_eq!((state.waiting, state.clients.len()), (1, 1));
     }
 
     #[test]
@@ -413,5 +553,56 @@ mod tests {
         ends.sort_unstable();
         assert_eq!((ends[0], ends[19]), ("died", "done"));
         assert_eq!(ends.iter().filter(|end| **end == "died").count(), 1);
+    }
+
+    /// Its only turn ends when it is told.
+    struct Slow {
+        account: Arc<dyn Account>,
+        begun: mpsc::Sender<()>,
+        end: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Work for Slow {
+        fn turn(&self) -> Turn {
+            self.begun.send(()).ok();
+            lock(&self.end).recv().ok();
+            Turn::Done
+        }
+
+        fn died(&self) {}
+
+        fn account(&self) -> &Arc<dyn Account> {
+            &self.account
+        }
+    }
+
+    #[test]
+    fn who_waits_for_turns_of_its_own_leaves_the_other_threads_to_others() {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        RULES.set(Rules { give_way: || true, running_max: RUNNING_MAX }).ok();
+        let crew: &'static Crew = Box::leak(Box::new(Crew::new("test", false)));
+        crew.start();
+        let ((begun, begins), account) = (mpsc::channel(), nobody());
+        // More than there are threads that have nothing to do.
+        let ends: Vec<mpsc::Sender<()>> = (0..3 * THREADS_MAX)
+            .map(|_| {
+                let (end, ended) = mpsc::channel();
+                let (account, begun) = (account.clone(), begun.clone());
+                crew.submit(Arc::new(Slow { account, begun, end: Mutex::new(ended) })).unwrap();
+                end
+            })
+            .collect();
+        (0..RUNNING_MAX).for_each(|_| begins.recv_timeout(PATIENCE).unwrap());
+        let (done, other) = mpsc::channel();
+        for _ in 0..2 {
+            // The threads sleep by then.
+            thread::sleep(Duration::from_millis(20));
+            let (left, account) = (AtomicUsize::new(1), nobody());
+            crew.submit(Arc::new(Countdown { account, left, done: done.clone() })).unwrap();
+            assert_eq!(other.recv_timeout(PATIENCE), Ok("done"));
+        }
+        assert!(begins.try_recv().is_err(), "two turns of one account at a time");
+        drop(ends);
+        (RUNNING_MAX..3 * THREADS_MAX).for_each(|_| begins.recv_timeout(PATIENCE).unwrap());
     }
 }

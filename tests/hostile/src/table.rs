@@ -9,7 +9,7 @@ use crate::attack::Attack;
 use crate::attacks;
 
 /// How many rows there are.
-pub const ROWS: u8 = 77;
+pub const ROWS: u8 = 79;
 
 /// Rows without an operator, and why.
 pub const LEFT_OUT: [(u8, &str, &str); 10] = [

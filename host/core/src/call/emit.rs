@@ -120,14 +120,16 @@ impl CallFrame {
         self.emitted_records += records;
         self.emitted_bytes += bytes;
         let limits = &self.rules.limits;
-        if self.emitted_records > limits.emit_records {
-            let message = format!("over {} records emitted in one call", limits.emit_records);
-            return fault(FaultCode::EmitLimit, message);
+        let emitted = [
+            (self.emitted_records, "records", limits.emit_records),
+            (self.emitted_bytes, "bytes", limits.emit_bytes),
+        ];
+        match emitted.into_iter().find(|(emitted, _, limit)| emitted > limit) {
+            None => Ok(()),
+            Some((emitted, what, limit)) => fault(
+                FaultCode::EmitLimit,
+                format!("{emitted} {what} emitted in one call; at most {limit} are allowed"),
+            ),
         }
-        if self.emitted_bytes > limits.emit_bytes {
-            let message = format!("over {} bytes emitted in one call", limits.emit_bytes);
-            return fault(FaultCode::EmitLimit, message);
-        }
-        Ok(())
     }
 }

@@ -50,7 +50,11 @@ impl TaskState {
             };
             out.push(layout, at, item);
             if out.bytes() > self.limits.host_call_bytes {
-                let message = format!("map-read: over {} bytes", self.limits.host_call_bytes);
+                let message = format!(
+                    "map-read: {} bytes of values; at most {} are allowed",
+                    out.bytes(),
+                    self.limits.host_call_bytes
+                );
                 return fault(FaultCode::HostCallLimit, message);
             }
             if renews && out.is_present(at) {

@@ -239,8 +239,10 @@ impl TaskState {
     pub(super) fn charge(&mut self, bytes: usize) -> Checked<()> {
         self.overlay_bytes += bytes;
         if self.overlay_bytes > self.limits.overlay_bytes {
-            let message =
-                format!("over {} bytes of state writes in one call", self.limits.overlay_bytes);
+            let message = format!(
+                "{} bytes of state writes in one call; at most {} are allowed",
+                self.overlay_bytes, self.limits.overlay_bytes
+            );
             return fault(FaultCode::OverlayLimit, message);
         }
         // One batch over the quota is let through, so that a task at its quota can still shrink.

@@ -223,7 +223,7 @@ fn check(selection: &CheckpointSelection) -> Result<ExitCode, Failure> {
 
 /// The checkpoints of the job that is named.
 pub(super) fn open(selection: &CheckpointSelection) -> Result<CheckpointStore, Failure> {
-    let (plan, options) = run::plan(&selection.job, false)?;
+    let (plan, options) = run::plan(&selection.job, false, false)?;
     open_directory(&checkpoint_directory(&plan, &options.data_dir))
 }
 

@@ -8,7 +8,7 @@ use super::console;
 use super::control::Control;
 use super::exit_code::ExitCode;
 use super::failure::Failure;
-use super::report;
+use super::report::{self, Failed};
 use super::run::prepare;
 use super::table::{grouped, short_bytes, table};
 use super::view::{BOLD, json};
@@ -25,6 +25,7 @@ pub(super) fn dry_run(
     format: OutputFormat,
 ) -> Result<ExitCode, Failure> {
     let (name, locations) = (plan.name.clone(), plan.locations.clone());
+    let (tenant, file) = (plan.tenant.clone(), plan.file.clone());
     let prepared = prepare(plan, options, tenants, &locations);
     let found = prepared.and_then(|(job, engine)| {
         control.watch_over(job.handle());
@@ -44,7 +45,14 @@ pub(super) fn dry_run(
         }
         (Ok(None), _) => Ok(control.stopped_by().unwrap_or(ExitCode::Done)),
         (Err(failure), OutputFormat::Json) => {
-            console::print(&report::failure(&name, &failure, None))?;
+            let failed = Failed {
+                job: &name,
+                tenant: Some(&tenant),
+                file: &file,
+                failure: &failure,
+                figures: None,
+            };
+            console::print(&report::failure(&failed, None))?;
             Err(failure)
         }
         (Err(failure), OutputFormat::Text) => Err(failure),

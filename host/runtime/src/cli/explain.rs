@@ -17,11 +17,15 @@ use crate::connectors::settings::SourceSettings;
 
 /// Explains a job.
 pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
-    let (plan, options) = run::plan(&arguments.job, false)?;
+    let (mut plan, options) = run::plan(&arguments.job, arguments.tenants.is_some(), false)?;
     let locations = plan.locations.clone();
     let tenants = run::tenants(arguments.tenants.as_deref())?;
     let (mut job, _engine) = run::prepare(plan.clone(), options, &tenants, &locations)?;
     job.list_sources().map_err(|error| Failure::job(error, &locations))?;
+    // What is asked for, under what its tenant allows.
+    for (operator, capped) in plan.operators.iter_mut().zip(&job.plan().operators) {
+        operator.limits = capped.limits.clone();
+    }
     let explanation = Explanation::new(&plan, job.graph(), &job.partitions());
     console::print(&match arguments.format {
         OutputFormat::Text => explanation.text(),
@@ -249,6 +253,7 @@ mod tests {
         let expected = format!(
             "\
 job a  /job.toml
+  tenant                                          default
   parallelism                                     1
   key-groups                                      128
   state-backend                                   memory

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use miette::{Diagnostic, LabeledSpan, SourceCode};
-use tidemill_core::failure::{Failure as CallFailure, FaultCode};
-use tidemill_core::poison::{PoisonCause, PoisonError};
+use tidemill_core::failure::Failure as CallFailure;
+use tidemill_core::poison::{PoisonError, ShownRecord};
 use tidemill_sandbox::AdmissionError;
 
 use super::exit_code::ExitCode;
+use super::failure_help::{HOST_FAULT_HELP, job_help, tenant_help};
 use crate::config::{ConfigError, Locations, Part, Place};
 use crate::connectors::BROKEN_PIPE;
 use crate::job::JobError;
@@ -75,8 +76,13 @@ pub(super) enum Failure {
         error: io::Error,
     },
     /// Jobs that cannot run in one process.
-    #[error("{0}")]
-    Together(String),
+    #[error("{problem}")]
+    Together {
+        /// What they would both do.
+        problem: String,
+        /// What to do.
+        help: &'static str,
+    },
     /// There is no such checkpoint.
     #[error("there is no checkpoint{}; there are: {there}", number(*.wanted))]
     NoCheckpoint {
@@ -193,8 +199,18 @@ impl Failure {
             Self::Refused { .. } | Self::RefusedFor { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,
-            Self::Together(_) => ExitCode::Usage,
+            Self::Together { .. } => ExitCode::Usage,
             Self::Host(_) => ExitCode::HostFault,
+        }
+    }
+
+    /// The stable code of what was refused or broken, where it has one.
+    pub(super) fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { error, .. } => Some(error.code()),
+            Self::RefusedFor { error, .. } => Some(error.code()),
+            Self::Job { error, .. } => job_code(error),
+            _ => None,
         }
     }
 
@@ -208,132 +224,34 @@ impl Failure {
     }
 }
 
-fn job_help(error: &JobError) -> Option<String> {
-    let help = match error {
-        JobError::DataDir { help, .. }
-        | JobError::Incompatible { help, .. }
-        | JobError::Grant { help, .. } => return Some(help.clone()),
-        JobError::MissingSavepoint { .. } => {
-            "give the directory of a savepoint: `tidemill savepoint list JOB.toml` shows those of a job"
-        }
-        JobError::Migration { .. } => {
-            "nothing has changed: mend `migrate` (`run --dry-run` tries it), or run the job with the component \
-             that wrote the checkpoint"
-        }
-        JobError::Tenant(refusal) => match refusal {
-            TenantRefusal::Unknown { .. } => {
-                "name a tenant of the file with `tenant = ...` in the job file, or add [tenants.NAME] to it"
-            }
-            TenantRefusal::Directory { .. } => {
-                "put the job file into the `jobs-dir` of its tenant, or name the tenant whose it is"
-            }
-            TenantRefusal::Quota { wanted, limit, .. } if wanted > limit => {
-                "ask for less (`parallelism`, `queue-bytes`, `wal-quota`, fewer operators), or raise the quota in the tenants' file: alone \
-                 the job takes more than it"
-            }
-            TenantRefusal::Quota { .. } => {
-                "stop another job of the tenant, ask for less (`parallelism`, `queue-bytes`, `wal-quota`), or raise the quota \
-                 in the tenants' file"
-            }
-        },
-        JobError::Component { .. } => "`tidemill inspect FILE.wasm` shows what the host sees",
-        JobError::Operator { failure, .. } => match failure {
-            CallFailure::Guest(fault) => fault_help(fault.code)?,
-            CallFailure::HostFull(_) => HOST_FULL_HELP,
-            CallFailure::Host(_) => HOST_FAULT_HELP,
-            CallFailure::Poison(poison) => return Some(poison_help(poison)),
-            CallFailure::Lost { fault } => fault_help(fault.code)?,
-            CallFailure::Fatal(_) => return None,
-        },
-        JobError::Checkpoint(why) | JobError::TooManyFailedCheckpoints(why)
-            if why.contains(": CHECKPOINT_QUOTA: ") =>
-        {
-            "raise `checkpoints` of the tenant in the tenants' file, or remove data directories of its jobs that nobody needs; \
-             run again, the job goes on from its newest checkpoint"
-        }
-        JobError::Checkpoint(_) | JobError::TooManyFailedCheckpoints(_) => {
-            "mend what the message names and run the job again: it goes on from its newest checkpoint"
-        }
-        JobError::Damaged(_) => {
-            "put the file back from a backup, or go back with --accept-rollback to the newest checkpoint that \
-             is whole: what was published since is set aside and published again, so whoever has read it sees \
-             it twice; or begin anew with --fresh, which removes all that was published"
-        }
-        JobError::NoRollback(_) => {
-            "put the files back from a backup, or begin anew with --fresh, which removes all that was published"
-        }
-        JobError::StopTimeout { .. } => {
-            "nothing is lost: the next run goes on from the newest checkpoint; `stop-timeout` gives a \
-             stop more time"
-        }
-        JobError::HostFull(_) => HOST_FULL_HELP,
-        JobError::HeldUp { .. } => {
-            "have its output read, and run the job again: it goes on from its newest checkpoint"
-        }
-        JobError::Stuck { .. } | JobError::Host(_) => HOST_FAULT_HELP,
-        JobError::Graph(_) | JobError::ComponentFile { .. } | JobError::Connector { .. } => {
-            return None;
-        }
-    };
-    Some(help.to_owned())
-}
-
-fn poison_help(error: &PoisonError) -> String {
-    const GO_ON: &str = "on-poison = \"dead-letter\" keeps such records in a file and goes on, \"skip\" \
-                         counts them";
+fn job_code(error: &JobError) -> Option<&'static str> {
     match error {
-        PoisonError::Record { record } => {
-            let mend = match record.cause {
-                PoisonCause::Fault(code) => fault_help(code),
-                PoisonCause::Rejected => None,
-            };
-            format!("{}; or: {GO_ON}", mend.unwrap_or("mend the record or the operator"))
-        }
-        PoisonError::Limit { .. } => {
-            "mend the input or the operator, or raise `poison-limit`".to_owned()
-        }
+        JobError::Tenant(refusal) => Some(refusal.code()),
+        JobError::Component { error, .. } => Some(error.code()),
+        JobError::Grant { error, .. } => error.code(),
+        JobError::HostFull(_) => Some("HOST_FULL"),
+        JobError::Operator { failure, .. } => match failure {
+            CallFailure::Guest(fault) | CallFailure::Lost { fault } => Some(fault.code.name()),
+            CallFailure::HostFull(_) => Some("HOST_FULL"),
+            CallFailure::Poison(poison) => match &**poison {
+                PoisonError::Record { record: ShownRecord { cause, .. } }
+                | PoisonError::Limit { record: ShownRecord { cause, .. }, .. } => {
+                    Some(cause.name())
+                }
+            },
+            CallFailure::Fatal(_) | CallFailure::Host(_) => None,
+        },
+        _ if is_checkpoint_quota(error) => Some("CHECKPOINT_QUOTA"),
+        _ => None,
     }
 }
 
-const HOST_FULL_HELP: &str = "nothing is lost: run fewer jobs, lanes or operators on this host, or raise its limits (threads of the user, \
-     `sandboxes` in the tenants' file), and run the job again";
-
-const HOST_FAULT_HELP: &str =
-    "no operator is to blame: please report it, with the log lines of `-vv` before it";
-
-fn fault_help(code: FaultCode) -> Option<&'static str> {
-    let help = match code {
-        FaultCode::CpuLimit => {
-            "smaller batches give a call less to do (`batch-records`); look for a loop without end"
-        }
-        FaultCode::MemoryLimit => {
-            "smaller batches need less memory (`batch-records`); keep data in state, not in the \
-            guest"
-        }
-        FaultCode::TenantMemory | FaultCode::TenantState => {
-            "it is the tenant's quota: stop another of its jobs, or raise it in the tenants' file"
-        }
-        FaultCode::StateQuota => {
-            "let state expire (`state-timeout`), or spread it over more lanes (`parallelism`)"
-        }
-        FaultCode::EmitLimit | FaultCode::OverlayLimit => {
-            "smaller batches emit and write less in one call (`batch-records`)"
-        }
-        FaultCode::ItemTooLarge => {
-            "keep the item in parts (a list or map state), emit several records, or raise `value`, `key` or `element` in the \
-             operator's `limits`"
-        }
-        FaultCode::HostCallLimit => {
-            "log less, and read and write whole columns instead of single items"
-        }
-        FaultCode::ResourceLimit => "drop streams and pollables when they are done with",
-        FaultCode::MissingKey => "emit with a key, or feed an input that is not keyed",
-        FaultCode::Trap | FaultCode::StackLimit => {
-            "run the operator's own tests (`cargo test`) with the record that kills it"
-        }
-        _ => return None,
+/// Whether a checkpoint failed by the quota of its tenant, which comes as an error of a disk like any other.
+pub(super) fn is_checkpoint_quota(error: &JobError) -> bool {
+    let (JobError::Checkpoint(why) | JobError::TooManyFailedCheckpoints(why)) = error else {
+        return false;
     };
-    Some(help)
+    why.contains(": CHECKPOINT_QUOTA: ")
 }
 
 impl Diagnostic for Failure {
@@ -341,7 +259,7 @@ impl Diagnostic for Failure {
         let help = match self {
             Self::Config(error) => return error.help(),
             Self::Job { error, .. } => job_help(error)?,
-            Self::CannotCreate { help, .. } => (*help).to_owned(),
+            Self::CannotCreate { help, .. } | Self::Together { help, .. } => (*help).to_owned(),
             Self::Metrics { .. } => {
                 "take another port, or port 0 for a free one; below 1024 needs privileges"
                     .to_owned()
@@ -350,10 +268,12 @@ impl Diagnostic for Failure {
                 "a job has checkpoints once it has run; --data-dir says where its data is"
                     .to_owned()
             }
-            Self::Together(_) => "run them by a command each".to_owned(),
+            Self::Refused { error, .. } => error.advice().to_owned(),
+            Self::RefusedFor { error, .. } => match error {
+                RefusedFor::Component(error) => error.advice().to_owned(),
+                RefusedFor::Quota(refusal) => tenant_help(refusal),
+            },
             Self::Unreadable { .. }
-            | Self::Refused { .. }
-            | Self::RefusedFor { .. }
             | Self::NoOperator { .. }
             | Self::NoTask { .. }
             | Self::NoSavepoint(_)

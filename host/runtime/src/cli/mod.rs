@@ -14,6 +14,7 @@ mod durability_view;
 mod exit_code;
 mod explain;
 mod failure;
+mod failure_help;
 mod inspect;
 mod new;
 mod progress;

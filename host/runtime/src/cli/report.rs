@@ -1,7 +1,8 @@
 //! The report at the end of `tidemill run`: for people, or as one JSON document.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use miette::Diagnostic;
 use serde::Serialize;
@@ -13,7 +14,10 @@ use super::rollback::RollbackView;
 use super::table::{grouped, short, short_bytes, table};
 use super::tenant_view::TenantView;
 use super::view::{BOLD, json};
-use crate::job::{Outcome, Progress, Report, RolledBack, SinkReport, SourceReport, TaskProgress};
+use crate::config::directory_name;
+use crate::job::{
+    Durability, Outcome, Progress, Report, RolledBack, SinkReport, SourceReport, TaskProgress,
+};
 use crate::machine;
 
 /// The report of a job that ended well.
@@ -26,12 +30,30 @@ pub(super) fn success(report: &Report, tenant: Option<TenantView>, format: Outpu
 }
 
 /// The report of a job that failed, as JSON; people get the diagnostic.
-pub(super) fn failure(job: &str, failure: &Failure, rolled_back: Option<RolledBack>) -> String {
-    json(&FailureView::new((job, failure, rolled_back)))
+pub(super) fn failure(failed: &Failed<'_>, tenant: Option<TenantView>) -> String {
+    json(&FailureView { usage: tenant, ..FailureView::new(failed) })
 }
 
-/// A job that failed: its name, why, and what was given up at its start.
-pub(super) type Failed<'a> = (&'a str, &'a Failure, Option<RolledBack>);
+/// A job that failed.
+pub(super) struct Failed<'a> {
+    pub(super) job: &'a str,
+    /// Unless the file could not be read.
+    pub(super) tenant: Option<&'a str>,
+    /// The job file.
+    pub(super) file: &'a Path,
+    pub(super) failure: &'a Failure,
+    /// What it did before, if it ran.
+    pub(super) figures: Option<&'a Figures>,
+}
+
+/// What is known of a job that ran, whatever became of it.
+pub(super) struct Figures {
+    pub(super) elapsed: Duration,
+    pub(super) progress: Progress,
+    pub(super) durability: Durability,
+    /// What was given up at its start.
+    pub(super) rolled_back: Option<RolledBack>,
+}
 
 /// The report of several jobs and of their tenants, as JSON.
 pub(super) fn several<'a>(
@@ -40,7 +62,7 @@ pub(super) fn several<'a>(
 ) -> String {
     let view = |job: Result<&Report, Failed<'a>>| match job {
         Ok(report) => JobView::Ended(Box::new(ReportView::new(report))),
-        Err(failed) => JobView::Failed(FailureView::new(failed)),
+        Err(failed) => JobView::Failed(Box::new(FailureView::new(&failed))),
     };
     json(&JobsView { jobs: jobs.map(view).collect(), tenants })
 }
@@ -55,18 +77,28 @@ struct JobsView<'a> {
 #[serde(untagged)]
 enum JobView<'a> {
     Ended(Box<ReportView>),
-    Failed(FailureView<'a>),
+    Failed(Box<FailureView<'a>>),
 }
 
 impl<'a> FailureView<'a> {
-    fn new((job, failure, rolled_back): Failed<'a>) -> Self {
+    fn new(failed: &Failed<'a>) -> Self {
+        let Failed { job, tenant, file, failure, figures } = failed;
+        let place = failure.place();
+        let rolled_back = figures.and_then(|figures| figures.rolled_back.as_ref());
         Self {
             job,
+            tenant: *tenant,
             outcome: "failed",
+            file,
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
             exit_code: failure.exit_code().number(),
+            code: failure.code(),
             error: failure.to_string(),
             help: failure.help().map(|help| help.to_string()),
-            rolled_back: rolled_back.as_ref().map(RollbackView::new),
+            before: figures.map(BeforeView::new),
+            rolled_back: rolled_back.map(RollbackView::new),
+            usage: None,
         }
     }
 }
@@ -74,12 +106,52 @@ impl<'a> FailureView<'a> {
 #[derive(Serialize)]
 struct FailureView<'a> {
     job: &'a str,
+    /// `null` when the file could not be read.
+    tenant: Option<&'a str>,
     outcome: &'static str,
+    file: &'a Path,
+    /// The line of the file to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
     exit_code: u8,
+    /// The stable code of what was refused or broken, where it has one.
+    code: Option<&'static str>,
     error: String,
     help: Option<String>,
+    /// If it ran.
+    #[serde(flatten)]
+    before: Option<BeforeView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rolled_back: Option<RollbackView>,
+    /// Of the job's tenant, unless it is told for all jobs together.
+    #[serde(rename = "tenant_usage", skip_serializing_if = "Option::is_none")]
+    usage: Option<TenantView>,
+}
+
+/// What a job did before it failed.
+#[derive(Serialize)]
+struct BeforeView {
+    elapsed_s: f64,
+    records_in: u64,
+    records_out: u64,
+    operators: Vec<OperatorView>,
+    durability: DurabilityView,
+}
+
+impl BeforeView {
+    fn new(figures: &Figures) -> Self {
+        let Figures { elapsed, progress, durability, .. } = figures;
+        let elapsed_s = elapsed.as_secs_f64();
+        Self {
+            elapsed_s,
+            records_in: progress.records_in,
+            records_out: progress.records_out,
+            operators: operators(progress),
+            durability: DurabilityView::new(durability, elapsed_s),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -198,7 +270,8 @@ impl ReportView {
     }
 
     fn text(&self) -> String {
-        let Self { job, outcome, elapsed_s, .. } = self;
+        let Self { outcome, elapsed_s, .. } = self;
+        let job = directory_name(&self.tenant, &self.job);
         let rate = short(self.records_in_per_second);
         let mut text =
             format!("{BOLD}{job}{BOLD:#} {outcome} after {elapsed_s:.2} s, {rate} records/s\n");
@@ -324,13 +397,10 @@ impl OperatorView {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::ConfigError;
-    use crate::config::JobPlan;
+    use crate::config::{ConfigError, JobPlan, Locations};
     use crate::connectors::SinkSummary;
-    use crate::job::Durability;
+    use crate::job::JobError;
 
     fn task(lane: usize) -> TaskProgress {
         TaskProgress {
@@ -415,11 +485,25 @@ word-count finished after 1.50 s, 800 records/s
     }
 
     #[test]
-    fn a_failure_says_its_exit_code() {
-        let error: ConfigError = JobPlan::load("/nowhere/job.toml".as_ref(), &[]).unwrap_err();
-        let text = failure("a", &Failure::Config(error), None);
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    fn a_failure_says_its_exit_code_and_what_the_job_did_before() {
+        let file = Path::new("/nowhere/job.toml");
+        let error: ConfigError = JobPlan::load(file, &[]).unwrap_err();
+        let failed = Failure::Config(error);
+        let mut failed = Failed { job: "a", tenant: None, file, failure: &failed, figures: None };
+        let json = |failed: &Failed<'_>| -> serde_json::Value {
+            serde_json::from_str(&failure(failed, None)).unwrap()
+        };
+        let value = json(&failed);
         assert_eq!((&value["outcome"], &value["exit_code"]), (&"failed".into(), &66.into()));
         assert_eq!(value["help"], "give the path of a job file (TOML)");
+        assert_eq!((&value["file"], value.get("operators")), (&"/nowhere/job.toml".into(), None));
+        let Report { elapsed, progress, durability, .. } = report();
+        let full = Failure::job(JobError::HostFull("no room".to_owned()), &Locations::default());
+        let figures = Figures { elapsed, progress, durability, rolled_back: None };
+        failed = Failed { figures: Some(&figures), failure: &full, ..failed };
+        let value = json(&failed);
+        assert_eq!((&value["code"], &value["elapsed_s"]), (&"HOST_FULL".into(), &1.5.into()));
+        assert_eq!(value["operators"][0]["restarts"], 2);
+        assert_eq!(value["durability"]["checkpoints_completed"], 0);
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn savepoint(command: &SavepointCommand) -> Result<ExitCode, Failure>
 
 /// Asks the running job; one that does not run has its newest checkpoint copied.
 fn create(arguments: &SavepointCreateArguments) -> Result<ExitCode, Failure> {
-    let (plan, options) = run::plan(&arguments.job, false)?;
+    let (plan, options) = run::plan(&arguments.job, false, false)?;
     let job_dir = options.data_dir.join(plan.directory_name());
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let directory = match &arguments.to {
@@ -64,7 +64,7 @@ fn create(arguments: &SavepointCreateArguments) -> Result<ExitCode, Failure> {
 }
 
 fn list(arguments: &SavepointListArguments) -> Result<ExitCode, Failure> {
-    let (plan, options) = run::plan(&arguments.job, false)?;
+    let (plan, options) = run::plan(&arguments.job, false, false)?;
     let directory = savepoints_directory(&plan, &options.data_dir);
     let mut found = Vec::new();
     for name in tidemill_storage::data_dir::folders(&directory) {

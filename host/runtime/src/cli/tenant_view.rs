@@ -78,13 +78,13 @@ mod tests {
         let path = Path::new("/tenants.toml");
         let text = "[tenants.a]\nstate = \"1GiB\"\nmemory = \"2GiB\"\n".to_owned();
         let tenants = Tenants::new(TenantsPlan::from_text(path, path, text).unwrap());
-        let tenant = tenants.owner("a", Path::new("/job.toml")).unwrap();
+        let tenant = tenants.owner("a", &[Path::new("/job.toml")]).unwrap();
         tenant.usage().held_us.store(1_500_000, Relaxed);
         let view = TenantView::new(&tenant);
         let expected = "tenant a: 0.00 s of CPU time, at most 0 B of 2.00 GiB of memory, at most 0 B of \
                         1.00 GiB of state, held back for 1.50 s\n";
         assert_eq!(view.text(), expected);
-        let free = Tenants::default().owner("b", Path::new("/job.toml")).unwrap();
+        let free = Tenants::default().owner("b", &[Path::new("/job.toml")]).unwrap();
         let view = serde_json::to_value(TenantView::new(&free)).unwrap();
         assert_eq!(view["quotas"]["state"]["quota"], serde_json::Value::Null);
     }

@@ -44,7 +44,7 @@ struct Log {
 
 impl Log {
     fn open(arguments: &JobArguments) -> Result<Self, Failure> {
-        let (plan, options) = run::plan(arguments, false)?;
+        let (plan, options) = run::plan(arguments, false, false)?;
         let open = |path: std::path::PathBuf| {
             let opened = RealDisk::open(&path);
             let unreadable = |error: tidemill_core::disk::DiskError| Failure::Unreadable {

@@ -11,16 +11,18 @@
 //! | `confine` | the layers that the child puts around itself |
 //! | `ended` | what the end of a child means |
 //! | `fault` | misdeeds of a child, for tests |
+//! | `line` | whose turn it is |
 
 mod child;
 mod confine;
 mod ended;
 mod fault;
+mod line;
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Once;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,7 @@ use tidemill_sandbox::compiler::{Compilation, Compiler, Confinement, Layer};
 
 pub(crate) use child::serve;
 use ended::{Ended, refusal};
+use line::Line;
 
 /// The hidden subcommand that the child runs.
 pub(crate) const SUBCOMMAND: &str = "compile-component";
@@ -44,7 +47,7 @@ const PARTING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// At most one child at a time: compiling takes no more than one core from those who run.
-static ONE: Mutex<()> = Mutex::new(());
+static LINE: Line = Line::new();
 
 /// Compiles each file in a new child process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +59,7 @@ impl Compiler for ChildCompiler {
         bytes: &[u8],
         limits: &AdmissionLimits,
     ) -> Result<Compilation, AdmissionError> {
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = LINE.wait();
         let (limits, wall) = fault::limits(limits);
         let answer = ask(bytes, &limits, wall)?;
         warn_once(&answer.confinement);

@@ -33,10 +33,32 @@ impl JobPlan {
     /// # Errors
     /// The file cannot be read, or the first thing in it that is wrong.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let unreadable = |error| ConfigError::unreadable(path, &error);
-        let file = std::path::absolute(path).map_err(unreadable)?;
-        let (content, real_file) = read_text_of(&file, FILE_BYTES_MAX).map_err(unreadable)?;
-        Ok(Self { real_file, ..Self::from_text(path, &file, content, sets)? })
+        let file = std::path::absolute(path);
+        let file = file.map_err(|error| ConfigError::unreadable(path, &error))?;
+        Self::load_at(path, &file, sets)
+    }
+
+    /// The same where jobs of several owners run: relative paths count from where the directory of `path` really lies, so
+    /// that nobody changes what they lead to by changing links after it was looked whose that directory is.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn load_of_tenants(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let real = || {
+            let file = std::path::absolute(path)?;
+            match (file.parent(), file.file_name()) {
+                (Some(directory), Some(name)) => Ok(directory.canonicalize()?.join(name)),
+                _ => Ok(file),
+            }
+        };
+        let file = real().map_err(|error| ConfigError::unreadable(path, &error))?;
+        Self::load_at(path, &file, sets)
+    }
+
+    fn load_at(shown: &Path, file: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let text = read_text_of(file, FILE_BYTES_MAX);
+        let (content, real_file) = text.map_err(|error| ConfigError::unreadable(shown, &error))?;
+        Ok(Self { real_file, ..Self::from_text(shown, file, content, sets)? })
     }
 
     /// Checks the text of a job file: `shown` names it in messages, relative paths count from
@@ -57,13 +79,16 @@ impl JobPlan {
         plan.map_err(|rejection| ConfigError::new(rejection, &text))
     }
 
+    /// The paths by which it is judged whose job this is: of the text that was read, without links, and the one from which
+    /// relative paths count.
+    pub fn paths(&self) -> [&Path; 2] {
+        [&self.real_file, &self.file]
+    }
+
     /// What the job's part of a directory of jobs is called. Names of jobs are chosen by tenants, so those of a tenant have
     /// its name before them: nobody meets the job of another by giving one the same name.
     pub fn directory_name(&self) -> String {
-        match &*self.tenant {
-            defaults::TENANT => self.name.clone(),
-            tenant => format!("{tenant}@{}", self.name),
-        }
+        directory_name(&self.tenant, &self.name)
     }
 
     /// Looks whether every component file can be opened, for an error that shows its line.
@@ -81,11 +106,19 @@ impl JobPlan {
     }
 }
 
+/// What a tenant's job of this name is called among those of all tenants.
+pub fn directory_name(tenant: &str, name: &str) -> String {
+    match tenant {
+        defaults::TENANT => name.to_owned(),
+        tenant => format!("{tenant}@{name}"),
+    }
+}
+
 fn parse(text: &JobText) -> Result<RawJob, Rejection> {
     let overrides = Overrides::of(text)?;
     let mut document = DeTable::parse(text.file()).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        Rejection::at(Problem::Syntax(error.message().to_owned()), &span, &[])
+        Rejection::at(Problem::syntax(error.message(), text.file(), &span), &span, &[])
     })?;
     overrides.apply(document.get_mut())?;
     RawJob::deserialize(Reader::document(document))

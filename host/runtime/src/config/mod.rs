@@ -28,6 +28,7 @@ mod text;
 mod tests;
 
 pub use error::ConfigError;
+pub use load::directory_name;
 pub use plan::{
     CheckpointPlan, CheckpointingMode, DirectoryGrant, Grants, HeartbeatPlan, JobPlan, Locations,
     OnPoison, OperatorPlan, Part, PoisonPlan, SinkPlan, SourcePlan, TimeoutPlan, WalMode, WalPlan,

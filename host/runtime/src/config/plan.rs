@@ -24,7 +24,7 @@ pub struct JobPlan {
     pub name: String,
     /// Owner of the job.
     pub tenant: String,
-    /// The job file, absolute.
+    /// The job file, absolute: relative paths count from its directory.
     pub file: PathBuf,
     /// Where it was read from, without links; `file` for a text that was read from nowhere.
     pub real_file: PathBuf,

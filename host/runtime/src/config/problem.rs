@@ -91,6 +91,14 @@ pub enum Problem {
         /// The most allowed.
         max: String,
     },
+    /// A number below the least that is allowed, where more is always allowed.
+    #[error("{found} is below the least, {min}")]
+    TooLittle {
+        /// What was given.
+        found: String,
+        /// The least allowed.
+        min: String,
+    },
     /// A limit above the host's.
     #[error("{found} is above the host's limit of {ceiling}")]
     RaisedLimit {
@@ -170,6 +178,14 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// What the reader of TOML has to say of `text`, at this place of it.
+    pub(super) fn syntax(message: &str, text: &str, at: &std::ops::Range<usize>) -> Self {
+        match (message, text.get(at.clone())) {
+            ("duplicate key", Some(key)) if !key.is_empty() => Self::Twice(key.to_owned()),
+            _ => Self::Syntax(message.to_owned()),
+        }
+    }
+
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
@@ -191,9 +207,9 @@ impl Problem {
             }
             Self::Twice(_) => Some("keep one of them".to_owned()),
             Self::WrongValue { found, expected } => quoting_help(found, expected),
-            Self::RaisedLimit { .. } => {
-                Some("a job may only lower limits: give less, or remove the line".to_owned())
-            }
+            Self::RaisedLimit { .. } => Some(
+                "the host's limits can only be lowered: give less, or remove the line".to_owned(),
+            ),
             Self::BadJobName(_) => Some(
                 "1 to 63 of a-z, 0-9 and '-', the first a letter or digit; \
                  it names the job's data directory"
@@ -229,7 +245,11 @@ impl Problem {
                 Some(format!("`{strategy}` has {}; or set another `type`", list(known)))
             }
             Self::Graph(problem) => graph_help(problem),
-            Self::Syntax(_) | Self::BadSet(_) | Self::OutOfRange { .. } | Self::Other(_) => None,
+            Self::Syntax(_)
+            | Self::BadSet(_)
+            | Self::OutOfRange { .. }
+            | Self::TooLittle { .. }
+            | Self::Other(_) => None,
         }
     }
 }

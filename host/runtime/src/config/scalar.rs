@@ -82,7 +82,7 @@ pub(super) struct Ratio(pub(super) f64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConfigText(pub(super) String);
 
-const SIZE: &str = "a size such as \"64MiB\", or a number of bytes";
+const SIZE: &str = "a size such as \"64MiB\" (a whole number, under 16 EiB), or a number of bytes";
 const TIME: &str = "a duration such as \"500ms\" or \"1h\", or a number of milliseconds";
 const WHOLE: &str = "a whole number, 0 or more";
 const RATIO: &str = "a number";

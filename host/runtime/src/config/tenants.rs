@@ -166,7 +166,7 @@ impl TenantsPlan {
 fn parse(text: &JobText) -> Result<RawTenants, Rejection> {
     let document = DeTable::parse(text.file()).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        Rejection::at(Problem::Syntax(error.message().to_owned()), &span, &[])
+        Rejection::at(Problem::syntax(error.message(), text.file(), &span), &span, &[])
     })?;
     RawTenants::deserialize(Reader::document(document))
 }

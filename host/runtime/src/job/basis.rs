@@ -230,10 +230,10 @@ impl Job {
     /// # Errors
     /// [`JobError::Connector`] when there is nothing to read, [`JobError::Tenant`] when it is too much for its tenant.
     pub fn list_sources(&mut self) -> Result<(), JobError> {
-        let (shared, tenant) = (self.shared.clone(), self.tenant.clone());
+        let shared = self.shared.clone();
         let mut listing = Listing::until(&shared.stop);
         let list = |plan: &SourcePlan| Source::list(&plan.name, &plan.settings, &mut listing);
-        tenant.pays_for(|| self.replace_sources(InputLog::is_received, list))?;
+        self.replace_sources(InputLog::is_received, list)?;
         self.take_partitions(self.sources.iter().map(|source| source.partitions().len()).sum())
     }
 
@@ -248,11 +248,14 @@ impl Job {
         })
     }
 
-    /// Takes so many partitions of its tenant's, in place of those that it had.
+    /// Takes so many partitions of its tenant's. Those that it had it keeps meanwhile, lest another job takes them; a list that has
+    /// become shorter gives nothing back before the end of the job.
     fn take_partitions(&mut self, count: usize) -> Result<(), JobError> {
-        self.partitions = None;
-        let needs = JobNeeds { partitions: count as u64, ..JobNeeds::default() };
-        self.partitions = Some(self.tenant.reserve(needs)?);
+        let more = (count as u64).saturating_sub(self.partitions.iter().map(|(had, _)| had).sum());
+        if more > 0 {
+            let needs = JobNeeds { partitions: more, ..JobNeeds::default() };
+            self.partitions.push((more, self.tenant.reserve(needs)?));
+        }
         Ok(())
     }
 

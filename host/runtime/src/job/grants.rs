@@ -3,8 +3,6 @@
 //! Owns the one place where a policy is asked. Directories are opened once, when the job is prepared, and held for
 //! all its sandboxes and restarts; values of the environment are read then, too.
 
-use std::path::Path;
-
 use tidemill_sandbox::{GrantedDirectory, GrantedFiles, Surroundings};
 use toml::{Table, Value};
 
@@ -29,6 +27,14 @@ pub enum GrantError {
 }
 
 impl GrantError {
+    /// The stable code, if it was refused.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(_) => Some("GRANT_REFUSED"),
+            Self::Missing { .. } => None,
+        }
+    }
+
     /// Which of the operator's grants.
     pub fn part(&self) -> Part {
         match self {
@@ -94,8 +100,8 @@ fn help(plan: &JobPlan, error: &GrantError) -> String {
         GrantError::Refused(_) => {
             let lines = policy_lines(&plan.tenant, plan.operators.iter().map(|o| &o.grants));
             format!(
-                "whoever runs the host allows it in the tenants' file (`--tenants tenants.toml`); all that this \
-                 job asks for:\n{lines}"
+                "whoever runs the host allows it in the tenants' file (`--tenants tenants.toml`), after a look at where links in \
+                 these paths lead, with what is there of the tenant's grants already; all that this job asks for:\n{lines}"
             )
         }
         GrantError::Missing { part: Part::Variable(_), .. } => {
@@ -109,10 +115,9 @@ fn help(plan: &JobPlan, error: &GrantError) -> String {
 fn policy_lines<'a>(tenant: &str, grants: impl Iterator<Item = &'a Grants>) -> String {
     let (mut directories, mut environment) = (Vec::new(), Vec::new());
     for asked in grants {
-        // What is granted is where a path leads, so that is what is to be read before it is allowed.
-        let led = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let paths = asked.directories.iter().map(|directory| led(&directory.path));
-        directories.extend(paths.map(|path| path.display().to_string()));
+        // As they were asked for: where a path leads, or whether it does, is not for whoever asks.
+        let paths = asked.directories.iter().map(|directory| directory.path.display().to_string());
+        directories.extend(paths);
         environment.extend(asked.environment.iter().cloned());
     }
     let mut lines = Table::new();

@@ -222,9 +222,7 @@ fn run_lanes(
         began,
         lane_error: &lane_error,
     };
-    let employed = job.tenant.employ();
     let ended = supervisor.run(&reports);
-    drop(employed);
     // The thread of a lane that is stuck cannot be joined; the job fails for good in this process.
     let is_stuck = matches!(ended, Err(JobError::Stuck { .. }));
     threads

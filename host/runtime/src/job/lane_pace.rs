@@ -213,7 +213,7 @@ mod tests {
     fn pace(quotas: &str, is_sink: bool) -> LanePace {
         let path = Path::new("/tenants.toml");
         let plan = TenantsPlan::from_text(path, path, format!("[tenants.a]\n{quotas}\n")).unwrap();
-        let tenant = Tenants::new(plan).owner("a", Path::new("/job.toml")).unwrap();
+        let tenant = Tenants::new(plan).owner("a", &[Path::new("/job.toml")]).unwrap();
         LanePace::new(tenant, Arc::default(), vec![(Arc::default(), is_sink)], 0)
     }
 

@@ -123,7 +123,7 @@ pub struct Job {
     /// What the job has taken of its tenant's quotas. Its lanes keep it as well: the thread of one that is stuck outlives the job.
     reserved: Arc<Vec<Reserved>>,
     /// The same for the partitions of its sources, once they are known.
-    partitions: Option<Reserved>,
+    partitions: Vec<(u64, Reserved)>,
     shared: Arc<Shared>,
 }
 

@@ -37,7 +37,7 @@ impl Job {
         tenants: &Tenants,
         options: RunOptions,
     ) -> Result<Self, JobError> {
-        let tenant = tenants.owner(&plan.tenant, &plan.real_file)?;
+        let tenant = tenants.owner(&plan.tenant, &plan.paths())?;
         for operator in &mut plan.operators {
             operator.limits = tenant.cap(&operator.limits);
         }
@@ -79,7 +79,7 @@ impl Job {
             input_log,
             tenant,
             reserved: Arc::new(reserved),
-            partitions: None,
+            partitions: Vec::new(),
             shared,
         })
     }

@@ -66,7 +66,7 @@ mod tests {
         let path = Path::new("/tenants.toml");
         let text = "[tenants.a]\ncpu = 0.001\n".to_owned();
         let plan = TenantsPlan::from_text(path, path, text).unwrap();
-        let tenant = Tenants::new(plan).owner("a", Path::new("/job.toml")).unwrap();
+        let tenant = Tenants::new(plan).owner("a", &[Path::new("/job.toml")]).unwrap();
         let mut pace = RestorePace::new(&tenant);
         let began_us = thread_cpu_us();
         while thread_cpu_us() - began_us < 2_000 {}

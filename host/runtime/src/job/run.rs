@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use tidemill_core::checkpoint::manifest::Manifest;
 use tidemill_core::checkpoint::recovery::{self, RecoveryError, Restored, Start};
 use tidemill_core::checkpoint::store::CheckpointStore;
+use tidemill_core::connector::ConnectorFault;
 use tidemill_core::events::JobEventKind;
 use tidemill_core::failure::{Failure, FaultCode};
 use tidemill_core::ids::Incarnation;
+use tidemill_core::quota::Account as _;
 use tidemill_core::restart::{RestartDecision, RestartPolicy, start_delay};
 
 use super::basis::{self, Basis};
@@ -35,6 +37,8 @@ use crate::machine;
 /// An incarnation that has not lived longer is followed by the next one no sooner than this, whatever the job's restart strategy.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 const SHORT_LIFE_DELAY_MS: u64 = 100;
+/// How long a start waits at most for a tenant that has used up its CPU time.
+const HELD_MAX: Duration = Duration::from_secs(1);
 /// How often a wait before a start looks whether the job was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -55,6 +59,8 @@ impl Job {
 
     fn run_to_its_end(mut self) -> Result<Report, JobError> {
         let began = Instant::now();
+        // Whatever this thread does from here on: reading manifests, looking for files, publishing what was complete, supervising.
+        let _employed = self.tenant.employ();
         let dir = open_job_dir(&self.options.data_dir, &self.plan.directory_name())?;
         let checkpoints = limited_checkpoints(&self.plan, &dir, &self.tenant)?;
         let places = Places {
@@ -115,7 +121,7 @@ impl Job {
                     tracing::warn!("The job failed and starts again in {delay_ms} ms: {cause}");
                     self.shared.statistics.restarted(failure.cause());
                     self.log(incarnation, JobEventKind::Restart { cause, delay_ms });
-                    if !self.wait(Duration::from_millis(delay_ms)) {
+                    if !self.wait(Duration::from_millis(delay_ms)) || !self.wait_while_held() {
                         // Nothing runs, so everything that was acknowledged is in the newest checkpoint.
                         self.log_end(Outcome::Stopped);
                         return Ok(self.report(Outcome::Stopped, began.elapsed()));
@@ -265,6 +271,18 @@ impl Job {
         false
     }
 
+    /// Waits while its tenant has used up its CPU time, but not for long; `false` when the job is stopped in the meantime. Lanes of the
+    /// next incarnation wait by themselves; a start costs some before there are any.
+    fn wait_while_held(&self) -> bool {
+        let until = Instant::now() + HELD_MAX;
+        while self.tenant.is_held() && Instant::now() < until {
+            if !self.wait(LOOK_EVERY) {
+                return false;
+            }
+        }
+        true
+    }
+
     fn log_end(&self, outcome: Outcome) {
         let incarnation = Incarnation(self.shared.incarnation.load(SeqCst));
         let kind = match outcome {
@@ -311,6 +329,7 @@ impl JobError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Host(_) | Self::HostFull(_) => true,
+            Self::Connector { error, .. } => error.fault == ConnectorFault::HostFull,
             Self::Operator { failure, .. } => match failure {
                 Failure::Lost { .. } | Failure::HostFull(_) | Failure::Host(_) => true,
                 // Another job of the tenant may give something back.

@@ -46,8 +46,10 @@ pub(super) const MEMORY_BYTES: Name = Name {
     name: "tidemill_sandbox_memory_bytes",
     help: "The most linear memory that a sandbox of a task has had",
 };
-pub(super) const TENANT_CPU: Name =
-    Name { name: "tidemill_tenant_cpu_seconds", help: "CPU time of the lanes of a tenant's jobs" };
+pub(super) const TENANT_CPU: Name = Name {
+    name: "tidemill_tenant_cpu_seconds",
+    help: "CPU time of all threads that work for a tenant's jobs",
+};
 pub(super) const TENANT_HELD: Name = Name {
     name: "tidemill_tenant_held_seconds",
     help: "Time for which lanes of a tenant's jobs were held back by its rates",

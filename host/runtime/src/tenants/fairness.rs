@@ -34,7 +34,7 @@ impl Fairness {
         let look = move || {
             let mut known: Vec<Known> = Vec::new();
             let (mut machine, mut at_us) = (Machine::look(), machine::monotonic_us());
-            let mut were_short = false;
+            let (mut were_short, mut is_recalled) = (false, true);
             while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                 let then = std::mem::replace(&mut machine, Machine::look());
                 let elapsed_us = machine::monotonic_us()
@@ -48,8 +48,11 @@ impl Fairness {
                     // All of it, until it is known whose it was.
                     nobodys_us: machine.used_us_since(&then),
                 };
-                compare(&tenants.live(), &mut known, at_us, cores);
+                let told_otherwise = compare(&tenants.live(), &mut known, at_us, cores);
                 were_short = are_short;
+                if told_otherwise || !is_recalled {
+                    is_recalled = tidemill_storage::recall_io();
+                }
             }
         };
         let thread = thread::Builder::new().name("tidemill-fair".to_owned()).spawn(look);
@@ -77,8 +80,8 @@ struct Known {
     standing: Standing,
 }
 
-/// Tells the tenants what follows from their use since the last look.
-fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cores) {
+/// Tells the tenants what follows from their use since the last look; answers whether one of them need not give way any more.
+fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cores) -> bool {
     for tenant in live {
         if !known.iter().any(|known| Arc::ptr_eq(&known.tenant, tenant)) {
             // All that it has used, it has used since the last look.
@@ -106,8 +109,11 @@ fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cor
     let seen_us = tenants.iter().map(|(seen, _)| seen.cpu_us).sum();
     let nobodys_us = cores.nobodys_us.saturating_sub(seen_us);
     judgement::judge(&mut tenants, Cores { nobodys_us, ..cores });
+    let mut told_otherwise = false;
     for (known, (_, standing)) in known.iter_mut().zip(tenants) {
         known.standing = standing;
-        known.tenant.gives_way.store(standing.gives_way(), Relaxed);
+        let gave_way = known.tenant.gives_way.swap(standing.gives_way(), Relaxed);
+        told_otherwise |= gave_way && !standing.gives_way();
     }
+    told_otherwise
 }

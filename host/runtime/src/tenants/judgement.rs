@@ -23,8 +23,10 @@ const SHORT_LOOKS: u64 = 10;
 const SHORT_LOOKS_MAX: u64 = 50;
 /// Who uses more than this part of its share takes what is others', in hundredths; below it, who was told stays told.
 const GREEDY_PERCENT: u64 = 120;
-/// A tenant is there until it has used nothing for so many looks.
+/// A tenant is there until it has used next to nothing for so many looks: less than one part in so many of a core, on the average. A job
+/// that waits for input has threads that look after it now and then.
 const QUIET_LOOKS: u32 = 10;
+const QUIET_PART: u64 = 1000;
 /// Who is held for more than one part in so many of the time is held by its quota.
 const HELD_PART: u64 = 5;
 /// Who uses less than one part in so many of a core is in nobody's way while others are free.
@@ -82,9 +84,11 @@ pub(super) struct Cores {
 /// Judges all tenants.
 pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
     for (seen, standing) in tenants.iter_mut() {
-        let is_there = seen.cpu_us > 0 || standing.is_over && seen.is_busy;
-        remember(is_there, &mut standing.there, QUIET_LOOKS);
         standing.see(seen.cpu_us);
+        let is_quiet =
+            standing.recent_us.unwrap_or(0) <= cores.elapsed_us * MEAN_LOOKS / QUIET_PART;
+        let is_there = seen.cpu_us > 0 && !is_quiet || standing.is_over && seen.is_busy;
+        remember(is_there, &mut standing.there, QUIET_LOOKS);
     }
     note_who_is_in_the_way(tenants, cores.elapsed_us);
     let hungry = hungry(tenants, cores);
@@ -309,6 +313,21 @@ mod tests {
             .collect();
         assert!(told[0], "at first it is taken for the one that uses much");
         assert!(told[12..].iter().all(|gives_way| !gives_way), "{told:?}");
+    }
+
+    #[test]
+    fn nobody_gives_way_to_one_that_only_waits() {
+        for cores in [FREE, SHORT] {
+            let mut tenants = [(150_000, true), (50, false)].map(|(cpu_us, is_busy)| {
+                (Seen { is_busy, ..seen(cpu_us, 1) }, Standing::default())
+            });
+            for look in 0..300 {
+                // Its threads look after it once in five looks.
+                tenants[1].0.cpu_us = if look % 5 == 0 { 50 } else { 0 };
+                judge(&mut tenants, cores);
+                assert!(!tenants[0].1.gives_way(), "{look}: {cores:?}");
+            }
+        }
     }
 
     #[test]

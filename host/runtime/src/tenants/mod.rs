@@ -139,16 +139,22 @@ impl Tenants {
         Self { plan, live: Mutex::default() }
     }
 
+    /// What the tenants' file says.
+    pub fn plan(&self) -> &TenantsPlan {
+        &self.plan
+    }
+
     /// Sandboxes that this host has room for.
     pub fn sandboxes(&self) -> u32 {
         self.plan.sandboxes
     }
 
-    /// The tenant called `name`, to which the job of `file` belongs: the path that the file was read from, without links.
+    /// The tenant called `name`, to which a job belongs whose file has these paths: the one that its text was read from, without
+    /// links, and the one from which its relative paths count.
     ///
     /// # Errors
     /// [`TenantRefusal::Unknown`], [`TenantRefusal::Directory`].
-    pub fn owner(&self, name: &str, file: &Path) -> Result<Arc<Tenant>, TenantRefusal> {
+    pub fn owner(&self, name: &str, paths: &[&Path]) -> Result<Arc<Tenant>, TenantRefusal> {
         let named = self.plan.tenants.iter().find(|tenant| tenant.name == name);
         let plan = match (named, &self.plan.file) {
             (Some(plan), _) => plan.clone(),
@@ -158,7 +164,9 @@ impl Tenants {
                 return Err(TenantRefusal::Unknown { tenant, file });
             }
         };
-        self.check_directory(&plan, file)?;
+        // What a job file says is its owner's word only if what it leads to is the owner's, too: through a link in a directory of
+        // its own, somebody else would have it name other components.
+        paths.iter().try_for_each(|path| self.check_directory(&plan, path))?;
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let tenant = live.entry(name.to_owned()).or_insert_with(|| Arc::new(Tenant::new(plan)));
         Ok(tenant.clone())
@@ -272,11 +280,8 @@ impl Tenant {
 
     /// Does work for it outside of lanes, and charges it with the CPU time that this thread takes.
     pub fn pays_for<T>(&self, work: impl FnOnce() -> T) -> T {
-        let before_us = machine::thread_cpu_us();
-        let done = work();
-        let used_us = machine::thread_cpu_us().saturating_sub(before_us);
-        self.charge_cpu(used_us, machine::monotonic_us());
-        done
+        let _bill = Bill { tenant: self, began_us: machine::thread_cpu_us() };
+        work()
     }
 
     /// Does work for it, as [`pays_for`](Self::pays_for), when nobody else does any in turn.
@@ -356,6 +361,19 @@ impl Tenant {
     }
 }
 
+/// Charges what this thread has used in between, also after a panic.
+struct Bill<'a> {
+    tenant: &'a Tenant,
+    began_us: u64,
+}
+
+impl Drop for Bill<'_> {
+    fn drop(&mut self) {
+        let used_us = machine::thread_cpu_us().saturating_sub(self.began_us);
+        self.tenant.charge_cpu(used_us, machine::monotonic_us());
+    }
+}
+
 impl Account for Tenant {
     fn gives_way(&self) -> bool {
         Self::gives_way(self)
@@ -390,7 +408,7 @@ mod tests {
     #[test]
     fn without_a_tenants_file_anybody_is_welcome_and_has_no_quotas() {
         let tenants = Tenants::default();
-        let tenant = tenants.owner("whoever", Path::new("/jobs/a.toml")).unwrap();
+        let tenant = tenants.owner("whoever", &[Path::new("/jobs/a.toml")]).unwrap();
         let (sandboxes, input_log_bytes, buffer_bytes) = (1 << 40, 1 << 60, 1 << 60);
         let (components, connectors, partitions) = (9, 1 << 40, 1 << 40);
         let needs = JobNeeds {
@@ -407,18 +425,18 @@ mod tests {
     #[test]
     fn a_tenant_that_the_file_does_not_name_is_refused() {
         let tenants = tenants("[tenants.acme]\n");
-        let refused = tenants.owner("other", Path::new("/jobs/a.toml")).unwrap_err();
+        let refused = tenants.owner("other", &[Path::new("/jobs/a.toml")]).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "TENANT_UNKNOWN: the job belongs to tenant \"other\", which /etc/tidemill/tenants.toml does not name"
         );
-        assert!(tenants.owner("acme", Path::new("/jobs/a.toml")).is_ok());
+        assert!(tenants.owner("acme", &[Path::new("/jobs/a.toml")]).is_ok());
     }
 
     #[test]
     fn jobs_of_one_tenant_share_its_quota_and_give_it_back() {
         let tenants = tenants("[tenants.acme]\nsandboxes = 10\n");
-        let tenant = || tenants.owner("acme", Path::new("/jobs/a.toml")).unwrap();
+        let tenant = || tenants.owner("acme", &[Path::new("/jobs/a.toml")]).unwrap();
         let needs = |sandboxes| JobNeeds { sandboxes, ..JobNeeds::default() };
         let first = tenant().reserve(needs(6)).unwrap();
         let refused = tenant().reserve(needs(5)).unwrap_err();
@@ -433,7 +451,7 @@ mod tests {
     #[test]
     fn memory_that_can_never_be_there_is_refused() {
         let tenants = tenants("[tenants.acme]\nmemory = \"1MiB\"\n");
-        let tenant = tenants.owner("acme", Path::new("/jobs/a.toml")).unwrap();
+        let tenant = tenants.owner("acme", &[Path::new("/jobs/a.toml")]).unwrap();
         assert_eq!(tenant.check_memory(1 << 20), Ok(()));
         let refused = tenant.check_memory((1 << 20) + 1).unwrap_err().to_string();
         assert_eq!(
@@ -457,7 +475,7 @@ mod tests {
         let tenants = Tenants::new(plan);
         let owner = |tenant: &str, at: &str| {
             tenants
-                .owner(tenant, &dir.path().join(at).canonicalize().unwrap())
+                .owner(tenant, &[&dir.path().join(at).canonicalize().unwrap()])
                 .map(|_| ())
                 .map_err(|error| error.to_string())
         };

@@ -5,7 +5,10 @@
 //! no CPU time is charged twice; what a thread has used after the last look is charged when it ends.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Tenant;
@@ -20,7 +23,11 @@ const UNSEEN_MAX_US: u64 = 200_000;
 
 /// The threads of one tenant.
 #[derive(Debug, Default)]
-pub(super) struct Staff(Mutex<Vec<Arc<Member>>>);
+pub(super) struct Staff {
+    members: Mutex<Vec<Arc<Member>>>,
+    /// Somebody looks at them from time to time.
+    is_looked_at: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Member {
@@ -49,7 +56,8 @@ impl Member {
 impl Staff {
     /// What its threads have used since it was last asked.
     pub(super) fn take_used_us(&self, thread_cpu_us: impl Fn(u32) -> Option<u64>) -> u64 {
-        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.is_looked_at.store(true, Relaxed);
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let used = members.iter().filter(|member| {
             let skipped = |left: u32| left.checked_sub(1);
             member.skipped.fetch_update(Relaxed, Relaxed, skipped).is_err()
@@ -73,7 +81,7 @@ impl Tenant {
             charged_us: AtomicU64::new(machine::thread_cpu_us()),
             skipped: AtomicU32::new(0),
         });
-        self.staff.0.lock().unwrap_or_else(PoisonError::into_inner).push(member.clone());
+        self.staff.members.lock().unwrap_or_else(PoisonError::into_inner).push(member.clone());
         Employed { tenant: self.clone(), member, _not_sent: PhantomData }
     }
 
@@ -81,7 +89,9 @@ impl Tenant {
     pub(super) fn charge_staff(&self, now_us: u64) {
         let used_us = self.staff.take_used_us(machine::cpu_us_of);
         if used_us > 0 {
-            self.charge_cpu(used_us, now_us);
+            // Who looks after all must not wait for one that gives way.
+            self.usage.used_cpu_us.fetch_add(used_us, Release);
+            self.usage.cpu_us.charge_later(used_us, now_us);
         }
     }
 }
@@ -89,11 +99,13 @@ impl Tenant {
 impl Drop for Employed {
     fn drop(&mut self) {
         let Self { tenant, member, .. } = self;
-        let mut staff = tenant.staff.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut staff = tenant.staff.members.lock().unwrap_or_else(PoisonError::into_inner);
         staff.retain(|other| !Arc::ptr_eq(other, member));
         drop(staff);
         let used_us = member.take_us(machine::thread_cpu_us());
-        tenant.charge_cpu(used_us.min(UNSEEN_MAX_US), machine::monotonic_us());
+        let at_most_us =
+            if tenant.staff.is_looked_at.load(Relaxed) { u64::MAX } else { UNSEEN_MAX_US };
+        tenant.charge_cpu(used_us.min(at_most_us), machine::monotonic_us());
     }
 }
 

@@ -196,6 +196,39 @@ impl AdmissionError {
         }
     }
 
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Empty => "was the build cut off?",
+            Self::TooLarge { .. } => "build with optimisation, strip debug information",
+            Self::NotWasm(_) => "name the `.wasm` file that the build made",
+            Self::BareModule => "build for `wasm32-wasip2`, or embed the world",
+            Self::Encode(_) => "build with one version of the SDK",
+            Self::Malformed(_) => {
+                "the message names the place; turn the feature off in the compiler"
+            }
+            Self::Structure { .. } => "leave out what is not needed, split large functions",
+            Self::UnknownImport(_) => {
+                "leave out the library that needs it (network, HTTP, processes)"
+            }
+            Self::WrongVersion { .. } | Self::WrongType(_) => {
+                "build it again with the matching SDK"
+            }
+            Self::NotAnOperator => "implement the world `tidemill:operator/plain`",
+            Self::UnknownExport(_) => "build it for this version, or leave the export out",
+            Self::Compile(_) => "see the message; build with the SDK's own settings",
+            Self::CompileTime { .. } | Self::CompileMemory { .. } => {
+                "make it smaller, split large functions"
+            }
+            Self::CompileCrashed(_) => "please report it, with the component",
+            Self::CodeTooLarge { .. } => "make it smaller",
+            Self::StateTwice => "decide for one of the two",
+            Self::Describe(_) => "the message has the operator's own words; run its tests",
+            Self::Description(_) => "mend `describe` as the message says",
+            Self::Host(_) => "is the machine out of processes or memory? otherwise report it",
+        }
+    }
+
     /// Whether the host is to blame, and not the component.
     pub fn is_host_fault(&self) -> bool {
         matches!(self, Self::Host(_) | Self::Describe(Failure::Host(_) | Failure::HostFull(_)))
@@ -222,12 +255,12 @@ impl AdmissionError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tidemill_core::failure::{FaultCode, GuestFault};
 
     use super::*;
 
-    fn one_of_each() -> Vec<AdmissionError> {
+    pub(in crate::admission) fn one_of_each() -> Vec<AdmissionError> {
         let words = || "words".to_owned();
         let rule = StructureRule::Functions;
         let described = tidemill_core::describe::Description::default().validate();

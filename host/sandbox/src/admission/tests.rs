@@ -113,6 +113,11 @@ fn the_documentation_names_every_code_and_every_limit_with_its_default() {
     for code in AdmissionError::CODES {
         has(format!("\n| `{code}` | "));
     }
+    for error in error::tests::one_of_each() {
+        let (code, advice) = (error.code(), error.advice());
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{code}` | "))).unwrap();
+        assert!(row.ends_with(&format!(" {advice} |")), "{code}: {advice}");
+    }
     let limits = AdmissionLimits::default();
     for rule in StructureRule::ALL {
         has(format!("\n| `{}` | {} | ", rule.name(), grouped(rule.limit(&limits))));

@@ -158,6 +158,8 @@ impl ReadAhead {
 impl Drop for ReadAhead {
     fn drop(&mut self) {
         lock(&self.shared.state).dropped = true;
+        // What waits for its turn would keep the file open, and what was read of it, for as long as it is not its turn.
+        pool::withdraw(&(Arc::clone(&self.shared) as Arc<dyn Work>));
     }
 }
 

@@ -113,6 +113,23 @@ pub(super) fn attacks() -> Vec<Attack> {
             },
         ),
         refused(
+            &[14],
+            "instances-behind-exports",
+            "STRUCTURE_LIMIT",
+            "exports a small module before it instantiates a large one 55 times, so that who counts modules by their place takes one for the other",
+            "what the host keeps for the instances of a sandbox, which is no memory of the guest: 4 MiB",
+            &["instance-bytes"],
+            || {
+                let elements = "0 ".repeat(95_000);
+                let instances = "(core instance (instantiate $big))".repeat(55);
+                text(&format!(
+                    "(component (component $c (core module $small) (export \"s\" (core module $small))
+                       (core module $big (func) (elem func {elements})) {instances})
+                     (instance (instantiate $c)))"
+                ))
+            },
+        ),
+        refused(
             &[14, 58],
             "instances-in-instances",
             "STRUCTURE_LIMIT",

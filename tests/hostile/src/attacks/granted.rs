@@ -360,6 +360,19 @@ fn too_much() -> Vec<Attack> {
             ..Attack::default()
         },
         Attack {
+            rows: &[78],
+            name: "grant-not-allowed",
+            tries: "asks for a variable of the host's environment and a directory that its tenant may not have",
+            stopped_by: "what the tenants' file does not list is not granted",
+            code: "GRANT_REFUSED",
+            end: End::Refused,
+            job: Job { operator: format!("{GRANTS}environment = [\"PATH\"]\n"), ..Job::default() },
+            quotas: "[tenants.mallory.grants]\nenvironment = [\"HOME\"]\n",
+            files: Some(directory),
+            component: || Guest::new().build(),
+            ..Attack::default()
+        },
+        Attack {
             rows: &[75],
             name: "granted-sparse-file",
             tries: "reads a file of 1 TiB that takes no room in a loop, and far behind its end",

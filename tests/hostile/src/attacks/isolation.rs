@@ -1,5 +1,8 @@
 //! Attacks on what lies around a sandbox: files, environment, threads, clocks, and what messages give away.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use crate::attack::{Attack, End, Job, storm};
 use crate::guest::Guest;
 
@@ -162,6 +165,36 @@ fn surroundings() -> Vec<Attack> {
                     false => Err(format!("the bits are {:02x?}", seen.output)),
                 }
             }),
+            ..Attack::default()
+        },
+        Attack {
+            rows: &[79],
+            name: "job-of-another",
+            tries: "says in its job file that it belongs to a tenant whose job files lie elsewhere",
+            stopped_by: "a tenant's `jobs-dir`: its job files lie there and nowhere else",
+            code: "TENANT_DIRECTORY",
+            says: &["a directory of nobody"],
+            end: End::Refused,
+            quotas: "jobs-dir = \"jobs\"\n",
+            files: Some(|place| fs::create_dir(place.join("jobs"))),
+            component: || Guest::new().build(),
+            ..Attack::default()
+        },
+        Attack {
+            rows: &[79],
+            name: "job-by-a-link",
+            tries: "puts a link to a job file of another tenant beside a component of its own, which that file would name",
+            stopped_by: "both where a job file really lies and where its relative paths count from must be its tenant's",
+            code: "TENANT_DIRECTORY",
+            says: &["a directory of nobody"],
+            end: End::Refused,
+            quotas: "jobs-dir = \"jobs\"\n",
+            files: Some(|place| {
+                fs::create_dir(place.join("jobs"))?;
+                fs::rename(place.join("attack.toml"), place.join("jobs/attack.toml"))?;
+                symlink("jobs/attack.toml", place.join("attack.toml"))
+            }),
+            component: || Guest::new().build(),
             ..Attack::default()
         },
         Attack {

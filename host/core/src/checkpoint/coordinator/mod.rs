@@ -23,6 +23,9 @@ use crate::planted::{self, Bug};
 pub use gathering::Gathered;
 use gathering::Gathering;
 
+/// A checkpoint that took long, perhaps because it was given up, keeps the next one waiting no longer than this or its interval.
+const REST_MS_MAX: u64 = 10_000;
+
 /// Settings of a coordinator. Times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoordinatorSettings {
@@ -200,6 +203,9 @@ impl Coordinator {
     /// When [`Coordinator::tick`] is to be called next, if nothing happens before.
     pub fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
+            Phase::Resting if self.wanted.last() == Some(&Purpose::Pressure) => {
+                Some(self.due_ms().min(self.rested_ms()))
+            }
             Phase::Resting => Some(self.due_ms()),
             Phase::Gathering(gathering) => Some(gathering.began_ms + self.settings.timeout_ms),
             Phase::Writing(_) | Phase::Committing(_) | Phase::Over => None,
@@ -208,12 +214,19 @@ impl Coordinator {
 
     fn due_ms(&self) -> u64 {
         let interval = self.triggered_ms.saturating_add(self.settings.interval_ms);
-        let took_ms = self.rested_since_ms.saturating_sub(self.triggered_ms);
-        let pause_ms = self.settings.min_pause_ms.max(took_ms.saturating_mul(self.rests));
-        interval.max(self.rested_since_ms.saturating_add(pause_ms))
+        let paused = self.rested_since_ms.saturating_add(self.settings.min_pause_ms);
+        interval.max(paused).max(self.rested_ms())
     }
 
-    /// From here on there are so many times as long between two checkpoints as the first of them took, at least.
+    /// When it has rested for as long as it was told to.
+    fn rested_ms(&self) -> u64 {
+        let took_ms = self.rested_since_ms.saturating_sub(self.triggered_ms);
+        let rest_ms = took_ms.saturating_mul(self.rests);
+        self.rested_since_ms.saturating_add(rest_ms.min(self.settings.interval_ms.max(REST_MS_MAX)))
+    }
+
+    /// From here on there are so many times as long between two checkpoints as the first of them took, at least, or as long as its
+    /// interval and [`REST_MS_MAX`]; but not for a savepoint or the end of the job.
     pub fn rest_at_least(&mut self, times: u64) {
         self.rests = times;
     }
@@ -268,8 +281,10 @@ impl Coordinator {
             return;
         }
         // The last of a job first: what else was asked for is in it.
-        let purpose = match self.wanted.pop_last() {
-            Some(purpose) => purpose,
+        let is_resting = now_ms < self.rested_ms();
+        let purpose = match self.wanted.last() {
+            Some(Purpose::Pressure) if is_resting => return,
+            Some(purpose) => *purpose,
             None if now_ms < self.due_ms() => return,
             None if !self.is_active => {
                 // Nothing new: this one is skipped.
@@ -278,6 +293,7 @@ impl Coordinator {
             }
             None => Purpose::Periodic,
         };
+        self.wanted.remove(&purpose);
         self.newest = CheckpointId(self.newest.0 + 1);
         self.triggered_ms = now_ms;
         self.is_active = false;

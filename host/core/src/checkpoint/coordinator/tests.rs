@@ -192,3 +192,21 @@ fn who_is_to_rest_does_so_for_so_many_times_as_long_as_the_last_checkpoint_took(
     assert_eq!(coordinator.deadline_ms(), Some(200));
     assert_eq!(coordinator.tick(299), trigger(6, 5));
 }
+
+#[test]
+fn who_is_to_rest_does_so_though_room_is_wanted_in_the_wal_but_not_for_ever_nor_before_a_stop() {
+    let mut coordinator = coordinator();
+    coordinator.learn(Fact::Active, 1);
+    assert_eq!(coordinator.tick(100), trigger(5, 4));
+    coordinator.rest_at_least(4);
+    complete(&mut coordinator, 5, 120);
+    assert_eq!(coordinator.learn(Fact::WalPressure, 130), []);
+    assert_eq!(coordinator.deadline_ms(), Some(200), "its interval is over by then");
+    assert_eq!(coordinator.tick(200), trigger(6, 5));
+    // This one takes very long.
+    complete(&mut coordinator, 6, 1_000_000);
+    assert_eq!(coordinator.learn(Fact::WalPressure, 1_000_001), []);
+    assert_eq!(coordinator.deadline_ms(), Some(1_000_000 + REST_MS_MAX));
+    let stopped = coordinator.learn(Fact::StopWanted, 1_000_002);
+    assert_eq!(stopped[1..], trigger(7, 6));
+}

@@ -4,12 +4,15 @@
 //! that prepares and drives it; whatever becomes of one, a panic of the host's own code included, the others go on.
 
 mod output;
+mod oversight;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use indicatif::MultiProgress;
 use tidemill_core::limits::LANE_STACK_BYTES;
@@ -21,9 +24,10 @@ use super::dry_run;
 use super::exit_code::ExitCode;
 use super::failure::Failure;
 use super::progress::Watch;
+use super::report::{Failed, Figures};
 use crate::config::{JobPlan, Locations, TenantsPlan};
 use crate::connectors::settings::{SinkSettings, SourceSettings};
-use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RolledBack, RunOptions};
+use crate::job::{Engine, Job, JobError, JobHandle, Outcome, Report, RunOptions};
 use crate::machine;
 use crate::priority;
 use crate::spawner;
@@ -36,6 +40,9 @@ use output::{Output, name_of};
 const LANES_PER_CORE_MAX: usize = 8;
 /// Where a job keeps its data unless told otherwise, beside the job file.
 const DATA_DIR: &str = ".tidemill";
+
+/// What to do about a job that cannot run beside others.
+const BY_ITSELF: &str = "run it by a command of its own";
 
 /// Runs jobs until their input ends or a signal stops them.
 pub(super) fn run(
@@ -59,7 +66,9 @@ pub(super) fn run(
         one.plan = Ok((plan, options));
     }
     check_options(arguments)?;
+    refuse_strangers(&mut planned, &tenants);
     refuse_clashing(&mut planned);
+    oversight::look(tenants.plan(), &planned);
     let plans: Vec<&JobPlan> =
         planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
     if plans.iter().map(|plan| plan.parallelism).sum::<usize>() > LANES_PER_CORE_MAX * cores() {
@@ -100,6 +109,10 @@ fn check_perf_map() -> Result<(), Failure> {
 /// A job file and what came of reading it.
 struct Planned {
     file: PathBuf,
+    /// Of the job; of its file, if that could not be read.
+    name: String,
+    /// Unless the file could not be read.
+    tenant: Option<String>,
     plan: Result<(JobPlan, RunOptions), Failure>,
 }
 
@@ -107,14 +120,28 @@ impl Planned {
     fn load(file: &Path, arguments: &RunArguments) -> Self {
         let RunArguments { sets, data_dir, fresh, .. } = arguments;
         let (sets, data_dir) = (sets.clone(), data_dir.clone());
-        let loaded = plan(&JobArguments { job: file.to_owned(), sets, data_dir }, *fresh);
+        let job = JobArguments { job: file.to_owned(), sets, data_dir };
+        let loaded = plan(&job, arguments.tenants.is_some(), *fresh);
         let plan = loaded.map(|(plan, mut options)| {
             options.allow_drop_state = arguments.allow_drop_state;
             options.from.clone_from(&arguments.from);
             options.accept_rollback = arguments.accept_rollback;
             (plan, options)
         });
-        Self { file: file.to_owned(), plan }
+        let (name, tenant) = match &plan {
+            Ok((plan, _)) => (plan.name.clone(), Some(plan.tenant.clone())),
+            Err(_) => (name_of(file), None),
+        };
+        Self { file: file.to_owned(), name, tenant, plan }
+    }
+
+    /// How it ends if the thread that drives it is lost.
+    fn lost(&self) -> impl FnOnce(JobError) -> Ended + use<> {
+        let (file, job, tenant) = (self.file.clone(), self.name.clone(), self.tenant.clone());
+        move |error| {
+            let outcome = Err(Failure::job(error, &Locations::default()));
+            Ended { file, job, tenant, outcome, figures: None }
+        }
     }
 }
 
@@ -127,10 +154,21 @@ fn check_options(arguments: &RunArguments) -> Result<(), Failure> {
         [(arguments.from.is_some(), "--from"), (arguments.dry_run, "--dry-run")]
     {
         if is_given {
-            return Err(Failure::Together(format!("{option} goes with one job, not with several")));
+            let problem = format!("{option} goes with one job, not with several");
+            return Err(Failure::Together { problem, help: BY_ITSELF });
         }
     }
     Ok(())
+}
+
+/// Refuses jobs that are not their tenant's, before they can stand in the way of others.
+fn refuse_strangers(planned: &mut [Planned], tenants: &Tenants) {
+    for job in planned {
+        let Ok((plan, _)) = &job.plan else { continue };
+        if let Err(refusal) = tenants.owner(&plan.tenant, &plan.paths()) {
+            job.plan = Err(Failure::job(refusal.into(), &plan.locations));
+        }
+    }
 }
 
 /// Refuses jobs that cannot run beside those before them, and no others: whoever writes a job file must not keep
@@ -145,16 +183,29 @@ fn refuse_clashing(planned: &mut [Planned]) {
         let mut others = before.iter().filter_map(|job| Some((&job.plan.as_ref().ok()?.0, job)));
         let clash = others.find_map(|(other, job)| {
             let both = |uses: &&(&str, Uses)| uses.1(other) && uses.1(plan);
+            // Names with their tenants, where they have one.
+            let (name, other_name) = (plan.directory_name(), other.directory_name());
             if let Some((what, _)) = once.iter().find(both) {
-                let (name, other) = (&plan.name, &other.name);
-                return Some(format!("the jobs {other:?} and {name:?} would both {what}"));
+                let problem = format!("the jobs {other_name:?} and {name:?} would both {what}");
+                return Some(Failure::Together { problem, help: BY_ITSELF });
             }
-            let is_same = (&other.tenant, &other.name) == (&plan.tenant, &plan.name);
+            if name != other_name {
+                return None;
+            }
             let (one, two) = (job.file.display(), rest[0].file.display());
-            is_same.then(|| format!("two jobs are named {:?}: {one} and {two}", plan.name))
+            Some(match other.real_file == plan.real_file {
+                true => Failure::Together {
+                    problem: format!("the job {name:?} is given twice: {one} and {two}"),
+                    help: "name each job file once",
+                },
+                false => Failure::Together {
+                    problem: format!("two jobs are named {name:?}: {one} and {two}"),
+                    help: "give one of them another `name`: by it a job's data is found",
+                },
+            })
         });
         if let Some(clash) = clash {
-            rest[0].plan = Err(Failure::Together(clash));
+            rest[0].plan = Err(clash);
         }
     }
 }
@@ -180,12 +231,28 @@ struct Running<'a> {
 
 /// How a job ended.
 struct Ended {
+    file: PathBuf,
     job: String,
+    /// Unless the file could not be read.
+    tenant: Option<String>,
     outcome: Result<Report, Failure>,
-    rolled_back: Option<RolledBack>,
+    /// If it ran.
+    figures: Option<Figures>,
 }
 
 impl Ended {
+    /// The report, or what to tell of the failure.
+    fn told(&self) -> Result<&Report, Failed<'_>> {
+        let Self { file, job, tenant, outcome, figures } = self;
+        outcome.as_ref().map_err(|failure| Failed {
+            job,
+            tenant: tenant.as_deref(),
+            file,
+            failure,
+            figures: figures.as_ref(),
+        })
+    }
+
     /// The exit code that this end alone comes to.
     fn exit_code(&self, control: &Control) -> ExitCode {
         match &self.outcome {
@@ -215,21 +282,20 @@ fn run_several(
 ) -> Result<ExitCode, Failure> {
     let engine = running.engine(&Locations::default())?;
     // They serve all jobs; later a lane that gives way might be the one to start them.
-    tidemill_storage::start_io_threads(priority::give_way);
+    let owners: BTreeSet<&str> = jobs.iter().filter_map(|job| job.tenant.as_deref()).collect();
+    tidemill_storage::start_io_threads(priority::give_way, owners.len() > 1);
     let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {
-        let name = name_of(&job.file);
         // Whatever this thread says, it says of this job.
-        let _span = match &job.plan {
-            Ok((plan, _)) => tracing::error_span!("job", tenant = plan.tenant, name = plan.name),
-            Err(_) => tracing::error_span!("job", name),
+        let _span = match &job.tenant {
+            Some(tenant) => tracing::error_span!("job", tenant, name = job.name),
+            None => tracing::error_span!("job", name = job.name),
         }
         .entered();
+        let lost = job.lost();
         let driven = catch_unwind(AssertUnwindSafe(|| running.drive(job, &engine)));
         let ended = driven.unwrap_or_else(|_| {
-            let error = JobError::Host("the thread that drives the job panicked".to_owned());
-            let outcome = Err(Failure::job(error, &Locations::default()));
-            Ended { job: name, outcome, rolled_back: None }
+            lost(JobError::Host("the thread that drives the job panicked".to_owned()))
         });
         output.ended(&ended);
         ended
@@ -237,19 +303,15 @@ fn run_several(
     let ended: Vec<Ended> = thread::scope(|scope| {
         let drive = &drive;
         let started = jobs.into_iter().map(|job| {
-            let name = name_of(&job.file);
+            let lost = job.lost();
             // Describing an operator runs it here.
             let thread = spawner::builder("tidemill-job").and_then(|thread| {
                 thread.stack_size(LANE_STACK_BYTES).spawn_scoped(scope, move || drive(job))
             });
-            (name, thread)
+            (lost, thread)
         });
         let started: Vec<_> = started.collect();
-        let join = |(name, thread): (String, io::Result<thread::ScopedJoinHandle<'_, Ended>>)| {
-            let lost = |error: JobError| {
-                let outcome = Err(Failure::job(error, &Locations::default()));
-                Ended { job: name, outcome, rolled_back: None }
-            };
+        let ends = started.into_iter().map(|(lost, thread)| {
             match thread.map(thread::ScopedJoinHandle::join) {
                 Ok(Ok(ended)) => ended,
                 // It has caught its own panics.
@@ -262,8 +324,8 @@ fn run_several(
                     ended
                 }
             }
-        };
-        started.into_iter().map(join).collect()
+        });
+        ends.collect()
     });
     output.several(&ended)?;
     let codes = ended.iter().map(|ended| ended.exit_code(running.control));
@@ -281,15 +343,14 @@ impl Running<'_> {
 
     /// Prepares and runs one job.
     fn drive(&self, job: Planned, engine: &Engine) -> Ended {
-        let (plan, options) = match job.plan {
+        let Planned { file, name, tenant, plan } = job;
+        let (plan, options) = match plan {
             Ok(planned) => planned,
             Err(failure) => {
-                let (job, outcome) = (name_of(&job.file), Err(failure));
-                return Ended { job, outcome, rolled_back: None };
+                return Ended { file, job: name, tenant, outcome: Err(failure), figures: None };
             }
         };
-        let name = plan.name.clone();
-        let mut handle = None;
+        let (began, mut handle) = (Instant::now(), None);
         let outcome = execute(plan, options, engine, &self.tenants, |tenant, job| {
             handle = Some(job.clone());
             self.control.watch_over(job.clone());
@@ -303,8 +364,13 @@ impl Running<'_> {
                 (false, false) => Some(Watch::log(&name, job)),
             }
         });
-        let rolled_back = handle.and_then(|job| job.rolled_back());
-        Ended { job: name, outcome, rolled_back }
+        let figures = handle.map(|job| Figures {
+            elapsed: began.elapsed(),
+            progress: job.progress(),
+            durability: job.durability(),
+            rolled_back: job.rolled_back(),
+        });
+        Ended { file, job: name, tenant, outcome, figures }
     }
 }
 
@@ -356,9 +422,16 @@ pub(super) fn tenants(file: Option<&Path>) -> Result<Tenants, Failure> {
     Ok(Tenants::new(plan))
 }
 
-/// Reads the job file, and finds out where the job keeps its data.
-pub(super) fn plan(job: &JobArguments, fresh: bool) -> Result<(JobPlan, RunOptions), Failure> {
-    let plan = JobPlan::load(&job.job, &job.sets)?;
+/// Reads the job file, and finds out where the job keeps its data. There may be jobs of `several_owners`.
+pub(super) fn plan(
+    job: &JobArguments,
+    several_owners: bool,
+    fresh: bool,
+) -> Result<(JobPlan, RunOptions), Failure> {
+    let plan = match several_owners {
+        true => JobPlan::load_of_tenants(&job.job, &job.sets)?,
+        false => JobPlan::load(&job.job, &job.sets)?,
+    };
     plan.check_components()?;
     let beside = || plan.file.parent().map_or_else(PathBuf::new, PathBuf::from).join(DATA_DIR);
     let data_dir = job.data_dir.clone().unwrap_or_else(beside);

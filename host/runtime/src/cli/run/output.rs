@@ -55,16 +55,11 @@ impl Output {
     /// The end of the only job. Of a failure people read the diagnostic that the command ends with; programs
     /// get it in the report as well.
     pub(super) fn one(&self, ended: &Ended) -> Result<(), Failure> {
-        match (&ended.outcome, self.format) {
-            (Ok(report), format) => {
-                let is_told = self.tells_tenants || format == OutputFormat::Json;
-                let tenant = self.tenants().pop().filter(|_| is_told);
-                self.write(&report::success(report, tenant, format))
-            }
-            (Err(failure), OutputFormat::Json) => {
-                let rolled_back = ended.rolled_back.clone();
-                self.write(&report::failure(&ended.job, failure, rolled_back))
-            }
+        let is_told = self.tells_tenants || self.format == OutputFormat::Json;
+        let tenant = self.tenants().pop().filter(|_| is_told);
+        match (ended.told(), self.format) {
+            (Ok(report), format) => self.write(&report::success(report, tenant, format)),
+            (Err(failed), OutputFormat::Json) => self.write(&report::failure(&failed, tenant)),
             (Err(_), OutputFormat::Text) => Ok(()),
         }
     }
@@ -91,11 +86,7 @@ impl Output {
             }
             return Ok(());
         }
-        let jobs = ended.iter().map(|ended| {
-            let outcome = ended.outcome.as_ref();
-            outcome.map_err(|failure| (&*ended.job, failure, ended.rolled_back.clone()))
-        });
-        self.write(&report::several(jobs, self.tenants()))
+        self.write(&report::several(ended.iter().map(Ended::told), self.tenants()))
     }
 }
 

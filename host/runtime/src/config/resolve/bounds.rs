@@ -55,10 +55,10 @@ pub(super) fn within<Q: Quantity>(
     if bounds.contains(&amount) {
         return Ok(amount);
     }
-    let problem = Problem::OutOfRange {
-        found: at.value.to_string(),
-        min: Q::of(*bounds.start()).to_string(),
-        max: Q::of(*bounds.end()).to_string(),
+    let (found, min) = (at.value.to_string(), Q::of(*bounds.start()).to_string());
+    let problem = match *bounds.end() {
+        u64::MAX => Problem::TooLittle { found, min },
+        max => Problem::OutOfRange { found, min, max: Q::of(max).to_string() },
     };
     Err(Rejection::at(problem, &at.span, &[key]))
 }

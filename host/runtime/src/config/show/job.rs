@@ -22,9 +22,10 @@ impl JobPlan {
         let shown = |value: Result<Value, &str>| value.map_or_else(str::to_owned, value_in_words);
         let own = self.settings().into_iter();
         let restart = restart_settings(&self.restart).into_iter();
+        let tenant = ("tenant".to_owned(), self.tenant.clone());
         let own = own.map(|(name, value)| (name.to_owned(), shown(value)));
-        own.chain(restart.map(|(name, value)| (format!("{RESTART}.{name}"), shown(value))))
-            .collect()
+        let restart = restart.map(|(name, value)| (format!("{RESTART}.{name}"), shown(value)));
+        std::iter::once(tenant).chain(own).chain(restart).collect()
     }
 
     /// The whole plan as the text of a job file that gives the same plan again: every default written out,

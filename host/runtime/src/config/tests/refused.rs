@@ -31,7 +31,7 @@ fn a_file_that_is_not_there() {
 #[test]
 fn text_that_is_not_toml() {
     setting("key-groups 128", "job.toml:2:12: this is not TOML: key with no value, expected `=`");
-    setting("name = \"b\"", "job.toml:2:1: this is not TOML: duplicate key");
+    setting("name = \"b\"", "job.toml:2:1: `name` is set twice\nhelp: keep one of them");
 }
 
 #[test]
@@ -133,12 +133,12 @@ fn a_duration_or_size_that_cannot_be_read() {
     );
     setting(
         "batch-bytes = \"256\"",
-        "job.toml:2:15: batch-bytes: expected a size such as \"64MiB\", or a number of bytes, \
+        "job.toml:2:15: batch-bytes: expected a size such as \"64MiB\" (a whole number, under 16 EiB), or a number of bytes, \
         found \"256\"",
     );
     setting(
         "queue-bytes = -1",
-        "job.toml:2:15: queue-bytes: expected a size such as \"64MiB\", or a number of bytes, \
+        "job.toml:2:15: queue-bytes: expected a size such as \"64MiB\" (a whole number, under 16 EiB), or a number of bytes, \
         found the number -1",
     );
 }

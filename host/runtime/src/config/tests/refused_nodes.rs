@@ -233,12 +233,12 @@ fn a_limit_above_the_hosts() {
     operator(
         "limits = { memory = \"1GiB\" }",
         "job.toml:4:21: operators.op.limits.memory: 1GiB is above the host's limit of 128MiB\n\
-         help: a job may only lower limits: give less, or remove the line",
+         help: the host's limits can only be lowered: give less, or remove the line",
     );
     operator(
         "[operators.op.limits]\nhook-cpu = \"2s\"",
         "job.toml:5:12: operators.op.limits.hook-cpu: 2s is above the host's limit of 1s\n\
-         help: a job may only lower limits: give less, or remove the line",
+         help: the host's limits can only be lowered: give less, or remove the line",
     );
     operator(
         "limits.emit-records = 0",

@@ -6,9 +6,9 @@
 //! it is made.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ use crate::{priority, spawner};
 const READY_BATCHES: usize = 2;
 /// A thread that waits for its pace looks this often whether it is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a thread of low priority that is to be replaced goes on when there is none to replace it.
+const STAYS: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct Part {
@@ -111,7 +113,7 @@ impl GeneratorReader {
             account: self.account.clone(),
             unwanted: self.unwanted.clone(),
         };
-        maker.start(made).map_err(|error| no_thread("that makes events", &error))?;
+        maker.start(made).map_err(|(error, _)| no_thread("that makes events", &error))?;
         self.maker = Some(ready);
         Ok(())
     }
@@ -198,26 +200,60 @@ struct Maker {
     unwanted: Arc<AtomicBool>,
 }
 
+/// There is no thread for a maker; here it is back.
+type NoThread = (io::Error, Option<Box<(Maker, SyncSender<Made>)>>);
+
+/// Wakes a lane when this is dropped, also by a panic.
+struct WakesAtEnd(Arc<dyn Wake>);
+
+impl Drop for WakesAtEnd {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
 impl Maker {
-    /// Goes on, on a thread of the usual priority, whatever that of this one is.
-    fn start(self, made: SyncSender<Made>) -> io::Result<()> {
-        let thread = spawner::builder("tidemill-generate")?;
-        spawner::spawn(thread, Box::new(move || self.run(made))).map(drop)
+    /// Goes on, on a thread of the usual priority, whatever that of this one is; comes back if there is none.
+    fn start(self, made: SyncSender<Made>) -> Result<(), NoThread> {
+        let handed = Arc::new(Mutex::new(Some(Box::new((self, made)))));
+        let lock = |handed: &Mutex<Option<_>>| {
+            handed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let taken = handed.clone();
+        let body = move || {
+            // Unlocked before it begins, which takes its time.
+            let maker: Option<Box<(Self, _)>> = lock(&taken);
+            if let Some(maker) = maker {
+                let (maker, made) = *maker;
+                maker.run(made);
+            }
+        };
+        let started = spawner::builder("tidemill-generate")
+            .and_then(|thread| spawner::spawn(thread, Box::new(body)));
+        started.map(drop).map_err(|error| (error, lock(&handed)))
     }
 
     /// Makes batches until the events end or nobody wants them any more. As the lane does that they are made for, it gives way
     /// when it is told to, and afterwards another thread goes on: a low priority cannot be taken back.
     fn run(mut self, made: SyncSender<Made>) {
-        let mut gives_way = false;
+        // The end is seen by the lane when the channel is closed, so it is woken after that: what is declared last is dropped first.
+        let _wakes = WakesAtEnd(self.waker.clone());
+        let mut made = made;
+        let (mut gives_way, mut stays_until) = (false, None);
         loop {
             match (gives_way, self.account.gives_way()) {
                 (false, true) => gives_way = spawner::is_ready() && priority::give_way(),
-                (true, false) => {
-                    // Without a thread the lane sees that events are missing, and says so.
-                    if let Err(error) = self.start(made) {
-                        tracing::warn!("No thread to make events at the usual priority: {error}.");
+                (true, false) if stays_until.is_none_or(|until| until <= Instant::now()) => {
+                    match self.start(made) {
+                        Err((error, Some(back))) => {
+                            tracing::debug!(
+                                "No thread to make events at the usual priority: {error}."
+                            );
+                            (self, made) = *back;
+                            stays_until = Some(Instant::now() + STAYS);
+                        }
+                        Ok(()) | Err((_, None)) => return,
                     }
-                    return;
                 }
                 _ => {}
             }
@@ -229,9 +265,6 @@ impl Maker {
             }
             self.waker.wake();
         }
-        // The end is seen by the lane when the channel is closed, so it is woken after that.
-        drop(made);
-        self.waker.wake();
     }
 
     /// The next batch, of the partition whose turn it is.

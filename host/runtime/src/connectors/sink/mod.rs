@@ -168,7 +168,10 @@ impl Sink {
     /// whether all is at rest; if not, what is at work may still come out.
     pub fn close(&mut self, patience: Duration) -> bool {
         match &mut self.kind {
-            Kind::File { outputs, .. } => outputs.drain(..).for_each(|output| output.cancel()),
+            Kind::File { outputs, .. } => {
+                outputs.iter().for_each(Output::forsake);
+                outputs.drain(..).for_each(|output| output.cancel());
+            }
             Kind::Stdout { outlet, .. } => return outlet.close(patience),
             Kind::Discard(_) => {}
         }

@@ -5,12 +5,13 @@
 //! canonical functions and its resources. All of them are counted. That is no linear memory, so no quota has it. Must not know what is too much. Invariant: the
 //! answer is never less than what the engine takes (its `VMOffsets`), whatever is instantiated how often, in whatever
 //! component; a module or component that is handed from one component to another, which no tool does, counts as more than
-//! anything.
+//! anything, and so does what is not there. Whatever adds to the modules or components that can be named is followed: definitions,
+//! imports, aliases, and exports, which name what they export once more.
 
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentType, ComponentTypeRef, Element, ElementItems, ElementKind, Encoding, Instance,
-    Payload,
+    ComponentAlias, ComponentExport, ComponentExternalKind, ComponentInstance,
+    ComponentOuterAliasKind, ComponentType, ComponentTypeRef, Element, ElementItems, ElementKind,
+    Encoding, Instance, Payload,
 };
 
 /// Bytes for each function, global, table, memory and tag of an instance, at the most.
@@ -33,8 +34,6 @@ const UNKNOWN: u64 = u64::MAX;
 pub(super) struct InstanceBytes {
     /// The components and modules around the place.
     frames: Vec<Frame>,
-    largest_module: u64,
-    largest_component: u64,
 }
 
 /// A component or module, and what it can name.
@@ -44,6 +43,18 @@ struct Frame {
     bytes: u64,
     modules: Vec<u64>,
     components: Vec<u64>,
+}
+
+impl Frame {
+    /// What an instance of a module takes that can be named here.
+    fn module(&self, index: u32) -> u64 {
+        self.modules.get(index as usize).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// The same of a component.
+    fn component(&self, index: u32) -> u64 {
+        self.components.get(index as usize).copied().unwrap_or(UNKNOWN)
+    }
 }
 
 impl InstanceBytes {
@@ -89,14 +100,14 @@ impl InstanceBytes {
             Payload::InstanceSection(section) => {
                 for instance in section.clone() {
                     if let Instance::Instantiate { module_index, .. } = instance? {
-                        self.instantiate(|frame| frame.modules.get(module_index as usize));
+                        self.instantiate(|frame| frame.module(module_index));
                     }
                 }
             }
             Payload::ComponentInstanceSection(section) => {
                 for instance in section.clone() {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
-                        self.instantiate(|frame| frame.components.get(component_index as usize));
+                        self.instantiate(|frame| frame.component(component_index));
                     }
                 }
             }
@@ -114,6 +125,24 @@ impl InstanceBytes {
                     self.alias(&alias?);
                 }
             }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    let ComponentExport { kind, index, .. } = export?;
+                    match kind {
+                        ComponentExternalKind::Module => {
+                            self.names_module(
+                                self.frames.last().map_or(UNKNOWN, |frame| frame.module(index)),
+                            );
+                        }
+                        ComponentExternalKind::Component => {
+                            self.names_component(
+                                self.frames.last().map_or(UNKNOWN, |frame| frame.component(index)),
+                            );
+                        }
+                        _ => {}
+                    }
+                }
+            }
             Payload::End(_) => return Ok(self.end()),
             _ => {}
         }
@@ -126,10 +155,9 @@ impl InstanceBytes {
         }
     }
 
-    /// What is not there is for the validator to say.
-    fn instantiate(&mut self, what: impl Fn(&Frame) -> Option<&u64>) {
+    fn instantiate(&mut self, what: impl Fn(&Frame) -> u64) {
         if let Some(frame) = self.frames.last_mut() {
-            frame.bytes = frame.bytes.saturating_add(what(frame).copied().unwrap_or(0));
+            frame.bytes = frame.bytes.saturating_add(what(frame));
         }
     }
 
@@ -141,25 +169,24 @@ impl InstanceBytes {
         self.frames.last_mut().into_iter().for_each(|frame| frame.components.push(bytes));
     }
 
-    /// An instance exports no more than what was defined before it.
     fn alias(&mut self, alias: &ComponentAlias<'_>) {
         match *alias {
+            // The instance may have been handed in, with whatever was defined elsewhere.
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
-                self.names_module(self.largest_module);
+                self.names_module(UNKNOWN);
             }
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
-                self.names_component(self.largest_component);
+                self.names_component(UNKNOWN);
             }
             ComponentAlias::Outer { kind, count, index } => {
                 let outer = self.frames.len().checked_sub(count as usize + 1);
                 let outer = outer.and_then(|outer| self.frames.get(outer));
-                let of = |all: &[u64]| all.get(index as usize).copied().unwrap_or(0);
                 match kind {
                     ComponentOuterAliasKind::CoreModule => {
-                        self.names_module(outer.map_or(0, |frame| of(&frame.modules)));
+                        self.names_module(outer.map_or(UNKNOWN, |frame| frame.module(index)));
                     }
                     ComponentOuterAliasKind::Component => {
-                        self.names_component(outer.map_or(0, |frame| of(&frame.components)));
+                        self.names_component(outer.map_or(UNKNOWN, |frame| frame.component(index)));
                     }
                     ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
                 }
@@ -172,14 +199,8 @@ impl InstanceBytes {
     fn end(&mut self) -> u64 {
         let Some(Frame { encoding, bytes, .. }) = self.frames.pop() else { return 0 };
         match encoding {
-            Encoding::Module => {
-                self.largest_module = self.largest_module.max(bytes);
-                self.names_module(bytes);
-            }
-            Encoding::Component => {
-                self.largest_component = self.largest_component.max(bytes);
-                self.names_component(bytes);
-            }
+            Encoding::Module => self.names_module(bytes),
+            Encoding::Component => self.names_component(bytes),
         }
         bytes
     }

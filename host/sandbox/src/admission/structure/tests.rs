@@ -227,13 +227,41 @@ fn what_instances_copy_and_what_components_are_made_of_is_counted() {
 
 #[test]
 fn a_module_that_is_handed_in_counts_as_more_than_anything() {
-    let text = r#"(component
+    let itself = r#"(component
         (core module $e)
         (component $c (import "m" (core module $m)) (core instance (instantiate $m)))
         (instance (instantiate $c (with "m" (core module $e)))))"#;
-    let refused = walked(text, &AdmissionLimits::default()).unwrap_err();
-    let rule = StructureRule::InstanceBytes;
-    assert!(matches!(refused, AdmissionError::Structure { rule: broken, .. } if broken == rule));
+    let in_an_instance = r#"(component
+        (component $c
+            (import "i" (instance $i (export "m" (core module))))
+            (alias export $i "m" (core module $m))
+            (core instance (instantiate $m)))
+        (core module $e)
+        (instance $bag (export "m" (core module $e)))
+        (instance (instantiate $c (with "i" (instance $bag)))))"#;
+    for text in [itself, in_an_instance] {
+        let refused = walked(text, &AdmissionLimits::default()).unwrap_err();
+        let rule = StructureRule::InstanceBytes;
+        assert!(
+            matches!(refused, AdmissionError::Structure { rule: broken, .. } if broken == rule)
+        );
+    }
+}
+
+#[test]
+fn what_is_exported_can_be_named_once_more_and_what_follows_has_another_place() {
+    let (small, one) = (1024, 1024 + 32);
+    let modules = r#"(component $c (core module $small) (export "s" (core module $small))
+            (core module $big (func)) (core instance (instantiate $big)))"#;
+    let text = format!("(component {modules} (instance (instantiate $c)))");
+    has(StructureRule::InstanceBytes, 128 + 128 + one, &text);
+    let exported = r#"(component (core module $m (func)) (export $e "e" (core module $m))
+            (core instance (instantiate $e)) (core module $small) (core instance (instantiate $small)))"#;
+    has(StructureRule::InstanceBytes, 128 + one + small, exported);
+    let components = r#"(component (component $a) (export "a" (component $a))
+            (component $b (core module $m (func)) (core instance (instantiate $m)))
+            (instance (instantiate $b)))"#;
+    has(StructureRule::InstanceBytes, 128 + 128 + one, components);
 }
 
 #[test]
