@@ -147,7 +147,7 @@ fn a_job_that_its_tenant_may_not_run_keeps_no_other_from_running() {
         (&"TENANT_DIRECTORY".into(), &"other".into())
     );
     assert_eq!((&jobs[1]["outcome"], &jobs[1]["records_out"]), (&"finished".into(), &1000.into()));
-    let twice = "run others/a.toml ./others/a.toml --tenants tenants.toml --data-dir data";
+    let twice = "run others/a.toml ./others/a.toml --tenants tenants.toml --fresh";
     let ended = place.tidemill(twice).end().expect(2);
     ended.says(&["the job \"other@a\" is given twice", "name each job file once"]);
 }
@@ -168,7 +168,7 @@ fn whoever_runs_the_host_is_told_of_quotas_that_do_not_add_up_and_of_data_that_t
     let run = "run others/a.toml acme/b.toml --tenants tenants.toml";
     let ended = place.tidemill(run).end().expect(0).says(&told);
     assert!(!ended.stderr.contains("Job other@a: its data"), "{}", ended.stderr);
-    let run = "run acme/b.toml --tenants tenants.toml --data-dir data";
+    let run = "run acme/b.toml --tenants tenants.toml --data-dir data --fresh";
     let ended = place.tidemill(run).end().expect(0);
     assert!(!ended.stderr.contains("together") && !ended.stderr.contains("its data lies"));
 }
@@ -249,7 +249,7 @@ fn limits_of_the_tenant_cap_those_of_its_jobs() {
     assert!(report["tenant_usage"]["cpu_s"].as_f64().is_some_and(|cpu_s| cpu_s > 0.0), "{report}");
     assert_eq!(report["durability"]["checkpoints_completed"], 0);
     let explain = "explain a.toml --tenants tenants.toml --format json";
-    let explained = place.tidemill(explain).report();
+    let explained = place.tidemill(explain).end().expect(0).report();
     assert_eq!(explained["operators"][0]["limits"]["value"], "4B");
     assert_eq!(explained["settings"]["tenant"], "acme");
 }
