@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -131,6 +132,30 @@ fn a_link_to_a_job_file_of_another_tenant_gives_it_no_other_components() {
     assert_eq!((&report["tenant"], &report["records_out"]), (&"other".into(), &1000.into()));
     assert_eq!(place.names("others/.tidemill"), ["other@a"]);
     assert!(place.names("acme/.tidemill").is_empty());
+}
+
+#[test]
+fn a_job_whose_directory_is_reached_through_a_link_goes_on_whichever_way_it_is_reached() {
+    let place = others();
+    symlink("others", place.path("link")).expect("a link");
+    let text = std::fs::read_to_string(place.path("others/a.toml")).expect("it was written");
+    let slow = text.replace("events = 1000", "events = 100000\n    events-per-second = 20000");
+    place.write("others/a.toml", format!("checkpoint-interval = \"50ms\"\n{slow}"));
+    let published = || {
+        let names = place.names("others/out-a");
+        names.iter().filter(|name| name.starts_with("part-")).count()
+    };
+    let interrupted = |run: &str| {
+        let (before, running) = (published(), place.tidemill(run).start());
+        while published() < before + 2 && !running.ends_within(Duration::from_millis(10)) {}
+        running.signal(Signal::KILL);
+        running.end().expect_killed_by(Signal::KILL);
+    };
+    interrupted("run link/a.toml");
+    interrupted("run link/a.toml --tenants tenants.toml");
+    let report = place.tidemill("run link/a.toml").report();
+    assert_eq!(report["outcome"], "finished");
+    assert_eq!(place.lines("others/out-a").len(), 100_000);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! CPU time waits for a while. What is done for an account that gives way is done by threads
 //! that give way. Invariants: at most [`THREADS_MAX`] threads in a crew, started when needed; idle threads
 //! sleep without periodic wake-ups, and not while there is work that may be done; a panic inside a turn ends that work only; each turn
-//! is paid for by its account; nothing is dropped under a lock.
+//! is paid for by its account; no work is dropped under a lock, and nobody waits for the lock of threads that give way.
 
 use std::collections::VecDeque;
 use std::io;
@@ -123,7 +123,7 @@ pub fn start(give_way: fn() -> bool, several_accounts: bool) {
 /// To be called when an account was told that it need not give way any more: what waits for it goes to the usual threads. Answers
 /// whether it was done; if not, a thread that gives way was in the middle of something, and it is to be called again.
 pub fn recall() -> bool {
-    let Ok(mut state) = LAST.state.try_lock() else { return false };
+    let Some(mut state) = LAST.try_lock() else { return false };
     let recalled = state.take_recalled();
     drop(state);
     for work in recalled {
@@ -136,13 +136,11 @@ pub fn recall() -> bool {
 }
 
 /// Takes back a piece of work that nobody wants any more, if it waits for a turn; answers whether it did. One that is taking a turn,
-/// or is handed from one crew to the other at this moment, has another turn.
+/// or is handed from one crew to the other at this moment, has another turn; and so has one of a crew that is in the middle of something.
 pub(crate) fn withdraw(work: &Arc<dyn Work>) -> bool {
-    [&USUAL, &LAST].into_iter().any(|crew| {
-        let found = lock(&crew.state).withdraw(work);
-        // Dropped here, and not under the lock.
-        found.is_some()
-    })
+    let in_usual = lock(&USUAL.state).withdraw(work);
+    // Dropped without any lock.
+    in_usual.is_some() || LAST.try_lock().and_then(|mut state| state.withdraw(work)).is_some()
 }
 
 fn crew_for(work: &dyn Work) -> &'static Crew {
@@ -262,15 +260,25 @@ impl Crew {
         }
         // What waits for turns of its own account, however much it is, says nothing of whether others find a thread.
         let may = state.push(work, running_max());
+        if state.waiting > state.idle && state.threads < THREADS_MAX {
+            // Without another one those that are there will come to it.
+            self.hire(&mut state).ok();
+        }
         if may && state.idle > 0 {
             // Whoever wakes up needs the lock, and may take the core of this thread.
             drop(state);
             self.work.notify_one();
-        } else if state.waiting > state.idle && state.threads < THREADS_MAX {
-            // Without another one those that are there will come to it.
-            self.hire(&mut state).ok();
         }
         Ok(())
+    }
+
+    /// Its state, if nobody is in the middle of something with it. A thread that gives way may be, and without a core, for long.
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn start(&'static self) {
@@ -335,8 +343,7 @@ impl Crew {
         }
         // A thread that gives way may have lost its core with the lock: who does not must not wait for it, and tries again after
         // another turn.
-        let is_held =
-            crew.gives_way && matches!(crew.state.try_lock(), Err(TryLockError::WouldBlock));
+        let is_held = crew.gives_way && crew.try_lock().is_none();
         match is_held || crew.submit(work.clone()).is_err() {
             true => Some(work),
             false => None,
@@ -498,9 +505,15 @@ mod tests {
             let (left, done, account) = (AtomicUsize::new(1), done.clone(), account.clone());
             state.push(Arc::new(Countdown { account, left, done }), 9);
         }
+        let wait_since = |state: &mut State, since: Instant| {
+            let clients = state.clients.iter_mut();
+            clients.flat_map(|client| &mut client.work).for_each(|work| work.0 = since);
+        };
+        // They have not waited at all, however slow this is.
+        wait_since(&mut state, Instant::now() + HELD_MAX * 1000);
         assert!(matches!(state.pop(9), Next::Take(work) if !work.account().is_held()));
         assert!(matches!(state.pop(9), Next::WaitShortly));
-        thread::sleep(HELD_MAX);
+        wait_since(&mut state, Instant::now().checked_sub(HELD_MAX).unwrap());
         for _ in 0..2 {
             assert!(matches!(state.pop(9), Next::Take(work) if work.account().is_held()));
         }

@@ -1,5 +1,7 @@
 //! `tidemill run --dry-run`: what a run would do, for people or as one JSON document.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::arguments::OutputFormat;
@@ -18,6 +20,7 @@ use crate::tenants::Tenants;
 
 /// Finds out what a run would do. Nothing else writes to stdout, so that is where the answer goes.
 pub(super) fn dry_run(
+    file: &Path,
     plan: JobPlan,
     options: RunOptions,
     tenants: &Tenants,
@@ -25,7 +28,7 @@ pub(super) fn dry_run(
     format: OutputFormat,
 ) -> Result<ExitCode, Failure> {
     let (name, locations) = (plan.name.clone(), plan.locations.clone());
-    let (tenant, file) = (plan.tenant.clone(), plan.file.clone());
+    let tenant = plan.tenant.clone();
     let prepared = prepare(plan, options, tenants, &locations);
     let found = prepared.and_then(|(job, engine)| {
         control.watch_over(job.handle());
@@ -48,7 +51,7 @@ pub(super) fn dry_run(
             let failed = Failed {
                 job: &name,
                 tenant: Some(&tenant),
-                file: &file,
+                file,
                 failure: &failure,
                 figures: None,
             };

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use miette::{Diagnostic, LabeledSpan, SourceCode};
+use tidemill_core::connector::ConnectorFault;
 use tidemill_core::failure::Failure as CallFailure;
 use tidemill_core::poison::{PoisonError, ShownRecord};
 use tidemill_sandbox::AdmissionError;
@@ -224,25 +225,34 @@ impl Failure {
     }
 }
 
+/// The code of what the host has no room for.
+const HOST_FULL: &str = "HOST_FULL";
+
 fn job_code(error: &JobError) -> Option<&'static str> {
     match error {
         JobError::Tenant(refusal) => Some(refusal.code()),
         JobError::Component { error, .. } => Some(error.code()),
         JobError::Grant { error, .. } => error.code(),
-        JobError::HostFull(_) => Some("HOST_FULL"),
-        JobError::Operator { failure, .. } => match failure {
-            CallFailure::Guest(fault) | CallFailure::Lost { fault } => Some(fault.code.name()),
-            CallFailure::HostFull(_) => Some("HOST_FULL"),
-            CallFailure::Poison(poison) => match &**poison {
-                PoisonError::Record { record: ShownRecord { cause, .. } }
-                | PoisonError::Limit { record: ShownRecord { cause, .. }, .. } => {
-                    Some(cause.name())
-                }
-            },
-            CallFailure::Fatal(_) | CallFailure::Host(_) => None,
-        },
+        JobError::HostFull(_) => Some(HOST_FULL),
+        JobError::Connector { error, .. } if error.fault == ConnectorFault::HostFull => {
+            Some(HOST_FULL)
+        }
+        JobError::Operator { failure, .. } => call_code(failure),
+        JobError::Migration { error, .. } => call_code(&error.failure),
         _ if is_checkpoint_quota(error) => Some("CHECKPOINT_QUOTA"),
         _ => None,
+    }
+}
+
+fn call_code(failure: &CallFailure) -> Option<&'static str> {
+    match failure {
+        CallFailure::Guest(fault) | CallFailure::Lost { fault } => Some(fault.code.name()),
+        CallFailure::HostFull(_) => Some(HOST_FULL),
+        CallFailure::Poison(poison) => match &**poison {
+            PoisonError::Record { record: ShownRecord { cause, .. } }
+            | PoisonError::Limit { record: ShownRecord { cause, .. }, .. } => Some(cause.name()),
+        },
+        CallFailure::Fatal(_) | CallFailure::Host(_) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the advice alone; what happened is said by the errors themselves. Must not repeat numbers that they have.
 
+use tidemill_core::connector::ConnectorFault;
 use tidemill_core::failure::{Failure as CallFailure, FaultCode};
 use tidemill_core::poison::{PoisonCause, PoisonError};
 
@@ -62,6 +63,9 @@ pub(super) fn job_help(error: &JobError) -> Option<String> {
              stop more time"
         }
         JobError::HostFull(_) => HOST_FULL_HELP,
+        JobError::Connector { error, .. } if error.fault == ConnectorFault::HostFull => {
+            HOST_FULL_HELP
+        }
         JobError::HeldUp { .. } => {
             "have its output read, and run the job again: it goes on from its newest checkpoint"
         }

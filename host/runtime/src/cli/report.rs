@@ -35,6 +35,7 @@ pub(super) fn failure(failed: &Failed<'_>, tenant: Option<TenantView>) -> String
 }
 
 /// A job that failed.
+#[derive(Clone, Copy)]
 pub(super) struct Failed<'a> {
     pub(super) job: &'a str,
     /// Unless the file could not be read.
@@ -89,7 +90,7 @@ impl<'a> FailureView<'a> {
             job,
             tenant: *tenant,
             outcome: "failed",
-            file,
+            file: file.display().to_string(),
             line: place.map(|place| place.line),
             column: place.map(|place| place.column),
             exit_code: failure.exit_code().number(),
@@ -109,7 +110,8 @@ struct FailureView<'a> {
     /// `null` when the file could not be read.
     tenant: Option<&'a str>,
     outcome: &'static str,
-    file: &'a Path,
+    /// As it was given; where its name is not UTF-8, nearly so.
+    file: String,
     /// The line of the file to look at.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
@@ -397,6 +399,9 @@ impl OperatorView {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
     use crate::config::{ConfigError, JobPlan, Locations};
     use crate::connectors::SinkSummary;
@@ -497,6 +502,8 @@ word-count finished after 1.50 s, 800 records/s
         assert_eq!((&value["outcome"], &value["exit_code"]), (&"failed".into(), &66.into()));
         assert_eq!(value["help"], "give the path of a job file (TOML)");
         assert_eq!((&value["file"], value.get("operators")), (&"/nowhere/job.toml".into(), None));
+        let odd = Path::new(OsStr::from_bytes(b"\xff.toml"));
+        assert_eq!(json(&Failed { file: odd, ..failed })["file"], "\u{fffd}.toml");
         let Report { elapsed, progress, durability, .. } = report();
         let full = Failure::job(JobError::HostFull("no room".to_owned()), &Locations::default());
         let figures = Figures { elapsed, progress, durability, rolled_back: None };

@@ -5,6 +5,7 @@
 use std::fmt::Display;
 
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use tidemill_core::describe::{Description, MetricKind, Ttl, TtlUpdate};
 
 use super::table::grouped;
@@ -35,8 +36,9 @@ impl Serialize for Settings {
 
 /// A result as a JSON document.
 pub(super) fn json(result: &impl Serialize) -> String {
-    // Plain structs with string keys always serialise.
-    serde_json::to_string_pretty(result).unwrap_or_default() + "\n"
+    // Plain structs with string keys always serialise, but for paths that are not UTF-8.
+    let document = serde_json::to_string_pretty(result);
+    document.unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string()) + "\n"
 }
 
 /// What an operator says it is.

@@ -119,8 +119,15 @@ fn clean_up_elsewhere(job: &Job, manifest: &Manifest) -> Result<(), JobError> {
     for then in manifest.sinks.iter().filter(|sink| !sink.directory.is_empty()) {
         let directory = Path::new(&then.directory);
         let mut now = job.plan.sinks.iter().zip(&job.sinks);
+        // It may have been reached by another way then, through links.
+        let is_same = |other: &Path| {
+            other == directory
+                || other.canonicalize().is_ok_and(|other| {
+                    directory.canonicalize().is_ok_and(|directory| other == directory)
+                })
+        };
         let is_open = |(plan, sink): (&SinkPlan, &Sink)| {
-            plan.name == then.name && sink.directory() == Some(directory)
+            plan.name == then.name && sink.directory().is_some_and(is_same)
         };
         if !now.any(is_open) {
             let cleaned = Sink::clean_up_in(directory, &manifest.job, &then.name, &BTreeSet::new());

@@ -23,10 +23,9 @@ const SHORT_LOOKS: u64 = 10;
 const SHORT_LOOKS_MAX: u64 = 50;
 /// Who uses more than this part of its share takes what is others', in hundredths; below it, who was told stays told.
 const GREEDY_PERCENT: u64 = 120;
-/// A tenant is there until it has used next to nothing for so many looks: less than one part in so many of a core, on the average. A job
-/// that waits for input has threads that look after it now and then.
+/// A tenant is there until its jobs have done nothing for so many looks. A job that waits for input has threads that look after it now
+/// and then, which is no work.
 const QUIET_LOOKS: u32 = 10;
-const QUIET_PART: u64 = 1000;
 /// Who is held for more than one part in so many of the time is held by its quota.
 const HELD_PART: u64 = 5;
 /// Who uses less than one part in so many of a core is in nobody's way while others are free.
@@ -45,6 +44,8 @@ const YIELDING_LOOKS: u32 = 10;
 pub(super) struct Seen {
     /// CPU time that it has used.
     pub(super) cpu_us: u64,
+    /// That of its lanes, and of what is done for them: without the threads that look after its jobs.
+    pub(super) work_us: u64,
     /// For how long its lanes were held because of its quota of CPU time, on the average.
     pub(super) held_us: u64,
     /// Weight of its share.
@@ -84,11 +85,9 @@ pub(super) struct Cores {
 /// Judges all tenants.
 pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
     for (seen, standing) in tenants.iter_mut() {
-        standing.see(seen.cpu_us);
-        let is_quiet =
-            standing.recent_us.unwrap_or(0) <= cores.elapsed_us * MEAN_LOOKS / QUIET_PART;
-        let is_there = seen.cpu_us > 0 && !is_quiet || standing.is_over && seen.is_busy;
+        let is_there = seen.work_us > 0 || standing.is_over && seen.is_busy;
         remember(is_there, &mut standing.there, QUIET_LOOKS);
+        standing.see(seen.cpu_us);
     }
     note_who_is_in_the_way(tenants, cores.elapsed_us);
     let hungry = hungry(tenants, cores);
@@ -224,7 +223,7 @@ mod tests {
     const SHORT: Cores = Cores { are_short: true, ..FREE };
 
     fn seen(cpu_us: u64, share: u64) -> Seen {
-        Seen { cpu_us, held_us: 0, share, is_busy: true }
+        Seen { cpu_us, work_us: cpu_us, held_us: 0, share, is_busy: true }
     }
 
     /// Who is over its share at a first look at these uses, in 2,000ths of all that there is, and shares.
@@ -254,7 +253,10 @@ mod tests {
             looks: u32,
         ) -> [bool; N] {
             for _ in 0..looks {
-                tenants.iter_mut().zip(uses).for_each(|(tenant, cpu_us)| tenant.0.cpu_us = cpu_us);
+                tenants
+                    .iter_mut()
+                    .zip(uses)
+                    .for_each(|(tenant, cpu_us)| tenant.0 = seen(cpu_us, 1));
                 judge(tenants, FREE);
             }
             tenants.each_ref().map(|(_, standing)| standing.gives_way())
@@ -323,10 +325,21 @@ mod tests {
             });
             for look in 0..300 {
                 // Its threads look after it once in five looks.
-                tenants[1].0.cpu_us = if look % 5 == 0 { 50 } else { 0 };
+                let cpu_us = if look % 5 == 0 { 50 } else { 0 };
+                tenants[1].0 = Seen { cpu_us, work_us: 0, ..tenants[1].0 };
                 judge(&mut tenants, cores);
                 assert!(!tenants[0].1.gives_way(), "{look}: {cores:?}");
             }
+        }
+    }
+
+    #[test]
+    fn who_uses_much_gives_way_to_one_that_does_little_but_works() {
+        for cores in [FREE, SHORT] {
+            let mut tenants = [150_000, 50].map(|cpu_us| (seen(cpu_us, 1), Standing::default()));
+            tenants[1].0.is_busy = false;
+            (0..20).for_each(|_| judge(&mut tenants, cores));
+            assert!(tenants[0].1.gives_way() && !tenants[1].1.gives_way(), "{cores:?}");
         }
     }
 

@@ -38,6 +38,8 @@ const CPU_BURST_PART: u64 = 5;
 #[derive(Debug, Default)]
 pub struct Tenants {
     plan: TenantsPlan,
+    /// Each tenant's directory of job files, as far as it was there: without links, from before any job file was read.
+    jobs_dirs: Vec<(String, PathBuf)>,
     live: Mutex<BTreeMap<String, Arc<Tenant>>>,
 }
 
@@ -62,6 +64,8 @@ struct Looked {
     /// because of it.
     used_us: u64,
     held_us: u64,
+    /// What of that was used by threads that look after its jobs.
+    staff_us: u64,
     /// One of them has worked for most of the time since the last look.
     is_busy: bool,
     /// How many there are.
@@ -136,7 +140,10 @@ pub struct Reserved {
 impl Tenants {
     /// The tenants of a plan.
     pub fn new(plan: TenantsPlan) -> Self {
-        Self { plan, live: Mutex::default() }
+        let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        let of = |tenant: &TenantPlan| Some((tenant.name.clone(), real(tenant.jobs_dir.as_ref()?)));
+        let jobs_dirs = plan.tenants.iter().filter_map(of).collect();
+        Self { plan, jobs_dirs, live: Mutex::default() }
     }
 
     /// What the tenants' file says.
@@ -174,21 +181,20 @@ impl Tenants {
 
     /// A directory of job files says who their owner is, whatever they say themselves.
     fn check_directory(&self, plan: &TenantPlan, file: &Path) -> Result<(), TenantRefusal> {
-        // Of directories in each other the innermost says it.
-        let depth = |tenant: &&TenantPlan| {
-            let dir = tenant.jobs_dir.as_deref()?;
-            let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-            file.starts_with(&dir).then(|| dir.components().count())
-        };
-        let owners = self.plan.tenants.iter().filter(|tenant| depth(tenant).is_some());
-        let owner = owners.max_by_key(depth);
-        let owner = match (&plan.jobs_dir, owner) {
+        let owner = match (&plan.jobs_dir, self.whose_directory(file)) {
             (None, None) => return Ok(()),
-            (_, Some(owner)) if owner.name == plan.name => return Ok(()),
-            (_, Some(owner)) => format!("tenant {:?}", owner.name),
+            (_, Some(owner)) if owner == plan.name => return Ok(()),
+            (_, Some(owner)) => format!("tenant {owner:?}"),
             (Some(_), None) => "nobody".to_owned(),
         };
         Err(TenantRefusal::Directory { tenant: plan.name.clone(), owner })
+    }
+
+    /// The tenant in whose directory of job files this path lies, which has no links. Of directories in each other the innermost
+    /// says it.
+    pub fn whose_directory(&self, path: &Path) -> Option<&str> {
+        let around = self.jobs_dirs.iter().filter(|(_, dir)| path.starts_with(dir));
+        around.max_by_key(|(_, dir)| dir.components().count()).map(|(owner, _)| owner.as_str())
     }
 
     /// The tenants that have had jobs in this process.
@@ -302,6 +308,7 @@ impl Tenant {
         Looked {
             used_us: charged_us + uncharged_us.sum::<u64>(),
             held_us: self.usage.cpu_held_us.load(Relaxed),
+            staff_us: self.staff.used_us(),
             // Each of them is to be looked at.
             is_busy: lanes.iter().filter(|lane| lane.take_is_busy(now_us)).count() > 0,
             lanes: lanes.len() as u64,

@@ -25,6 +25,8 @@ const UNSEEN_MAX_US: u64 = 200_000;
 #[derive(Debug, Default)]
 pub(super) struct Staff {
     members: Mutex<Vec<Arc<Member>>>,
+    /// What all of them have used and was charged.
+    used_us: AtomicU64,
     /// Somebody looks at them from time to time.
     is_looked_at: AtomicBool,
 }
@@ -54,6 +56,11 @@ impl Member {
 }
 
 impl Staff {
+    /// What all of them have used so far, as far as it was charged.
+    pub(super) fn used_us(&self) -> u64 {
+        self.used_us.load(Relaxed)
+    }
+
     /// What its threads have used since it was last asked.
     pub(super) fn take_used_us(&self, thread_cpu_us: impl Fn(u32) -> Option<u64>) -> u64 {
         self.is_looked_at.store(true, Relaxed);
@@ -89,6 +96,7 @@ impl Tenant {
     pub(super) fn charge_staff(&self, now_us: u64) {
         let used_us = self.staff.take_used_us(machine::cpu_us_of);
         if used_us > 0 {
+            self.staff.used_us.fetch_add(used_us, Relaxed);
             // Who looks after all must not wait for one that gives way.
             self.usage.used_cpu_us.fetch_add(used_us, Release);
             self.usage.cpu_us.charge_later(used_us, now_us);
@@ -105,7 +113,9 @@ impl Drop for Employed {
         let used_us = member.take_us(machine::thread_cpu_us());
         let at_most_us =
             if tenant.staff.is_looked_at.load(Relaxed) { u64::MAX } else { UNSEEN_MAX_US };
-        tenant.charge_cpu(used_us.min(at_most_us), machine::monotonic_us());
+        let charged_us = used_us.min(at_most_us);
+        tenant.staff.used_us.fetch_add(charged_us, Relaxed);
+        tenant.charge_cpu(charged_us, machine::monotonic_us());
     }
 }
 

@@ -157,9 +157,14 @@ impl ReadAhead {
 
 impl Drop for ReadAhead {
     fn drop(&mut self) {
-        lock(&self.shared.state).dropped = true;
-        // What waits for its turn would keep the file open, and what was read of it, for as long as it is not its turn.
-        pool::withdraw(&(Arc::clone(&self.shared) as Arc<dyn Work>));
+        let mut state = lock(&self.shared.state);
+        state.dropped = true;
+        let is_submitted = state.submitted && !state.finished;
+        drop(state);
+        if is_submitted {
+            // It would keep the file open, and what was read of it, for as long as it waits for its turn.
+            pool::withdraw(&(Arc::clone(&self.shared) as Arc<dyn Work>));
+        }
     }
 }
 

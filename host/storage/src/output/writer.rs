@@ -170,13 +170,13 @@ impl Output {
         Ok(self.unless_failed()?.prepared.pop_front())
     }
 
-    /// Drops what is queued, and answers no more barriers. Whoever ends several tells all of them first, so that none of them
+    /// Has no thread write more of what is queued, nor answer barriers. Whoever ends several tells all of them first, so that none of them
     /// goes on while another is waited for.
     pub fn forsake(&self) {
         lock(&self.shared.state).cancelled = true;
     }
 
-    /// The same, and waits until no I/O thread touches the files. Not for lanes: it
+    /// Drops what is queued, and waits until no I/O thread touches the files. Not for lanes: it
     /// waits. Barriers that are not answered by then never are, and unfinished files stay.
     pub fn cancel(&self) {
         self.forsake();

@@ -172,7 +172,7 @@ fn rates() -> Vec<Attack> {
             ),
             component: || {
                 keyed()
-                    .process("(local.set $i (i32.const 10000000))")
+                    .process("(local.set $i (i32.const 30000000))")
                     .process("(loop $l (br_if $l (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))")
                     .build()
             },

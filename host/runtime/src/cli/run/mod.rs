@@ -61,14 +61,21 @@ pub(super) fn run(
         // There is nobody to go on without it.
         let (plan, options) = std::mem::replace(&mut one.plan, Err(Failure::Host(String::new())))?;
         if arguments.dry_run {
-            return dry_run::dry_run(plan, options, &tenants, &control, arguments.report);
+            return dry_run::dry_run(
+                &one.file,
+                plan,
+                options,
+                &tenants,
+                &control,
+                arguments.report,
+            );
         }
         one.plan = Ok((plan, options));
     }
     check_options(arguments)?;
     refuse_strangers(&mut planned, &tenants);
     refuse_clashing(&mut planned);
-    oversight::look(tenants.plan(), &planned);
+    oversight::look(&tenants, &planned);
     let plans: Vec<&JobPlan> =
         planned.iter().filter_map(|job| Some(&job.plan.as_ref().ok()?.0)).collect();
     if plans.iter().map(|plan| plan.parallelism).sum::<usize>() > LANES_PER_CORE_MAX * cores() {
@@ -133,6 +140,11 @@ impl Planned {
             Err(_) => (name_of(file), None),
         };
         Self { file: file.to_owned(), name, tenant, plan }
+    }
+
+    /// Its tenant, if it may run.
+    fn owner(&self) -> Option<&str> {
+        self.plan.as_ref().ok().map(|(plan, _)| &*plan.tenant)
     }
 
     /// How it ends if the thread that drives it is lost.
@@ -282,7 +294,7 @@ fn run_several(
 ) -> Result<ExitCode, Failure> {
     let engine = running.engine(&Locations::default())?;
     // They serve all jobs; later a lane that gives way might be the one to start them.
-    let owners: BTreeSet<&str> = jobs.iter().filter_map(|job| job.tenant.as_deref()).collect();
+    let owners: BTreeSet<&str> = jobs.iter().filter_map(Planned::owner).collect();
     tidemill_storage::start_io_threads(priority::give_way, owners.len() > 1);
     let _fairness = Fairness::start(running.tenants.clone());
     let drive = |job: Planned| {

@@ -3,30 +3,30 @@
 //! Owns the comparison of the tenants' file with the machine and with where things lie. Refuses nothing: what is allowed is the
 //! file's to say. Without a tenants' file, or for one tenant alone, there is nobody to protect.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::Planned;
-use crate::config::{TenantPlan, TenantsPlan};
+use crate::config::TenantPlan;
+use crate::job::checkpoint_directory;
 use crate::machine;
+use crate::tenants::Tenants;
 
 /// Warns of quotas that the machine does not have, and of data that tenants could change.
-pub(super) fn look(plan: &TenantsPlan, planned: &[Planned]) {
-    let named = planned.iter().filter_map(|job| job.tenant.as_deref());
-    let there: BTreeMap<&str, &TenantPlan> = named
-        .filter_map(|name| {
-            let tenant = plan.tenants.iter().find(|tenant| tenant.name == name)?;
-            Some((name, tenant))
-        })
-        .collect();
-    let tenants: Vec<&TenantPlan> = there.into_values().collect();
-    for warning in overbooked(&tenants, machine::memory_bytes(), plan.sandboxes.into()) {
+pub(super) fn look(tenants: &Tenants, planned: &[Planned]) {
+    let plan = tenants.plan();
+    let owners: BTreeSet<&str> = planned.iter().filter_map(Planned::owner).collect();
+    let there = plan.tenants.iter().filter(|tenant| owners.contains(&*tenant.name));
+    let there: Vec<&TenantPlan> = there.collect();
+    for warning in overbooked(&there, machine::memory_bytes(), plan.sandboxes.into()) {
         tracing::warn!("{warning}");
     }
     for job in planned {
-        let Ok((plan_of_job, options)) = &job.plan else { continue };
-        if let Some(warning) = exposed(plan, &options.data_dir) {
-            tracing::warn!("Job {}: {warning}", plan_of_job.directory_name());
+        let Ok((plan, options)) = &job.plan else { continue };
+        let checkpoints = checkpoint_directory(plan, &options.data_dir);
+        let places = [&options.data_dir, &checkpoints].into_iter();
+        if let Some(warning) = places.filter_map(|place| exposed(tenants, place)).next() {
+            tracing::warn!("Job {}: {warning}", plan.directory_name());
         }
     }
 }
@@ -63,26 +63,33 @@ fn overbooked(tenants: &[&TenantPlan], memory: Option<u64>, sandboxes: u64) -> V
 }
 
 /// What is wrong with where a job keeps its data: whoever can write there can have the host do what checkpoints say.
-fn exposed(plan: &TenantsPlan, data_dir: &Path) -> Option<String> {
-    let mut real = data_dir.to_owned();
-    // It need not be there yet.
-    while !real.exists() && real.pop() {}
-    let real = real.canonicalize().ok()?;
-    let owner = plan.tenants.iter().find(|tenant| {
-        let dir = tenant.jobs_dir.as_ref().and_then(|dir| dir.canonicalize().ok());
-        dir.is_some_and(|dir| real.starts_with(dir))
-    })?;
+fn exposed(tenants: &Tenants, place: &Path) -> Option<String> {
+    let owner = real_places(place).iter().find_map(|place| tenants.whose_directory(place))?;
     Some(format!(
-        "its data lies in {}, within the `jobs-dir` of tenant {}, who could change it. Give a directory of the host's own with \
-         --data-dir.",
-        data_dir.display(),
-        owner.name
+        "its data lies in {}, within the `jobs-dir` of tenant {owner}, who could change it. Give a directory of the host's own with \
+         --data-dir, and no `checkpoint-dir` that a tenant can write to.",
+        place.display(),
     ))
+}
+
+/// Where this is, as far as it is there already, and where the last name of it is, which may be a link.
+fn real_places(place: &Path) -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    let Ok(mut there) = std::path::absolute(place) else { return places };
+    while !there.exists() && there.pop() {}
+    places.extend(there.canonicalize());
+    if let (Some(parent), Some(name)) = (there.parent(), there.file_name()) {
+        places.extend(parent.canonicalize().map(|parent| parent.join(name)));
+    }
+    places
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::config::TenantsPlan;
 
     const GIB: u64 = 1 << 30;
 
@@ -110,10 +117,15 @@ mod tests {
     fn data_within_reach_of_a_tenant_is_told_of() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("acme/jobs")).unwrap();
+        std::fs::create_dir_all(dir.path().join("acme/data")).unwrap();
         let jobs = dir.path().join("acme/jobs");
-        let plan = plan(&format!("[tenants.acme]\njobs-dir = {jobs:?}\n"));
-        let told = exposed(&plan, &jobs.join("deep/.tidemill")).unwrap();
-        assert!(told.contains("tenant acme") && told.contains("--data-dir"), "{told}");
-        assert_eq!(exposed(&plan, &dir.path().join("acme/data")), None);
+        symlink("../data", jobs.join(".tidemill")).unwrap();
+        let tenants = Tenants::new(plan(&format!("[tenants.acme]\njobs-dir = {jobs:?}\n")));
+        for place in ["deep/data", ".tidemill"] {
+            let told = exposed(&tenants, &jobs.join(place)).unwrap();
+            assert!(told.contains("tenant acme") && told.contains("--data-dir"), "{told}");
+        }
+        assert_eq!(exposed(&tenants, &dir.path().join("acme/data")), None);
+        assert_eq!(exposed(&tenants, Path::new("not-there-yet")), None);
     }
 }
