@@ -356,7 +356,10 @@ fn a_tenant_over_its_share_gives_way_and_comes_back_when_it_is_alone() {
     Heavy { name: "small", tenant: "modest", lanes: cores, events: endless }.put(&place);
     place.write("tenants.toml", "[tenants.greedy]\n[tenants.modest]\ncpu-share = 2\n");
     let run = "run hog.toml small.toml --tenants tenants.toml --report json --data-dir data";
-    let running = place.tidemill(run).start();
+    // Each job has a thread that makes its events. The first of them that is to be replaced when it need not give way any more
+    // finds no thread, and goes on by itself.
+    let failpoint = "thread tidemill-generate:3";
+    let running = place.tidemill(run).env("TIDEMILL_FAILPOINT", failpoint).start();
     let until = |what: &str, holds: &dyn Fn() -> bool| {
         let begun = std::time::Instant::now();
         while !holds() {

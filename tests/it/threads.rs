@@ -59,6 +59,21 @@ fn a_source_for_which_there_is_no_thread_says_so_and_runs_later() {
 }
 
 #[test]
+fn a_component_for_whose_compiler_there_is_no_thread_is_admitted_later() {
+    let place = place(FILE);
+    // Compiled anew.
+    let cache = place.path("cache");
+    let cache = cache.to_str().expect("a plain path");
+    let run = || place.run().env("XDG_CACHE_HOME", cache);
+    for thread in ["compiler-request", "compiler-answer", "compiler-words"] {
+        let failpoint = format!("thread {thread}:1");
+        let ended = run().env("TIDEMILL_FAILPOINT", &failpoint).end().expect(75).has_no_panic();
+        ended.says(&["HOST_FULL", "the process of the compiler cannot be started", "fewer jobs"]);
+    }
+    assert_eq!(run().end().expect(0).lines().len(), 4);
+}
+
+#[test]
 fn a_listener_without_a_thread_ends_its_job_and_no_other() {
     let place = place("connector = \"tcp\"\nlisten = \"127.0.0.1:0\"");
     let listening = std::fs::read_to_string(place.path("job.toml")).expect("it was written");

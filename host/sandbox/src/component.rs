@@ -14,7 +14,7 @@ use tidemill_core::describe::{
     Description, InputDescription, MetricDescription, MetricKind, OutputDescription,
     StateDescription, StateKind, Ttl, TtlUpdate,
 };
-use tidemill_core::failure::Failure;
+use tidemill_core::failure::{Failure, FaultCode};
 use tidemill_core::limits::{AdmissionLimits, Limits};
 use tidemill_core::operator::{InstanceFactory, OperatorInstance};
 use tidemill_core::quota::TenantUsage;
@@ -109,11 +109,11 @@ impl Sandboxes {
     /// # Errors
     /// The first rule that it breaks.
     pub fn admit(&self, bytes: &[u8]) -> Result<Component, AdmissionError> {
-        self.admit_within(bytes, &self.admission, &Arc::default())
+        self.admit_within(bytes, &self.admission, &Arc::default(), &Arc::default())
     }
 
     /// As [`Sandboxes::admit`], within the limits of its owner: on what it may be made of and what compiling it may
-    /// cost, on the file, and of the sandbox that is asked what it is.
+    /// cost, on the file, and of the sandbox that is asked what it is, whose memory counts for `tenant`.
     ///
     /// # Errors
     /// The first rule that it breaks.
@@ -122,6 +122,7 @@ impl Sandboxes {
         bytes: &[u8],
         admission: &AdmissionLimits,
         limits: &Arc<Limits>,
+        tenant: &Arc<TenantUsage>,
     ) -> Result<Component, AdmissionError> {
         admission::precheck(bytes, limits.component_bytes)?;
         let began = Instant::now();
@@ -143,7 +144,7 @@ impl Sandboxes {
         });
         let mut component =
             Component { _loaded: loaded, pre, exports, facts, description: Arc::default() };
-        let description = component.describe(limits)?;
+        let description = component.describe(limits, tenant)?;
         description.validate()?;
         if component.has_snapshot() && !description.states.is_empty() {
             return Err(AdmissionError::StateTwice);
@@ -232,15 +233,27 @@ impl Component {
         SandboxInstance::new(&self.pre, &self.exports, data)
     }
 
-    fn describe(&self, limits: &Arc<Limits>) -> Result<Description, AdmissionError> {
+    fn describe(
+        &self,
+        limits: &Arc<Limits>,
+        tenant: &Arc<TenantUsage>,
+    ) -> Result<Description, AdmissionError> {
         let rules = rules_outside_of_jobs(Arc::default(), limits.clone());
-        let identity = TaskIdentity { operator: "describe".to_owned(), ..TaskIdentity::default() };
+        let (tenant, operator) = (tenant.clone(), "describe".to_owned());
+        let identity = TaskIdentity { tenant, operator, ..TaskIdentity::default() };
         let sandbox = self.sandbox(rules, &identity, &Surroundings::default(), Arc::default());
-        let mut sandbox = sandbox.map_err(AdmissionError::Describe)?;
+        let failed = |failure| match failure {
+            Failure::HostFull(words) => AdmissionError::HostFull(words),
+            Failure::Guest(fault) if fault.code == FaultCode::TenantMemory => {
+                AdmissionError::TenantMemory(fault.message)
+            }
+            failure => AdmissionError::Describe(failure),
+        };
+        let mut sandbox = sandbox.map_err(failed)?;
         let typed = sandbox.check_optional_exports();
         typed.map_err(|error| AdmissionError::WrongType(format!("{error:#}")))?;
         sandbox.begin_spare(Phase::Describe);
-        sandbox.describe().map(description).map_err(AdmissionError::Describe)
+        sandbox.describe().map(description).map_err(failed)
     }
 }
 

@@ -233,7 +233,8 @@ impl Attack {
             (End::Fails | End::Unsaved, Some(storm)) => Some(restarting(storm.clone())),
             (End::Fails | End::Unsaved, None) => Some(restarting(endless(500))),
             (End::GoesOn, _) => Some(self.job.clone()),
-            (End::Finishes, _) => Some(endless(self.job.rate.unwrap_or(500))),
+            (End::Finishes, Some(storm)) => Some(storm.clone()),
+            (End::Finishes, None) => Some(endless(self.job.rate.unwrap_or(500))),
         }
     }
 }

@@ -124,6 +124,7 @@ impl From<&JobError> for ExitCode {
                 Self::MissingInput
             }
             JobError::Component { error, .. } if error.is_host_fault() => Self::HostFault,
+            JobError::Component { error, .. } if error.is_host_full() => Self::TryAgain,
             JobError::Grant { error, .. } => match **error {
                 GrantError::Refused(_) => Self::Refused,
                 GrantError::Missing { .. } => Self::MissingInput,

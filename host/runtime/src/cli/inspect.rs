@@ -27,7 +27,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
     let bytes = read(path).map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
     // Compiled anew each time: the time is one of the answers.
     let engine = Engine::without_cache().map_err(|error| Failure::Host(error.to_string()))?;
-    let admitted = engine.admit(&bytes, &TenantPlan::without_quotas("host"));
+    let admitted = engine.admit(&bytes, &Tenant::new(TenantPlan::without_quotas("host")));
     let admitted = admitted.map_err(|error| (Refusal::new(bytes.len(), &error), error));
     let component = match (admitted, arguments.format) {
         (Ok(component), _) => component,
@@ -56,7 +56,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
 /// Why a tenant could not run it, be it alone and on one lane.
 fn refused_for(tenant: &TenantPlan, engine: &Engine, bytes: &[u8]) -> Option<RefusedFor> {
     let owner = Tenant::new(tenant.clone());
-    match engine.admit(bytes, tenant) {
+    match engine.admit(bytes, &owner) {
         Err(error) => Some(RefusedFor::Component(error)),
         Ok(component) => {
             let alone = JobNeeds { sandboxes: component.pool_share(), ..JobNeeds::default() };

@@ -26,11 +26,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tidemill_core::limits::AdmissionLimits;
 use tidemill_sandbox::AdmissionError;
 use tidemill_sandbox::compiler::codec::{self, Answer};
 use tidemill_sandbox::compiler::{Compilation, Compiler, Confinement, Layer};
 
+use crate::spawner;
 pub(crate) use child::serve;
 use ended::{Ended, refusal};
 use line::Line;
@@ -81,7 +83,11 @@ fn warn_once(confinement: &Confinement) {
 /// Has a child compile a file.
 fn ask(bytes: &[u8], limits: &AdmissionLimits, wall: Duration) -> Result<Answer, AdmissionError> {
     let no_child = |error: io::Error| {
-        AdmissionError::Host(format!("the process of the compiler cannot be started: {error}"))
+        let words = format!("the process of the compiler cannot be started: {error}");
+        match is_shortage(&error) {
+            true => AdmissionError::HostFull(words),
+            false => AdmissionError::Host(words),
+        }
     };
     let began = Instant::now();
     let mut child = Reaped(command().spawn().map_err(no_child)?);
@@ -102,6 +108,13 @@ fn ask(bytes: &[u8], limits: &AdmissionLimits, wall: Duration) -> Result<Answer,
             limits,
         )),
     }
+}
+
+/// Whether the system has no process, thread, memory or descriptor to give now.
+fn is_shortage(error: &io::Error) -> bool {
+    let of_files = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
+        || error.raw_os_error().is_some_and(|code| of_files.contains(&code))
 }
 
 fn command() -> Command {
@@ -139,8 +152,7 @@ impl Talk {
 }
 
 fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(work)?;
-    Ok(())
+    spawner::builder(name)?.spawn(work).map(drop)
 }
 
 fn request(mut stdin: ChildStdin, bytes: &[u8], limits: &AdmissionLimits) -> io::Result<()> {

@@ -9,7 +9,7 @@ use tidemill_storage::artefact_dir::ArtefactDir;
 
 use super::JobError;
 use crate::compiler::ChildCompiler;
-use crate::config::TenantPlan;
+use crate::tenants::Tenant;
 
 /// Admits components and makes sandboxes.
 pub struct Engine {
@@ -54,10 +54,10 @@ impl Engine {
     pub fn admit(
         &self,
         bytes: &[u8],
-        tenant: &TenantPlan,
+        tenant: &Tenant,
     ) -> Result<Component, tidemill_sandbox::AdmissionError> {
-        let limits = Arc::new(tenant.limits.clone());
-        self.sandboxes.admit_within(bytes, &tenant.admission, &limits)
+        let limits = Arc::new(tenant.plan().limits.clone());
+        self.sandboxes.admit_within(bytes, &tenant.plan().admission, &limits, tenant.usage())
     }
 }
 

@@ -171,7 +171,7 @@ fn admit(engine: &Engine, tenant: &Tenant, operator: &OperatorPlan) -> Result<Co
     };
     // In turn: whoever brings many files at once keeps others from the compiler for one file at a time, and the sandbox that is
     // asked what it is, which no quota counts, is one.
-    let admitted = tenant.in_turn(|| engine.admit(&bytes, tenant.plan()));
+    let admitted = tenant.in_turn(|| engine.admit(&bytes, tenant));
     admitted.map_err(refused)
 }
 

@@ -78,6 +78,7 @@ struct Known {
     used_us: u64,
     held_us: u64,
     staff_us: u64,
+    late_us: u64,
     standing: Standing,
 }
 
@@ -87,7 +88,7 @@ fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cor
         if !known.iter().any(|known| Arc::ptr_eq(&known.tenant, tenant)) {
             // All that it has used, it has used since the last look.
             let (tenant, standing) = (tenant.clone(), Standing::default());
-            known.push(Known { tenant, used_us: 0, held_us: 0, staff_us: 0, standing });
+            known.push(Known { tenant, used_us: 0, held_us: 0, staff_us: 0, late_us: 0, standing });
         }
     }
     let see = |known: &mut Known| {
@@ -98,9 +99,10 @@ fn compare(live: &[Arc<Tenant>], known: &mut Vec<Known>, now_us: u64, cores: Cor
         let cpu_us = looked.used_us.saturating_sub(known.used_us).min(all_us);
         known.used_us = known.used_us.max(looked.used_us);
         let held_us = looked.held_us - std::mem::replace(&mut known.held_us, looked.held_us);
+        let late_us = looked.late_us - std::mem::replace(&mut known.late_us, looked.late_us);
         let staff_us = looked.staff_us - std::mem::replace(&mut known.staff_us, looked.staff_us);
         let seen = Seen {
-            cpu_us,
+            cpu_us: cpu_us.saturating_sub(late_us),
             work_us: cpu_us.saturating_sub(staff_us),
             held_us: held_us / looked.lanes.max(1),
             share: known.tenant.plan.cpu_share,

@@ -150,6 +150,13 @@ impl Standing {
         self.recent_us = Some(recent_us - recent_us / MEAN_LOOKS);
     }
 
+    /// What it uses from look to look. One burst, such as a checkpoint, is not what it goes on with: who is told uses little because of
+    /// it, and would be taken for one who wants more.
+    fn uses_us(&self, seen: &Seen) -> u64 {
+        let mean_us = self.recent_us.unwrap_or(0) / (MEAN_LOOKS - 1);
+        if self.is_over { seen.cpu_us } else { seen.cpu_us.min(mean_us) }
+    }
+
     /// What it has used lately, for a share as large as any other's.
     fn of_share(&self, seen: &Seen) -> u64 {
         self.recent_us.unwrap_or(0) * SHARE_UNIT / seen.share.max(1)
@@ -183,17 +190,22 @@ fn hungry(tenants: &[(Seen, Standing)], cores: Cores) -> Vec<bool> {
     let all_us = cores.elapsed_us * cores.count;
     let wants = |(seen, standing): &(Seen, Standing)| {
         let harmless_us = all_us * seen.share * HARMLESS_PERCENT / (100 * shares.max(1));
-        cores.are_short && (seen.cpu_us > harmless_us || standing.is_over && seen.is_busy)
+        cores.are_short
+            && (standing.uses_us(seen) > harmless_us || standing.is_over && seen.is_busy)
     };
     let mut hungry: Vec<bool> = tenants.iter().map(wants).collect();
     loop {
-        let (used_us, shares) = of_all(tenants, &hungry);
+        let theirs = tenants.iter().zip(&hungry).filter(|(_, is_hungry)| **is_hungry);
+        let (used_us, shares) = theirs.fold((0, 0), |(used_us, shares), ((seen, standing), _)| {
+            (used_us + standing.uses_us(seen), shares + seen.share)
+        });
         let has_enough = |(seen, standing): &(Seen, Standing)| {
             let content = match standing.is_over {
                 true => CONTENT_PERCENT - SLACK_PERCENT,
                 false => CONTENT_PERCENT,
             };
-            let uses_little = seen.cpu_us * 100 * shares.max(1) < used_us * seen.share * content;
+            let uses_us = standing.uses_us(seen);
+            let uses_little = uses_us * 100 * shares.max(1) < used_us * seen.share * content;
             uses_little && !(standing.is_over && seen.is_busy)
         };
         let before = hungry.clone();
@@ -315,6 +327,26 @@ mod tests {
             .collect();
         assert!(told[0], "at first it is taken for the one that uses much");
         assert!(told[12..].iter().all(|gives_way| !gives_way), "{told:?}");
+    }
+
+    #[test]
+    fn one_burst_of_one_that_uses_little_turns_nothing_round_while_cores_are_short() {
+        let mut tenants = [38_000; 11].map(|cpu_us| (seen(cpu_us, 1), Standing::default()));
+        for look in 0..30 {
+            let cpu_us = if look % 10 == 9 { 90_000 } else { 8_000 };
+            tenants[0].0 = Seen { is_busy: false, ..seen(cpu_us, 1) };
+            judge(&mut tenants, SHORT);
+            let told: Vec<bool> = tenants.iter().map(|(_, told)| told.gives_way()).collect();
+            assert!(!told[0] && told[1..].iter().all(|gives_way| *gives_way), "{look}: {told:?}");
+        }
+        // What it goes on with is another thing.
+        for _ in 0..10 {
+            tenants[0].0 = seen(90_000, 1);
+            judge(&mut tenants, SHORT);
+        }
+        tenants[1].0 = Seen { is_busy: false, ..seen(1_000, 1) };
+        judge(&mut tenants, SHORT);
+        assert!(tenants[0].1.gives_way());
     }
 
     #[test]

@@ -64,8 +64,9 @@ struct Looked {
     /// because of it.
     used_us: u64,
     held_us: u64,
-    /// What of that was used by threads that look after its jobs.
+    /// What of that was used by threads that look after its jobs, and what of it some time before it was charged.
     staff_us: u64,
+    late_us: u64,
     /// One of them has worked for most of the time since the last look.
     is_busy: bool,
     /// How many there are.
@@ -309,6 +310,7 @@ impl Tenant {
             used_us: charged_us + uncharged_us.sum::<u64>(),
             held_us: self.usage.cpu_held_us.load(Relaxed),
             staff_us: self.staff.used_us(),
+            late_us: self.staff.late_us(),
             // Each of them is to be looked at.
             is_busy: lanes.iter().filter(|lane| lane.take_is_busy(now_us)).count() > 0,
             lanes: lanes.len() as u64,

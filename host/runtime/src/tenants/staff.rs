@@ -25,8 +25,9 @@ const UNSEEN_MAX_US: u64 = 200_000;
 #[derive(Debug, Default)]
 pub(super) struct Staff {
     members: Mutex<Vec<Arc<Member>>>,
-    /// What all of them have used and was charged.
+    /// What all of them have used and was charged, and what of that they had used before the last look but one.
     used_us: AtomicU64,
+    late_us: AtomicU64,
     /// Somebody looks at them from time to time.
     is_looked_at: AtomicBool,
 }
@@ -36,8 +37,9 @@ struct Member {
     /// As the system numbers it.
     thread: u32,
     charged_us: AtomicU64,
-    /// Looks that pass it by.
+    /// Looks that pass it by, and whether some did before the next one that does not.
     skipped: AtomicU32,
+    was_skipped: AtomicBool,
 }
 
 /// This thread works for a tenant until this is dropped, by the same thread.
@@ -61,6 +63,12 @@ impl Staff {
         self.used_us.load(Relaxed)
     }
 
+    /// What of that had been used for a while when it was charged, because they were not looked at meanwhile: it says nothing of what
+    /// they use now.
+    pub(super) fn late_us(&self) -> u64 {
+        self.late_us.load(Relaxed)
+    }
+
     /// What its threads have used since it was last asked.
     pub(super) fn take_used_us(&self, thread_cpu_us: impl Fn(u32) -> Option<u64>) -> u64 {
         self.is_looked_at.store(true, Relaxed);
@@ -71,8 +79,13 @@ impl Staff {
         });
         let used = used.map(|member| {
             let used_us = thread_cpu_us(member.thread).map_or(0, |used_us| member.take_us(used_us));
+            let was_skipped = member.was_skipped.swap(used_us < LITTLE_US, Relaxed);
             if used_us < LITTLE_US {
                 member.skipped.store(LOOKS_SKIPPED, Relaxed);
+            }
+            if was_skipped {
+                let looks = u64::from(LOOKS_SKIPPED);
+                self.late_us.fetch_add(used_us * looks / (looks + 1), Relaxed);
             }
             used_us
         });
@@ -87,6 +100,7 @@ impl Tenant {
             thread: rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(),
             charged_us: AtomicU64::new(machine::thread_cpu_us()),
             skipped: AtomicU32::new(0),
+            was_skipped: AtomicBool::new(false),
         });
         self.staff.members.lock().unwrap_or_else(PoisonError::into_inner).push(member.clone());
         Employed { tenant: self.clone(), member, _not_sent: PhantomData }
@@ -157,5 +171,12 @@ mod tests {
         };
         assert!((0..2 * (1 + LOOKS_SKIPPED)).all(|_| tenant.staff.take_used_us(look) == 0));
         assert_eq!(looked.get(), 2);
+        // What it has used when it is looked at again was used over all these looks.
+        let used_us = machine::thread_cpu_us() + 50_000;
+        let taken_us = tenant.staff.take_used_us(|_| Some(used_us));
+        assert!(taken_us >= 50_000);
+        assert_eq!(tenant.staff.late_us(), taken_us * 4 / 5);
+        assert!(tenant.staff.take_used_us(|_| Some(used_us + 9_000)) == 9_000);
+        assert_eq!(tenant.staff.late_us(), taken_us * 4 / 5, "it was looked at a moment ago");
     }
 }

@@ -137,6 +137,14 @@ pub enum AdmissionError {
     #[error("INVALID_DESCRIPTION: its description is refused: {0}")]
     #[serde(skip)]
     Description(#[from] DescriptionError),
+    /// Its tenant has no memory left in which it could be asked what it is.
+    #[error("TENANT_MEMORY: it cannot be asked what it is: {0}")]
+    #[serde(skip)]
+    TenantMemory(String),
+    /// The host has no room to find out now: no process, no memory, no sandbox. The component is not to blame.
+    #[error("HOST_FULL: {0}")]
+    #[serde(skip)]
+    HostFull(String),
     /// The host could not find out; the component is not to blame.
     #[error("HOST_FAULT: {0}")]
     #[serde(skip)]
@@ -145,7 +153,7 @@ pub enum AdmissionError {
 
 impl AdmissionError {
     /// Every code, in the order of the documentation.
-    pub const CODES: [&'static str; 21] = [
+    pub const CODES: [&'static str; 23] = [
         "EMPTY_FILE",
         "FILE_TOO_LARGE",
         "NOT_WASM",
@@ -166,6 +174,8 @@ impl AdmissionError {
         "STATE_TWICE",
         "DESCRIBE_FAILED",
         "INVALID_DESCRIPTION",
+        "TENANT_MEMORY",
+        "HOST_FULL",
         "HOST_FAULT",
     ];
 
@@ -192,6 +202,8 @@ impl AdmissionError {
             Self::StateTwice => "STATE_TWICE",
             Self::Describe(_) => "DESCRIBE_FAILED",
             Self::Description(_) => "INVALID_DESCRIPTION",
+            Self::TenantMemory(_) => "TENANT_MEMORY",
+            Self::HostFull(_) => "HOST_FULL",
             Self::Host(_) => "HOST_FAULT",
         }
     }
@@ -225,13 +237,22 @@ impl AdmissionError {
             Self::StateTwice => "decide for one of the two",
             Self::Describe(_) => "the message has the operator's own words; run its tests",
             Self::Description(_) => "mend `describe` as the message says",
-            Self::Host(_) => "is the machine out of processes or memory? otherwise report it",
+            Self::TenantMemory(_) => {
+                "stop another job of the tenant, or raise `memory` of the tenant in the tenants' file"
+            }
+            Self::HostFull(_) => "run fewer jobs on this host, or raise its limits; then again",
+            Self::Host(_) => "please report it",
         }
     }
 
     /// Whether the host is to blame, and not the component.
     pub fn is_host_fault(&self) -> bool {
-        matches!(self, Self::Host(_) | Self::Describe(Failure::Host(_) | Failure::HostFull(_)))
+        matches!(self, Self::Host(_) | Self::Describe(Failure::Host(_)))
+    }
+
+    /// Whether the host has no room to find out now.
+    pub fn is_host_full(&self) -> bool {
+        matches!(self, Self::HostFull(_))
     }
 
     /// The same, with all words that are not the host's own cut and escaped.
@@ -285,6 +306,8 @@ pub(super) mod tests {
             AdmissionError::StateTwice,
             AdmissionError::Describe(GuestFault::new(FaultCode::Trap, "unreachable").into()),
             AdmissionError::Description(described.unwrap_err()),
+            AdmissionError::TenantMemory(words()),
+            AdmissionError::HostFull(words()),
             AdmissionError::Host(words()),
         ]
     }

@@ -123,7 +123,8 @@ fn load(
     let name = store.and_then(|store| artefact::name(store, engine, limits, bytes));
     let kept = store.zip(name.as_ref()).and_then(|(store, name)| artefact::load(store, name));
     let no_room = |error: &wasmtime::Error| {
-        is_shortage(error).then(|| AdmissionError::Host(format!("it cannot be loaded: {error:#}")))
+        is_shortage(error)
+            .then(|| AdmissionError::HostFull(format!("it cannot be loaded: {error:#}")))
     };
     if let Some(compiled) = kept {
         match artefact::link_in(engine, &compiled) {

@@ -65,7 +65,9 @@ fn a_file_over_the_limit_of_its_owner_is_refused_with_its_size() {
     let size = component.len() as u64;
     let admit = |component_bytes| {
         let limits = Arc::new(Limits { component_bytes, ..Limits::default() });
-        sandboxes().admit_within(&component, &AdmissionLimits::default(), &limits).err()
+        sandboxes()
+            .admit_within(&component, &AdmissionLimits::default(), &limits, &Arc::default())
+            .err()
     };
     assert_eq!(admit(size), None);
     let (bytes, limit) = (size, size - 1);

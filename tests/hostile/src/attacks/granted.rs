@@ -328,7 +328,7 @@ fn too_much() -> Vec<Attack> {
             job: Job {
                 records: Some(60),
                 rate: Some(200),
-                settings: "on-poison = \"skip\"\npoison-limit = 1000\nbatch-records = 1\n"
+                settings: "on-poison = \"skip\"\npoison-limit = 1000000\nbatch-records = 1\n"
                     .to_owned(),
                 ..job(GRANTS)
             },

@@ -185,7 +185,7 @@ fn leaks() -> Vec<Attack> {
             job: Job {
                 records: Some(40),
                 rate: Some(200),
-                settings: "on-poison = \"skip\"\npoison-limit = 1000\nbatch-records = 1\n"
+                settings: "on-poison = \"skip\"\npoison-limit = 1000000\nbatch-records = 1\n"
                     .to_owned(),
                 ..Job::default()
             },

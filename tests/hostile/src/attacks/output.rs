@@ -123,7 +123,7 @@ fn records() -> Vec<Attack> {
             end: End::Finishes,
             job: Job {
                 records: Some(50),
-                settings: "on-poison = \"skip\"\npoison-limit = 1000\n".to_owned(),
+                settings: "on-poison = \"skip\"\npoison-limit = 1000000\n".to_owned(),
                 to_files: true,
                 ..Job::default()
             },
