@@ -150,11 +150,12 @@ impl Standing {
         self.recent_us = Some(recent_us - recent_us / MEAN_LOOKS);
     }
 
-    /// What it uses from look to look. One burst, such as a checkpoint, is not what it goes on with: who is told uses little because of
-    /// it, and would be taken for one who wants more.
+    /// What it uses from look to look. One burst of the threads that look after its jobs, for a checkpoint, is not what it goes on with:
+    /// who is told uses little because of it, and would be taken for one who wants more.
     fn uses_us(&self, seen: &Seen) -> u64 {
         let mean_us = self.recent_us.unwrap_or(0) / (MEAN_LOOKS - 1);
-        if self.is_over { seen.cpu_us } else { seen.cpu_us.min(mean_us) }
+        let staff_us = seen.cpu_us.saturating_sub(seen.work_us);
+        if self.is_over { seen.cpu_us } else { seen.work_us + staff_us.min(mean_us) }
     }
 
     /// What it has used lately, for a share as large as any other's.
@@ -330,18 +331,18 @@ mod tests {
     }
 
     #[test]
-    fn one_burst_of_one_that_uses_little_turns_nothing_round_while_cores_are_short() {
+    fn one_burst_of_who_looks_after_a_job_turns_nothing_round_while_cores_are_short() {
         let mut tenants = [38_000; 11].map(|cpu_us| (seen(cpu_us, 1), Standing::default()));
         for look in 0..30 {
             let cpu_us = if look % 10 == 9 { 90_000 } else { 8_000 };
-            tenants[0].0 = Seen { is_busy: false, ..seen(cpu_us, 1) };
+            tenants[0].0 = Seen { work_us: 3_000, is_busy: false, ..seen(cpu_us, 1) };
             judge(&mut tenants, SHORT);
             let told: Vec<bool> = tenants.iter().map(|(_, told)| told.gives_way()).collect();
             assert!(!told[0] && told[1..].iter().all(|gives_way| *gives_way), "{look}: {told:?}");
         }
         // What it goes on with is another thing.
         for _ in 0..10 {
-            tenants[0].0 = seen(90_000, 1);
+            tenants[0].0 = Seen { work_us: 3_000, ..seen(90_000, 1) };
             judge(&mut tenants, SHORT);
         }
         tenants[1].0 = Seen { is_busy: false, ..seen(1_000, 1) };
