@@ -32,6 +32,9 @@ const HELD_PART: u64 = 5;
 const BIG_PART: u64 = 20;
 /// Nor is who uses less than so many times what each of the others does, for a share as large.
 const BIG_TIMES: u64 = 2;
+/// Who would not take more than its share any more gives way for so many looks all the same: one that bursts, and is held back in between,
+/// would have each burst at its full priority.
+const LINGERING_LOOKS: u32 = 5;
 /// Keeps quotients by shares apart.
 const SHARE_UNIT: u64 = 1 << 10;
 /// What a tenant uses is, for these two, an average over about so many looks, so that a burst turns nothing round.
@@ -65,6 +68,8 @@ pub(super) struct Standing {
     is_owed: bool,
     /// CPU time of about [`MEAN_LOOKS`], of which the older ones count less, once something was seen.
     recent_us: Option<u64>,
+    /// Looks for which it still gives way after it had what it wants.
+    lingers: u32,
     /// Looks for which it still counts as being there, and as being held or big.
     there: u32,
     yielding: u32,
@@ -106,8 +111,11 @@ pub(super) fn judge(tenants: &mut [(Seen, Standing)], cores: Cores) {
         standing.is_over = is_hungry && (is_anybody_content || stays);
         // What is nobody's was somebody's, and may be why this one had so little.
         standing.count(seen.cpu_us, (used_us + cores.nobodys_us) * seen.share / shares.max(1));
-        standing.gives_way =
-            standing.is_over && !standing.is_owed || standing.yielding > 0 && !cores.are_short;
+        remember(standing.is_over, &mut standing.lingers, LINGERING_LOOKS);
+        standing.gives_way = match cores.are_short {
+            true => standing.lingers > 0 && !standing.is_owed,
+            false => standing.yielding > 0,
+        };
     }
 }
 
@@ -399,8 +407,8 @@ mod tests {
             judge(&mut tenants, SHORT);
             tenants[0].1.gives_way()
         };
-        let looks: Vec<bool> = (0..12).map(gave_way).collect();
-        assert!(looks[..9].iter().all(|gives_way| *gives_way) && !looks[11], "{looks:?}");
+        let looks: Vec<bool> = (0..17).map(gave_way).collect();
+        assert!(looks[..9].iter().all(|gives_way| *gives_way) && !looks[16], "{looks:?}");
     }
 
     #[test]
