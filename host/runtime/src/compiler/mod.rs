@@ -11,13 +11,11 @@
 //! | `confine` | the layers that the child puts around itself |
 //! | `ended` | what the end of a child means |
 //! | `fault` | misdeeds of a child, for tests |
-//! | `line` | whose turn it is |
 
 mod child;
 mod confine;
 mod ended;
 mod fault;
-mod line;
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -31,11 +29,11 @@ use tidemill_core::limits::AdmissionLimits;
 use tidemill_sandbox::AdmissionError;
 use tidemill_sandbox::compiler::codec::{self, Answer};
 use tidemill_sandbox::compiler::{Compilation, Compiler, Confinement, Layer};
+use tokio::sync::Mutex;
 
 use crate::spawner;
 pub(crate) use child::serve;
 use ended::{Ended, refusal};
-use line::Line;
 
 /// The hidden subcommand that the child runs.
 pub(crate) const SUBCOMMAND: &str = "compile-component";
@@ -48,8 +46,9 @@ const WORDS_BYTES_MAX: u64 = 16 * 1024;
 const PARTING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// At most one child at a time: compiling takes no more than one core from those who run.
-static LINE: Line = Line::new();
+/// At most one child at a time: compiling takes no more than one core from those who run. First come, first served, which a mutex of
+/// the standard library does not promise: whoever asks often enough could have it again and again.
+static ONE: Mutex<()> = Mutex::const_new(());
 
 /// Compiles each file in a new child process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +60,7 @@ impl Compiler for ChildCompiler {
         bytes: &[u8],
         limits: &AdmissionLimits,
     ) -> Result<Compilation, AdmissionError> {
-        let _turn = LINE.wait();
+        let _one = ONE.blocking_lock();
         let (limits, wall) = fault::limits(limits);
         let answer = ask(bytes, &limits, wall)?;
         warn_once(&answer.confinement);
