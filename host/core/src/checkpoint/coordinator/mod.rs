@@ -225,8 +225,8 @@ impl Coordinator {
         self.rested_since_ms.saturating_add(rest_ms.min(self.settings.interval_ms.max(REST_MS_MAX)))
     }
 
-    /// From here on there are so many times as long between two checkpoints as the first of them took, at least, or as long as its
-    /// interval and [`REST_MS_MAX`]; but not for a savepoint or the end of the job.
+    /// From here on there are so many times as long between two checkpoints as the first of them took, at least; but no longer than the
+    /// longer of its interval and ten seconds, and not before a savepoint or the end of the job.
     pub fn rest_at_least(&mut self, times: u64) {
         self.rests = times;
     }
