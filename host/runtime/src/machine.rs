@@ -64,6 +64,15 @@ pub(crate) fn cpu_us_of(thread: u32) -> Option<u64> {
     Some(nanoseconds / 1000)
 }
 
+/// Whether a thread of this process waits for something other than a core; `None` where the system does not say, or there is no
+/// such thread.
+pub(crate) fn sleeps(thread: u32) -> Option<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
+    // Behind the name, which may be anything.
+    let (_, behind) = stat.rsplit_once(')')?;
+    Some(!behind.trim_start().starts_with('R'))
+}
+
 /// The most memory that the process ever had resident, in bytes; `None` where the system does not say.
 pub(crate) fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -174,6 +183,24 @@ mod tests {
         let is_kept = std::path::Path::new("/proc/self/schedstat").exists();
         assert!(said_us.map_or(!is_kept, is_right), "{said_us:?}");
         assert_eq!(cpu_us_of(0), None);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_core_does_not_sleep() {
+        let this = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        assert_ne!(sleeps(this), Some(true));
+        let (told, tell) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            told.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+            std::thread::park();
+        });
+        let thread = tell.recv().unwrap();
+        while sleeps(thread) == Some(false) {
+            std::thread::yield_now();
+        }
+        sleeper.thread().unpark();
+        sleeper.join().unwrap();
+        assert_eq!(sleeps(u32::MAX), None);
     }
 
     #[test]

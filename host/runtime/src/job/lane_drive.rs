@@ -45,6 +45,10 @@ pub(super) enum Stop {
 
 impl LaneDriver {
     pub(super) fn new(lane: Lane, line: Arc<LaneLine>, pace: LanePace) -> Self {
+        let turns = pace.turns().clone();
+        line.calls.at_ticks(move |calls| {
+            turns.pause(machine::monotonic_us(), || calls.is_stopped());
+        });
         Self { lane, line, pace, has_ended: false, steps: 0, change_after_us: 0 }
     }
 
@@ -137,10 +141,8 @@ impl Drive<'_> {
             self.wait(|_| thread::park_timeout(Duration::from_micros(held_us)));
             return Ok(None);
         }
-        if self.gives_way {
-            // What others do meanwhile is no work for a checkpoint.
-            thread::yield_now();
-            self.now = read_clocks();
+        if self.gives_way && !self.let_others_go_first() {
+            return Ok(None);
         }
         self.step(all_ended)?;
         Ok(None)
@@ -195,6 +197,18 @@ impl Drive<'_> {
         if !self.gives_way {
             self.driver.stays();
         }
+    }
+
+    /// Answers whether the lane may go on by now. What others do meanwhile is no work for a checkpoint.
+    fn let_others_go_first(&mut self) -> bool {
+        let has_turn = self.driver.pace.has_turn(self.now.monotonic_us);
+        if has_turn {
+            thread::yield_now();
+        } else {
+            thread::park();
+        }
+        self.now = read_clocks();
+        has_turn
     }
 
     fn step(&mut self, all_ended: &impl Fn()) -> Result<(), LaneFailure> {

@@ -12,7 +12,7 @@ use tidemill_core::counters::TaskCounters;
 use tidemill_core::quota::TokenBucket;
 
 use super::pauses::Spent;
-use crate::tenants::{LaneDemand, Reserved, Tenant};
+use crate::tenants::{LaneDemand, LaneTurns, Reserved, Tenant};
 
 /// CPU time that is gathered before the tenant is charged with it, in microseconds: its account is shared.
 const CHARGE_EVERY_US: u64 = 1_000;
@@ -28,6 +28,7 @@ const HOLD_MAX_US: u64 = 1_000_000;
 pub(super) struct LanePace {
     tenant: Arc<Tenant>,
     demand: Arc<LaneDemand>,
+    turns: LaneTurns,
     counters: Vec<Arc<TaskCounters>>,
     /// For each sink the bytes that are charged already; nothing for other nodes.
     sent_bytes: Vec<Option<u64>>,
@@ -55,6 +56,7 @@ impl LanePace {
         let wait_us = tenant.usage().cpu_us.wait(now_us);
         let mut this = Self {
             demand: tenant.new_lane(now_us),
+            turns: tenant.new_turns(),
             tenant,
             counters,
             sent_bytes: is_sink.into_iter().map(|is_sink| is_sink.then_some(0)).collect(),
@@ -76,12 +78,14 @@ impl LanePace {
     pub(super) fn moves_to(&mut self, thread: u32, cpu_us: u64) {
         self.thread_us = cpu_us;
         self.demand.moves_to(thread, cpu_us);
+        self.turns.moves_to(thread);
     }
 
     /// Its thread leaves it, having used `cpu_us`: the step that failed counts too, and clearing up. Whoever goes on waits.
     pub(super) fn leaves(&mut self, cpu_us: u64, now_us: u64) {
         self.account(cpu_us.saturating_sub(self.thread_us));
         self.take_to_tenant(now_us);
+        self.turns.leave(now_us);
     }
 
     /// A task has made a step.
@@ -187,6 +191,16 @@ impl LanePace {
         self.tenant.gives_way()
     }
 
+    /// Whether it is the turn of the lane, which gives way; its thread is woken when it is not and will be.
+    pub(super) fn has_turn(&self, now_us: u64) -> bool {
+        self.turns.may_go_on(now_us)
+    }
+
+    /// The turns of the lane.
+    pub(super) fn turns(&self) -> &LaneTurns {
+        &self.turns
+    }
+
     /// The lane waits for work, or is held.
     pub(super) fn waits(&mut self, now_us: u64) {
         // Whoever uses little is seen to use something.
@@ -194,6 +208,7 @@ impl LanePace {
             self.charge_gathered(now_us);
         }
         self.demand.waits(now_us);
+        self.turns.leave(now_us);
     }
 
     /// It goes on.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::judgement::{self, Cores, Seen, Standing};
 use super::{Tenant, Tenants};
@@ -17,6 +17,8 @@ use crate::machine::{self, Machine};
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often it is looked for turns in which lanes sleep, while others wait for theirs.
+const TURNS_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks after fairness until it is dropped.
 #[derive(Debug)]
@@ -35,7 +37,8 @@ impl Fairness {
             let mut known: Vec<Known> = Vec::new();
             let (mut machine, mut at_us) = (Machine::look(), machine::monotonic_us());
             let (mut were_short, mut is_recalled) = (false, true);
-            while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let wait = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            while wait_for_look(&tenants, wait) {
                 let then = std::mem::replace(&mut machine, Machine::look());
                 let elapsed_us = machine::monotonic_us()
                     - std::mem::replace(&mut at_us, machine::monotonic_us());
@@ -49,6 +52,7 @@ impl Fairness {
                     nobodys_us: machine.used_us_since(&then),
                 };
                 let told_otherwise = compare(&tenants.live(), &mut known, at_us, cores);
+                tenants.turnstile.look_after(at_us);
                 were_short = are_short;
                 if told_otherwise || !is_recalled {
                     is_recalled = tidemill_storage::recall_io();
@@ -68,6 +72,18 @@ impl Drop for Fairness {
         self.done.take();
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
+        }
+    }
+}
+
+/// Waits for the next look, and looks after turns meanwhile if somebody waits for one; answers whether `wait` did until the end.
+fn wait_for_look(tenants: &Tenants, wait: impl Fn(Duration) -> bool) -> bool {
+    let look_at = Instant::now() + LOOK_EVERY;
+    loop {
+        let left = look_at.saturating_duration_since(Instant::now());
+        let is_awaited = tenants.turnstile.look_after(machine::monotonic_us());
+        if left.is_zero() || !wait(if is_awaited { left.min(TURNS_EVERY) } else { left }) {
+            return left.is_zero();
         }
     }
 }

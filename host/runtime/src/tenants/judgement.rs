@@ -15,7 +15,7 @@ const HARMLESS_PERCENT: u64 = 10;
 /// Who has been told is told otherwise only with so much less, so that nobody goes to and fro.
 const SLACK_PERCENT: u64 = 20;
 /// What everybody has who would take more: this part of its share of what all of those use, and of what is used by nobody knows
-/// whom, in hundredths. What is left to those who give way goes by their threads and not by their shares.
+/// whom, in hundredths. Those who give way have what is left, and threads that receive and log for somebody keep their priority.
 const FLOOR_PERCENT: u64 = 50;
 /// Who is short of that for as much as it comes to in so many looks does not give way until it has had its whole share.
 const SHORT_LOOKS: u64 = 10;

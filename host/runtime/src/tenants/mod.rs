@@ -10,6 +10,8 @@ mod fairness;
 mod grants;
 mod judgement;
 mod staff;
+mod turns;
+mod turnstile;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ pub use fairness::Fairness;
 pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
 pub use staff::Employed;
 use staff::Staff;
+pub use turnstile::LaneTurns;
+use turnstile::Turnstile;
 
 /// How much of a second's CPU time may be used at once.
 const CPU_BURST_PART: u64 = 5;
@@ -41,6 +45,7 @@ pub struct Tenants {
     /// Each tenant's directory of job files, as far as it was there: without links, from before any job file was read.
     jobs_dirs: Vec<(String, PathBuf)>,
     live: Mutex<BTreeMap<String, Arc<Tenant>>>,
+    turnstile: Arc<Turnstile>,
 }
 
 /// A tenant with jobs in this process.
@@ -56,6 +61,8 @@ pub struct Tenant {
     demands: Mutex<Vec<Weak<LaneDemand>>>,
     /// Other threads that work for it.
     staff: Staff,
+    /// Where its lanes wait that give way.
+    turnstile: Arc<Turnstile>,
 }
 
 /// What is to be seen of a tenant's lanes.
@@ -144,7 +151,7 @@ impl Tenants {
         let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
         let of = |tenant: &TenantPlan| Some((tenant.name.clone(), real(tenant.jobs_dir.as_ref()?)));
         let jobs_dirs = plan.tenants.iter().filter_map(of).collect();
-        Self { plan, jobs_dirs, live: Mutex::default() }
+        Self { plan, jobs_dirs, live: Mutex::default(), turnstile: Arc::default() }
     }
 
     /// What the tenants' file says.
@@ -176,8 +183,8 @@ impl Tenants {
         // its own, somebody else would have it name other components.
         paths.iter().try_for_each(|path| self.check_directory(&plan, path))?;
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = live.entry(name.to_owned()).or_insert_with(|| Arc::new(Tenant::new(plan)));
-        Ok(tenant.clone())
+        let new = || Tenant { turnstile: self.turnstile.clone(), ..Tenant::new(plan) };
+        Ok(live.entry(name.to_owned()).or_insert_with(|| Arc::new(new())).clone())
     }
 
     /// A directory of job files says who their owner is, whatever they say themselves.
@@ -247,6 +254,7 @@ impl Tenant {
             turn: Mutex::default(),
             demands: Mutex::default(),
             staff: Staff::default(),
+            turnstile: Arc::default(),
         }
     }
 
@@ -277,6 +285,11 @@ impl Tenant {
         demands.retain(|lane| lane.strong_count() > 0);
         demands.push(Arc::downgrade(&demand));
         demand
+    }
+
+    /// The turns of a new lane while it gives way.
+    pub fn new_turns(self: &Arc<Self>) -> LaneTurns {
+        LaneTurns::new(self.clone())
     }
 
     /// Charges it with CPU time; answers how long that is to be waited for, in microseconds.
