@@ -335,17 +335,21 @@ fn a_tenant_that_has_used_its_cpu_time_is_held_back_and_loses_nothing() {
     assert!(held_s > 0.05, "{report}");
 }
 
-/// For each thread of a process whose name ends so: its priority (19 is the lowest).
-fn priorities(running: &Running, suffix: &str) -> Vec<i64> {
+/// For each thread of a process whose name has this part: its priority (19 is the lowest), and whether it runs or would run.
+fn threads(running: &Running, part: &str) -> Vec<(i64, bool)> {
     let tasks = PathBuf::from(format!("/proc/{}/task", running.id()));
     let Ok(tasks) = std::fs::read_dir(tasks) else { return Vec::new() };
     let stats = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("stat")));
     let of = |stat: String| {
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
         let niceness = rest.split(' ').nth(16)?.parse().ok()?;
-        name.ends_with(suffix).then_some(niceness)
+        name.contains(part).then_some((niceness, rest.starts_with('R')))
     };
     stats.flatten().filter_map(of).collect()
+}
+
+fn priorities(running: &Running, part: &str) -> Vec<i64> {
+    threads(running, part).into_iter().map(|(niceness, _)| niceness).collect()
 }
 
 #[test]
@@ -386,4 +390,62 @@ fn a_tenant_over_its_share_gives_way_and_comes_back_when_it_is_alone() {
     let hog = &report["jobs"][0];
     assert_eq!(hog["outcome"], "stopped");
     assert_eq!(place.lines("out-hog").len() as u64, hog["records_out"].as_u64().expect("a number"));
+}
+
+/// Loops in each call, for as long as one may.
+const SPIN: &str = r#"
+    name = "NAME"
+    tenant = "greedy"
+    [sources.records]
+    connector = "file"
+    path = "in.ndjson"
+    format = "ndjson"
+    key = "k"
+    [operators.odd]
+    component = "@operators/misbehave.wasm"
+    from = "records"
+    config = { mode = "loop", greeting = "good morning" }
+    on-poison = "skip"
+    [sinks.out]
+    connector = "discard"
+    from = "odd"
+"#;
+
+#[test]
+fn of_lanes_that_give_way_no_more_run_at_once_than_there_are_cores_even_in_the_middle_of_calls() {
+    const SAMPLES: usize = 200;
+    let place = Place::new();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let operators = crate::harness::operators().to_str().expect("the target directory is UTF-8");
+    let spinning: Vec<String> = (0..4 * cores).map(|job| format!("spin-{job}")).collect();
+    for name in &spinning {
+        let text = SPIN.replace("@operators", operators).replace("NAME", name);
+        place.write(&format!("{name}.toml"), text);
+    }
+    place.write("in.ndjson", "{\"k\":\"bad\"}\n".repeat(10_000));
+    Heavy { name: "small", tenant: "modest", lanes: 1, events: 1 << 40 }.put(&place);
+    place.write("tenants.toml", "[tenants.greedy]\n[tenants.modest]\ncpu-share = 9\n");
+    let jobs: String = spinning.iter().map(|name| format!("{name}.toml ")).collect();
+    let run = format!("run {jobs} small.toml --tenants tenants.toml --data-dir data");
+    let running = place.tidemill(&run).start();
+    let would_run = || {
+        let spinning = threads(&running, "/spin");
+        spinning.iter().filter(|(niceness, would_run)| *niceness == 19 && *would_run).count()
+    };
+    // Their first calls have their own priority.
+    let begun = std::time::Instant::now();
+    while would_run() == 0 {
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", threads(&running, "/spin"));
+        std::thread::yield_now();
+    }
+    let sample = |_| {
+        std::thread::sleep(Duration::from_millis(10));
+        would_run()
+    };
+    let mut samples: Vec<usize> = (0..SAMPLES).map(sample).collect();
+    samples.sort_unstable();
+    assert!((1..=cores).contains(&samples[SAMPLES * 3 / 4]), "{samples:?}");
+    // They would go on to the end of their batches.
+    running.signal(Signal::KILL);
+    running.end().expect_killed_by(Signal::KILL).has_no_panic();
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 /// What is done at a tick of the epoch.
 type AtTick = Box<dyn Fn(&CallSignal) + Send + Sync>;
 
-/// Shared by the sandboxes of a lane and its supervisor. Reading and writing never wait.
+/// Shared by the sandboxes of a lane and its supervisor. Reading and writing never wait; a call may, [at a tick](Self::at_ticks).
 #[derive(Default)]
 pub struct CallSignal {
     stop: AtomicBool,
@@ -16,8 +16,9 @@ pub struct CallSignal {
 }
 
 impl CallSignal {
-    /// Has this done at each tick of the epoch inside a call, on the thread of the call. It may wait as long as it likes, but
-    /// not when calls [are to be interrupted](Self::is_stopped). The first one that is given stays.
+    /// Has this done at each tick of the epoch inside a call, on the thread of the call. It may wait as long as it likes, if it
+    /// shows that it [lives](Self::lives), but not when calls [are to be interrupted](Self::is_stopped). The first one that is
+    /// given stays.
     pub fn at_ticks(&self, at_tick: impl Fn(&Self) + Send + Sync + 'static) {
         self.at_tick.set(Box::new(at_tick)).ok();
     }
@@ -38,8 +39,13 @@ impl CallSignal {
         self.ticks.load(Relaxed)
     }
 
-    pub(crate) fn tick(&self) {
+    /// A call that waits at a tick waits on purpose.
+    pub fn lives(&self) {
         self.ticks.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn tick(&self) {
+        self.lives();
         if let Some(at_tick) = self.at_tick.get() {
             at_tick(self);
         }

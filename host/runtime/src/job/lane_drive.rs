@@ -15,6 +15,7 @@ use tidemill_core::lane::{Lane, LaneFailure, StepOutcome};
 use super::lane_line::{Command, LaneLine, LanePhase};
 use super::lane_pace::LanePace;
 use super::pauses::{CpuClock, PauseMeter, Spent};
+use crate::tenants::LOOK_AGAIN;
 use crate::{machine, priority, spawner};
 
 /// How long a lane is told that it need no longer give way before it does no longer: by then it was looked at what its
@@ -47,7 +48,10 @@ impl LaneDriver {
     pub(super) fn new(lane: Lane, line: Arc<LaneLine>, pace: LanePace) -> Self {
         let turns = pace.turns().clone();
         line.calls.at_ticks(move |calls| {
-            turns.pause(machine::monotonic_us(), || calls.is_stopped());
+            turns.pause(|| {
+                calls.lives();
+                calls.is_stopped()
+            });
         });
         Self { lane, line, pace, has_ended: false, steps: 0, change_after_us: 0 }
     }
@@ -205,7 +209,7 @@ impl Drive<'_> {
         if has_turn {
             thread::yield_now();
         } else {
-            thread::park();
+            thread::park_timeout(LOOK_AGAIN);
         }
         self.now = read_clocks();
         has_turn

@@ -310,6 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_waits_or_has_no_thread_any_more_leaves_its_turn_to_another_one() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let first = pace("", false);
+        first.tenant.tell_to_give_way();
+        let lane = |_| {
+            let mut lane = LanePace::new(first.tenant.clone(), Arc::default(), Vec::new(), 0);
+            lane.moves_to(7, 0);
+            lane
+        };
+        let mut lanes: Vec<LanePace> = (0..cores + 2).map(lane).collect();
+        let have_turns = |lanes: &[LanePace]| lanes.iter().filter(|lane| lane.has_turn(0)).count();
+        assert_eq!(have_turns(&lanes), cores);
+        lanes[0].waits(0);
+        assert_eq!(have_turns(&lanes[1..]), cores);
+        lanes[1].leaves(0, 0);
+        assert_eq!(have_turns(&lanes[2..]), cores);
+    }
+
+    #[test]
     fn without_quotas_nobody_waits() {
         let mut pace = pace("", false);
         pace.charge(1 << 40, 5);

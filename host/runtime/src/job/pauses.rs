@@ -10,8 +10,9 @@
 //! itself and need not be of the same stretch. The two differ by the run queue and next to nothing else, because
 //! nothing that a lane does for a checkpoint waits: snapshots, sinks and acknowledgements are handed over through
 //! queues without bound, and the locks on the way (of the orders of uploads, of a sink's queue, of the I/O threads'
-//! queue, of commands and of the figures here) are held for a few instructions and never during I/O. But for one
-//! case: who holds such a lock can be preempted, and whoever wants it waits as long.
+//! queue, of commands and of the figures here) are held for a few instructions and never during I/O. But for two
+//! cases: who holds such a lock can be preempted, and whoever wants it waits as long; and an operator that takes long to save
+//! itself, in a lane that gives way, waits for its turn in the middle of that.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};

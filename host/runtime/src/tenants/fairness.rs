@@ -17,7 +17,7 @@ use crate::machine::{self, Machine};
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often it is looked for turns in which lanes sleep, while others wait for theirs.
+/// How often it is looked for turns in which lanes sleep, while others have to wait for theirs.
 const TURNS_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks after fairness until it is dropped.
@@ -76,13 +76,13 @@ impl Drop for Fairness {
     }
 }
 
-/// Waits for the next look, and looks after turns meanwhile if somebody waits for one; answers whether `wait` did until the end.
+/// Waits for the next look, and looks after turns meanwhile if there is none to be had; answers whether `wait` did until the end.
 fn wait_for_look(tenants: &Tenants, wait: impl Fn(Duration) -> bool) -> bool {
     let look_at = Instant::now() + LOOK_EVERY;
     loop {
         let left = look_at.saturating_duration_since(Instant::now());
-        let is_awaited = tenants.turnstile.look_after(machine::monotonic_us());
-        if left.is_zero() || !wait(if is_awaited { left.min(TURNS_EVERY) } else { left }) {
+        let are_all_taken = tenants.turnstile.look_after(machine::monotonic_us());
+        if left.is_zero() || !wait(if are_all_taken { left.min(TURNS_EVERY) } else { left }) {
             return left.is_zero();
         }
     }

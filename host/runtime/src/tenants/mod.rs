@@ -32,8 +32,8 @@ pub use fairness::Fairness;
 pub use grants::{AllowedDirectory, GrantPolicy, GrantRefusal};
 pub use staff::Employed;
 use staff::Staff;
-pub use turnstile::LaneTurns;
 use turnstile::Turnstile;
+pub use turnstile::{LOOK_AGAIN, LaneTurns};
 
 /// How much of a second's CPU time may be used at once.
 const CPU_BURST_PART: u64 = 5;
@@ -183,8 +183,8 @@ impl Tenants {
         // its own, somebody else would have it name other components.
         paths.iter().try_for_each(|path| self.check_directory(&plan, path))?;
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Tenant { turnstile: self.turnstile.clone(), ..Tenant::new(plan) };
-        Ok(live.entry(name.to_owned()).or_insert_with(|| Arc::new(new())).clone())
+        let new = || Arc::new(Tenant::among(self.turnstile.clone(), plan));
+        Ok(live.entry(name.to_owned()).or_insert_with(new).clone())
     }
 
     /// A directory of job files says who their owner is, whatever they say themselves.
@@ -224,8 +224,13 @@ impl TenantRefusal {
 }
 
 impl Tenant {
-    /// A tenant of this plan that has used nothing.
+    /// A tenant of this plan that has used nothing and is alone.
     pub fn new(plan: TenantPlan) -> Self {
+        Self::among(Arc::default(), plan)
+    }
+
+    /// One of those that take turns here.
+    fn among(turnstile: Arc<Turnstile>, plan: TenantPlan) -> Self {
         let rate = |rate: Option<u64>, burst_part: u64| match rate {
             Some(rate) => RateLimit::new(rate, rate.div_ceil(burst_part)),
             None => RateLimit::default(),
@@ -254,7 +259,7 @@ impl Tenant {
             turn: Mutex::default(),
             demands: Mutex::default(),
             staff: Staff::default(),
-            turnstile: Arc::default(),
+            turnstile,
         }
     }
 
@@ -276,6 +281,11 @@ impl Tenant {
     /// Whether its lanes should give way to those of others.
     pub fn gives_way(&self) -> bool {
         self.gives_way.load(Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tell_to_give_way(&self) {
+        self.gives_way.store(true, Relaxed);
     }
 
     /// The demand of a new lane, which counts for as long as it is kept.

@@ -3,15 +3,22 @@
 //! Owns the lock around [`Turns`], the waking of whose turn has come, and what becomes of a turn whose lane is asleep in it. A
 //! lane looks at its own seat without the lock for as long as its turn lasts. The lock is held by threads of the lowest priority, so
 //! no thread of a higher one waits for it. Invariant: a lane that waits is woken when its turn has come, or when its tenant need
-//! not give way any more.
+//! not give way any more; if that is late, because whoever is to wake it has no core, it looks by itself.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use super::Tenant;
 use super::turns::{TURN_US, Turns};
 use crate::machine;
+
+/// How long a lane waits for its turn before it looks by itself, and shows that it lives.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The lane needs no turn.
 const OUT: u8 = 0;
@@ -26,19 +33,25 @@ pub(super) struct Turnstile {
     turns: Mutex<Turns<usize, Arc<Seat>>>,
 }
 
-/// What is known of a lane's turn.
+/// What is known of the turns of a lane on one of its threads.
 #[derive(Debug)]
 struct Seat {
     tenant: Arc<Tenant>,
+    thread: Thread,
+    /// As the system numbers it.
+    thread_id: u32,
+    /// The thread gives way, which it does as long as it is there.
+    gives_way: AtomicBool,
     state: AtomicU8,
     until_us: AtomicU64,
-    thread: Mutex<Option<(u32, Thread)>>,
 }
 
-/// The turns of one lane.
+/// The turns of one lane. To be asked by its own thread.
 #[derive(Clone, Debug)]
 pub struct LaneTurns {
-    seat: Arc<Seat>,
+    tenant: Arc<Tenant>,
+    /// Of the thread that drives it, once there is one; which alone looks here.
+    seat: Arc<Mutex<Option<Arc<Seat>>>>,
 }
 
 impl PartialEq for Seat {
@@ -59,16 +72,22 @@ impl Turnstile {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes on turns in which lanes sleep, and sends on who need not wait any more; answers whether somebody still waits. If the
-    /// lock is taken, that is for the next time.
+    /// Passes on turns in which lanes sleep, and sends on who need not wait any more; answers whether it is to be looked again soon.
+    /// If the lock is taken, that is for the next time.
     pub(super) fn look_after(&self, now_us: u64) -> bool {
+        let overdue: Vec<Arc<Seat>> = match self.turns.try_lock() {
+            Ok(turns) if turns.is_awaited() => turns.overdue(now_us).cloned().collect(),
+            Ok(turns) => return turns.is_full(),
+            Err(_) => return true,
+        };
+        // What the system says of them takes its time.
+        let asleep: Vec<_> = overdue.into_iter().filter(|seat| seat.sleeps()).collect();
         let Ok(mut turns) = self.turns.try_lock() else { return true };
-        if !turns.is_awaited() {
-            return false;
-        }
         let free: Vec<_> =
             turns.waiting().filter(|seat| !seat.tenant.gives_way()).cloned().collect();
-        let asleep: Vec<_> = turns.overdue(now_us).filter(|seat| seat.sleeps()).cloned().collect();
+        // Some may have had a new turn meanwhile.
+        let is_overdue = |seat: &Arc<Seat>| turns.overdue(now_us).any(|other| other == seat);
+        let asleep: Vec<_> = asleep.into_iter().filter(is_overdue).collect();
         let mut entered = Vec::new();
         for (seats, state) in [(&free, OUT), (&asleep, LOST)] {
             for seat in seats {
@@ -77,10 +96,11 @@ impl Turnstile {
             }
         }
         begin(&entered, now_us);
-        let is_awaited = turns.is_awaited();
+        let is_full = turns.is_full();
         drop(turns);
-        free.iter().chain(&entered).for_each(|seat| seat.wake());
-        is_awaited
+        // Who sleeps may do so because it was not told yet that its turn had begun.
+        free.iter().chain(&asleep).chain(&entered).for_each(|seat| seat.thread.unpark());
+        is_full
     }
 }
 
@@ -93,82 +113,90 @@ fn begin(seats: &[Arc<Seat>], now_us: u64) {
 }
 
 impl Seat {
-    fn wake(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, thread)) = thread {
-            thread.unpark();
-        }
-    }
-
     fn sleeps(&self) -> bool {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        thread.and_then(|(thread, _)| machine::sleeps(thread)).unwrap_or(true)
-    }
-}
-
-impl LaneTurns {
-    pub(super) fn new(tenant: Arc<Tenant>) -> Self {
-        let (state, until_us) = (AtomicU8::new(OUT), AtomicU64::new(0));
-        Self { seat: Arc::new(Seat { tenant, state, until_us, thread: Mutex::new(None) }) }
+        // One that is not there any more sleeps for ever.
+        machine::sleeps(self.thread_id).unwrap_or(true)
     }
 
-    /// The lane is driven by this thread from now on.
-    pub fn moves_to(&self, thread: u32) {
-        *self.seat.thread.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((thread, thread::current()));
-    }
-
-    /// Whether the lane, which gives way, may go on now. If not it stands in line, and its thread is woken when it may.
-    pub fn may_go_on(&self, now_us: u64) -> bool {
-        let seat = &self.seat;
-        let state = seat.state.load(SeqCst);
-        if state == RUNNING && now_us < seat.until_us.load(Relaxed) {
+    fn may_go_on(self: &Arc<Self>, now_us: u64) -> bool {
+        self.gives_way.store(true, Relaxed);
+        let state = self.state.load(SeqCst);
+        if state == RUNNING && now_us < self.until_us.load(Relaxed) {
             return true;
         }
-        if !seat.tenant.gives_way() {
+        if !self.tenant.gives_way() {
             self.leave(now_us);
             return true;
         }
         if state == WAITING {
             return false;
         }
-        let mut turns = seat.tenant.turnstile.lock();
+        let mut turns = self.tenant.turnstile.lock();
         // Unless it was lost a moment ago.
-        if turns.renew(seat, now_us) {
-            seat.until_us.store(now_us + TURN_US, Relaxed);
+        if turns.renew(self, now_us) {
+            self.until_us.store(now_us + TURN_US, Relaxed);
             return true;
         }
-        seat.state.store(WAITING, SeqCst);
-        let (tenant, share) = (Arc::as_ptr(&seat.tenant) as usize, seat.tenant.plan.cpu_share);
-        let entered = turns.ask(tenant, share, seat.clone(), now_us);
+        self.state.store(WAITING, SeqCst);
+        let (tenant, share) = (Arc::as_ptr(&self.tenant) as usize, self.tenant.plan.cpu_share);
+        let entered = turns.ask(tenant, share, self.clone(), now_us);
         begin(&entered, now_us);
         drop(turns);
-        let others = entered.iter().filter(|other| !Arc::ptr_eq(other, seat));
-        others.for_each(|seat| seat.wake());
-        seat.state.load(SeqCst) == RUNNING
+        let others = entered.iter().filter(|other| !Arc::ptr_eq(other, self));
+        others.for_each(|seat| seat.thread.unpark());
+        self.state.load(SeqCst) == RUNNING
     }
 
-    /// Waits in the middle of a long step, if the lane has turns and this one is over, until the next one begins or `is_stopped`.
-    pub fn pause(&self, now_us: u64, is_stopped: impl Fn() -> bool) {
-        if self.seat.state.load(Relaxed) == OUT || self.may_go_on(now_us) {
+    fn leave(self: &Arc<Self>, now_us: u64) {
+        if self.state.load(SeqCst) == OUT {
             return;
         }
-        while self.seat.state.load(SeqCst) == WAITING && !is_stopped() {
-            thread::park();
+        let mut turns = self.tenant.turnstile.lock();
+        let entered = turns.leave(self, now_us);
+        self.state.store(OUT, SeqCst);
+        begin(&entered, now_us);
+        drop(turns);
+        entered.iter().for_each(|seat| seat.thread.unpark());
+    }
+}
+
+impl LaneTurns {
+    pub(super) fn new(tenant: Arc<Tenant>) -> Self {
+        Self { tenant, seat: Arc::default() }
+    }
+
+    /// The lane is driven by this thread from now on, which the system numbers so.
+    pub fn moves_to(&self, thread_id: u32) {
+        let (gives_way, state) = (AtomicBool::new(false), AtomicU8::new(OUT));
+        let (tenant, thread, until_us) =
+            (self.tenant.clone(), thread::current(), AtomicU64::new(0));
+        let seat = Arc::new(Seat { tenant, thread, thread_id, gives_way, state, until_us });
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = Some(seat);
+    }
+
+    fn seat(&self) -> Option<Arc<Seat>> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the lane, whose thread gives way, may go on now. If not it stands in line, and its thread is woken when it may.
+    pub fn may_go_on(&self, now_us: u64) -> bool {
+        self.seat().is_none_or(|seat| seat.may_go_on(now_us))
+    }
+
+    /// Waits in the middle of a long step until the lane may go on, if its thread gives way, or until `is_stopped`, which is called
+    /// from time to time.
+    pub fn pause(&self, is_stopped: impl Fn() -> bool) {
+        let Some(seat) = self.seat().filter(|seat| seat.gives_way.load(Relaxed)) else { return };
+        while !seat.may_go_on(machine::monotonic_us()) && !is_stopped() {
+            thread::park_timeout(LOOK_AGAIN);
         }
     }
 
     /// The lane waits for something else, or gives way no more.
     pub fn leave(&self, now_us: u64) {
-        if self.seat.state.load(SeqCst) == OUT {
-            return;
+        if let Some(seat) = self.seat() {
+            seat.leave(now_us);
         }
-        let mut turns = self.seat.tenant.turnstile.lock();
-        let entered = turns.leave(&self.seat, now_us);
-        self.seat.state.store(OUT, SeqCst);
-        begin(&entered, now_us);
-        drop(turns);
-        entered.iter().for_each(|seat| seat.wake());
     }
 }
 
@@ -185,7 +213,7 @@ mod tests {
         let turnstile = Arc::new(Turnstile { turns: Mutex::new(Turns::new(places)) });
         std::array::from_fn(|number| {
             let plan = TenantPlan::without_quotas(&number.to_string());
-            let tenant = Tenant { turnstile: turnstile.clone(), ..Tenant::new(plan) };
+            let tenant = Tenant::among(turnstile.clone(), plan);
             tenant.gives_way.store(true, SeqCst);
             Arc::new(tenant)
         })
@@ -195,6 +223,19 @@ mod tests {
         let turns = tenant.new_turns();
         turns.moves_to(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
         turns
+    }
+
+    /// Ends the wait of others also when a test fails.
+    struct Sets<'a>(&'a AtomicBool);
+
+    impl Drop for Sets<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    fn state_of(turns: &LaneTurns) -> u8 {
+        turns.seat().unwrap().state.load(SeqCst)
     }
 
     fn until(is_so: impl Fn() -> bool) {
@@ -219,23 +260,23 @@ mod tests {
                     while !is_over.load(SeqCst) {
                         let now_us = machine::monotonic_us();
                         if !turns.may_go_on(now_us) {
+                            // Whose turn has come is woken.
                             thread::park_timeout(Duration::from_secs(60));
                             continue;
                         }
-                        assert!(inside.fetch_add(1, SeqCst) < PLACES);
-                        worked.fetch_add(1, SeqCst);
-                        inside.fetch_sub(1, SeqCst);
-                        // Before the turn is anybody's: it is over a moment later.
+                        let others = inside.fetch_add(1, SeqCst);
                         while machine::monotonic_us() < now_us + 100 {}
-                        if worked.load(SeqCst) % 100 == 0 {
-                            turns.leave(now_us);
+                        inside.fetch_sub(1, SeqCst);
+                        assert!(others < PLACES);
+                        if worked.fetch_add(1, SeqCst) % 100 == 0 {
+                            turns.leave(machine::monotonic_us());
                         }
                     }
                     turns.leave(machine::monotonic_us());
                 });
             }
+            let _ends = Sets(&is_over);
             until(|| worked.iter().all(|worked| worked.load(SeqCst) > 200));
-            is_over.store(true, SeqCst);
         });
         assert!(!all[0].turnstile.lock().is_awaited());
     }
@@ -243,16 +284,17 @@ mod tests {
     #[test]
     fn a_turn_in_which_a_lane_sleeps_goes_to_another_one_and_the_lane_stands_in_line_again() {
         let [tenant, other] = tenants::<2>(1);
-        let (sleeps, has_slept) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [sleeps, has_slept, is_over] = [false; 3].map(AtomicBool::new);
         thread::scope(|scope| {
+            let (_ends, _wakes) = (Sets(&is_over), Sets(&has_slept));
             let sleeper = scope.spawn(|| {
                 let turns = turns_of(&tenant);
                 assert!(turns.may_go_on(machine::monotonic_us()));
                 sleeps.store(true, SeqCst);
                 until(|| has_slept.load(SeqCst));
                 // In the middle of its step it waits for the other one.
-                turns.pause(machine::monotonic_us(), || false);
-                let state = turns.seat.state.load(SeqCst);
+                turns.pause(|| is_over.load(SeqCst));
+                let state = state_of(&turns);
                 turns.leave(machine::monotonic_us());
                 state
             });
@@ -282,12 +324,13 @@ mod tests {
                 scope.spawn(move || {
                     let turns = turns_of(tenant);
                     assert!(!turns.may_go_on(machine::monotonic_us()));
-                    turns.pause(machine::monotonic_us(), || stop.load(SeqCst));
-                    let state = turns.seat.state.load(SeqCst);
+                    turns.pause(|| stop.load(SeqCst));
+                    let state = state_of(&turns);
                     turns.leave(machine::monotonic_us());
                     state
                 })
             };
+            let _ends = Sets(&stop);
             let (one, two) = (waits(&told), waits(&stopped));
             until(|| first.turnstile.lock().waiting().count() == 2);
             told.gives_way.store(false, SeqCst);
@@ -297,7 +340,7 @@ mod tests {
             two.thread().unpark();
             assert_eq!(two.join().unwrap(), WAITING);
         });
-        assert!(!held.seat.tenant.turnstile.lock().is_awaited());
+        assert!(!first.turnstile.lock().is_awaited());
     }
 
     #[test]
@@ -305,8 +348,25 @@ mod tests {
         let [first, other] = tenants::<2>(1);
         other.gives_way.store(false, SeqCst);
         let (held, free) = (turns_of(&first), turns_of(&other));
-        assert!(held.may_go_on(machine::monotonic_us()) && free.may_go_on(machine::monotonic_us()));
-        free.pause(machine::monotonic_us(), || panic!("it does not wait"));
+        assert!(held.may_go_on(machine::monotonic_us()));
+        free.pause(|| panic!("it does not wait"));
+        assert!(free.may_go_on(machine::monotonic_us()));
         assert!(!first.turnstile.lock().is_awaited());
+    }
+
+    #[test]
+    fn a_lane_that_was_free_in_the_middle_of_a_step_stands_in_line_when_it_gives_way_again() {
+        let [first, told] = tenants::<2>(1);
+        let (held, turns) = (turns_of(&first), turns_of(&told));
+        assert!(held.may_go_on(machine::monotonic_us()));
+        assert!(!turns.may_go_on(machine::monotonic_us()));
+        told.gives_way.store(false, SeqCst);
+        turns.pause(|| panic!("it does not wait"));
+        assert_eq!(state_of(&turns), OUT);
+        told.gives_way.store(true, SeqCst);
+        turns.pause(|| true);
+        assert_eq!(state_of(&turns), WAITING);
+        held.leave(machine::monotonic_us());
+        assert_eq!(state_of(&turns), RUNNING);
     }
 }

@@ -29,6 +29,20 @@ const IN_TURN: usize = 8;
 /// Attacks that have a window together: one, or some that are over at once.
 type Turn<'a> = Vec<&'a Attack>;
 
+const HELP: &str = "\
+The suite of hostile operators: each attack for a time beside a steady job, then ten of them among a thousand idle sandboxes, and
+sandboxes that die ten thousand times. `cargo xtask hostile` builds what it needs and passes on its options.
+
+  --seconds N      length of a window (30)
+  --attack NAME    only this one; may be given several times (docs/hostile.md has the names)
+  --crowd          only ten attackers among a thousand idle sandboxes
+  --soak [N]       only N sandboxes that die (10,000)
+  --short          all attacks once, in short windows, without the latency
+  --format FORMAT  text or json
+  --table          print docs/hostile.md
+  --binary PATH    the command to attack
+";
+
 /// What is wanted.
 struct Wanted {
     seconds: u64,
@@ -38,6 +52,7 @@ struct Wanted {
     crowd: bool,
     short: bool,
     table: bool,
+    help: bool,
     binary: PathBuf,
 }
 
@@ -63,6 +78,7 @@ fn wanted() -> Result<Wanted, String> {
         crowd: false,
         short: false,
         table: false,
+        help: false,
         binary: beside.with_file_name("hostile-host"),
     };
     let mut words = std::env::args().skip(1).peekable();
@@ -84,6 +100,7 @@ fn wanted() -> Result<Wanted, String> {
                 "text" => wanted.json = false,
                 other => return Err(format!("--format is text or json, not {other:?}")),
             },
+            "--help" | "-h" => wanted.help = true,
             "--crowd" => wanted.crowd = true,
             "--short" => wanted.short = true,
             "--table" => wanted.table = true,
@@ -91,13 +108,17 @@ fn wanted() -> Result<Wanted, String> {
                 let given = words.next_if(|word| !word.starts_with("--"));
                 wanted.soak = Some(given.map_or(Ok(SOAKED), number)?);
             }
-            other => return Err(format!("what is {other:?}?")),
+            other => return Err(format!("what is {other:?}? --help says what there is")),
         }
     }
     Ok(wanted)
 }
 
 fn run(wanted: &Wanted) -> Result<bool, String> {
+    if wanted.help {
+        print!("{HELP}");
+        return Ok(true);
+    }
     if wanted.table {
         print!("{}", table::page());
         return Ok(true);
