@@ -99,7 +99,7 @@ fn memory_and_stack_are_limited() {
     fails(&place(JOB), "memory", &[], &["MEMORY_LIMIT", "134217728", "keep data in state"]);
     let settings = ["operators.odd.limits.memory=8MiB"];
     fails(&place(JOB), "memory", &settings, &["MEMORY_LIMIT", "8388608"]);
-    fails(&place(JOB), "stack", &[], &["STACK_LIMIT", "the guest's stack is used up"]);
+    fails(&place(JOB), "stack", &[], &["STACK_LIMIT", "the guest's stack of 512 KiB is used up"]);
     fails(&place(JOB), "frames", &[], &["TRAP", "out of bounds memory access"]);
 }
 

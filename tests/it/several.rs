@@ -170,8 +170,10 @@ fn sleeps(running: &Running, name: &str) -> Option<u64> {
 fn a_lane_that_has_nothing_to_do_is_not_woken() {
     let place = Place::new();
     job(&place, "idle", &format!("    checkpoint-interval = \"1day\"\n{WAITING}"));
-    let mut running = place.tidemill("run idle.toml").start();
-    running.until_stderr(|text| text.contains("listens on").then_some(()));
+    job(&place, "other", &format!("    tenant = \"other\"\n{WAITING}"));
+    // With two tenants it is looked who is to give way.
+    let mut running = place.tidemill("run idle.toml other.toml").start();
+    running.until_stderr(|text| (text.matches("listens on").count() == 2).then_some(()));
     let second = std::time::Duration::from_secs(1);
     let wakes = |running: &mut Running| {
         let before = sleeps(running, "0/idle");
@@ -205,7 +207,20 @@ fn metrics_tell_the_jobs_apart() {
         let labels =
             |job| format!("tidemill_job_records_in_total{{tenant=\"default\",job=\"{job}\"}}");
         let is_told_once = text.matches("# TYPE tidemill_job_records_in ").count() == 1;
-        is_told_once && ["a", "b"].iter().all(|job| text.contains(&labels(job)))
+        let of_tenant = [
+            "cpu_seconds_total",
+            "host_calls_total",
+            "copied_bytes_total",
+            "sandbox_restarts_total",
+        ];
+        let are_told = of_tenant.iter().all(|figure| {
+            text.contains(&format!("tidemill_tenant_{figure}{{tenant=\"default\"}} "))
+        });
+        let labels_of_peak = "tidemill_tenant_peak{tenant=\"default\",of=\"sandboxes\"} 2";
+        is_told_once
+            && are_told
+            && text.contains(labels_of_peak)
+            && ["a", "b"].iter().all(|job| text.contains(&labels(job)))
     });
     running.signal(Signal::TERM);
     running.end().expect(143);

@@ -268,6 +268,10 @@ pub struct TenantUsage {
     pub cpu_held_us: AtomicU64,
     /// Log lines dropped because of the rate.
     pub dropped_log_lines: AtomicU64,
+    /// Host calls that its sandboxes have made, bytes copied into and out of them, and sandboxes that took the place of others.
+    pub host_calls: AtomicU64,
+    pub copied_bytes: AtomicU64,
+    pub restarts: AtomicU64,
 }
 
 impl TenantUsage {

@@ -50,7 +50,9 @@ impl GuestData {
                 memory_limit: limits.memory_bytes,
                 of_tenant: Holding::of(&identity.tenant.memory_bytes),
                 table_left: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
+                table_limit: limits.table_elements,
                 refused_bytes: None,
+                refused_elements: None,
             },
             cpu: CpuBudget { allowed_us: 0, began_us: None, stop },
             log: GuestLog::new(identity, &limits),
@@ -83,14 +85,16 @@ pub(crate) struct MemoryLimiter {
     /// What the store's memories come to, given back when it is dropped.
     of_tenant: Holding,
     table_left: usize,
-    /// What the memories would have come to when one of them was refused to grow.
+    table_limit: u64,
+    /// What the memories would have come to when one of them was refused to grow, and the tables.
     refused_bytes: Option<u64>,
+    refused_elements: Option<u64>,
 }
 
 impl MemoryLimiter {
     /// Forgets that an earlier call was refused memory: the guest has coped with it.
     pub(crate) fn begin_call(&mut self) {
-        self.refused_bytes = None;
+        (self.refused_bytes, self.refused_elements) = (None, None);
     }
 
     /// Bytes of all memories of the store.
@@ -98,13 +102,14 @@ impl MemoryLimiter {
         self.of_tenant.amount()
     }
 
-    /// In words, that a memory has been refused to grow: most guests trap shortly after.
+    /// In words, that a memory or a table has been refused to grow: most guests trap shortly after.
     pub(crate) fn refused(&self) -> Option<String> {
-        let limit = self.memory_limit;
-        let words = |bytes| {
-            format!("the guest was refused {bytes} bytes of memory; at most {limit} are allowed")
+        let words = |wanted: u64, what, limit: u64| {
+            format!("the guest was refused {wanted} {what}; at most {limit} are allowed")
         };
-        self.refused_bytes.map(words)
+        let bytes = self.refused_bytes.map(|b| words(b, "bytes of memory", self.memory_limit));
+        let elements = self.refused_elements;
+        bytes.or_else(|| elements.map(|e| words(e, "elements of its tables", self.table_limit)))
     }
 }
 
@@ -145,7 +150,13 @@ impl ResourceLimiter for MemoryLimiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        Ok(take(&mut self.table_left, desired.saturating_sub(current)))
+        let more = desired.saturating_sub(current);
+        let used = self.table_limit.saturating_sub(self.table_left as u64);
+        let fits = take(&mut self.table_left, more);
+        if !fits {
+            self.refused_elements = Some(used.saturating_add(more as u64));
+        }
+        Ok(fits)
     }
 
     fn instances(&self) -> usize {
@@ -208,4 +219,34 @@ impl CpuBudget {
 fn thread_cpu_us() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn spends_us(us: u64) {
+        let until_us = thread_cpu_us() + us;
+        while thread_cpu_us() < until_us {}
+    }
+
+    #[test]
+    fn what_a_call_waits_does_not_count_as_its_cpu_time_and_what_it_works_does() {
+        let mut cpu = CpuBudget { allowed_us: 0, began_us: None, stop: Arc::default() };
+        cpu.begin(50_000);
+        cpu.tick().unwrap();
+        thread::sleep(Duration::from_millis(200));
+        cpu.tick().unwrap();
+        spends_us(20_000);
+        cpu.tick().unwrap();
+        spends_us(40_000);
+        let Err(over) = cpu.tick() else { panic!("it has used 60 ms") };
+        let over = over.downcast::<GuestFault>().unwrap();
+        assert!(over.code == FaultCode::CpuLimit && over.message.contains("50 ms are allowed"));
+        cpu.begin(50_000);
+        assert!(cpu.tick().is_ok(), "the next call has as much again");
+    }
 }

@@ -146,7 +146,8 @@ impl log::Host for GuestData {
     ) -> Result<()> {
         failpoint("host-call-panics");
         self.frame.check_described("the log")?;
-        self.frame.host_called(message.len());
+        let in_fields: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.frame.host_called(message.len() + in_fields);
         let level = match level {
             log::Level::Trace => Level::Trace,
             log::Level::Debug => Level::Debug,

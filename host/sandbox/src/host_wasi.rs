@@ -58,6 +58,7 @@ impl LineOutput {
 
 impl GuestData {
     fn write_lines(&mut self, stream: &Resource<LineOutput>, contents: &[u8]) -> Result<()> {
+        self.frame.host_called(contents.len());
         let (output, max) = (self.table.get_mut(stream)?, self.log.line_bytes());
         let is_stderr = output.is_stderr;
         let mut rest = contents;
@@ -79,6 +80,7 @@ impl GuestData {
             InputStream::Empty => return Ok(Err(streams::StreamError::Closed)),
             InputStream::File(file) => file.read(max),
         };
+        self.frame.host_called(read.as_ref().map_or(0, Vec::len));
         match read.map_err(FileError::from) {
             Ok(bytes) if bytes.is_empty() && max > 0 => Ok(Err(streams::StreamError::Closed)),
             Ok(bytes) => Ok(Ok(bytes)),
@@ -90,7 +92,14 @@ impl GuestData {
         }
     }
 
+    fn random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
+        let bytes = self.frame.wasi_random(len)?;
+        self.frame.host_called(bytes.len());
+        Ok(bytes)
+    }
+
     fn random_u64(&mut self) -> Result<u64> {
+        self.frame.host_called(8);
         let bytes = self.frame.wasi_random(8)?;
         Ok(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
@@ -244,6 +253,8 @@ impl streams::HostOutputStream for GuestData {
 
 impl environment::Host for GuestData {
     fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        let bytes = self.environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.frame.host_called(bytes);
         Ok(self.environment.clone())
     }
 
@@ -318,6 +329,7 @@ impl terminal_stderr::Host for GuestData {
 
 impl monotonic_clock::Host for GuestData {
     fn now(&mut self) -> Result<u64> {
+        self.frame.host_called(0);
         Ok(self.frame.wasi_clock_ms().unsigned_abs().saturating_mul(NANOS_PER_MILLI))
     }
 
@@ -336,6 +348,7 @@ impl monotonic_clock::Host for GuestData {
 
 impl wall_clock::Host for GuestData {
     fn now(&mut self) -> Result<wall_clock::Datetime> {
+        self.frame.host_called(0);
         let ms = self.frame.wasi_clock_ms().unsigned_abs();
         let nanoseconds = (ms % 1000) as u32 * NANOS_PER_MILLI as u32;
         Ok(wall_clock::Datetime { seconds: ms / 1000, nanoseconds })
@@ -348,7 +361,7 @@ impl wall_clock::Host for GuestData {
 
 impl random::Host for GuestData {
     fn get_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
-        Ok(self.frame.wasi_random(len)?)
+        self.random_bytes(len)
     }
 
     fn get_random_u64(&mut self) -> Result<u64> {
@@ -358,7 +371,7 @@ impl random::Host for GuestData {
 
 impl insecure::Host for GuestData {
     fn get_insecure_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
-        Ok(self.frame.wasi_random(len)?)
+        self.random_bytes(len)
     }
 
     fn get_insecure_random_u64(&mut self) -> Result<u64> {

@@ -173,6 +173,7 @@ impl SandboxInstance {
 
 impl OperatorInstance for SandboxInstance {
     fn open(&mut self, frame: &mut Box<CallFrame>, context: &OpenContext) -> Result<(), Failure> {
+        let given = context.config.len();
         let context = guest::Context {
             tenant: context.tenant.clone(),
             job: context.job.clone(),
@@ -184,8 +185,9 @@ impl OperatorInstance for SandboxInstance {
         };
         let answer = self.with_frame(frame, self.hook_cpu_us, |plain, _, store| {
             plain.tidemill_operator_operator().call_open(store, &context)
-        })?;
-        answer.map_err(gave_up)
+        });
+        frame.left(given, self.store.data().memory.bytes());
+        answer?.map_err(gave_up)
     }
 
     fn process(
@@ -245,15 +247,18 @@ impl OperatorInstance for SandboxInstance {
             }
         });
         self.store.set_hostcall_fuel(host_call_bytes);
+        let saved = answer.as_ref().map_or(0, |(saved,)| saved.as_ref().map_or(0, Vec::len));
+        frame.left(saved, self.store.data().memory.bytes());
         answer?.0.map_err(gave_up)
     }
 
     fn restore(&mut self, frame: &mut Box<CallFrame>, saved: &[u8]) -> Result<(), Failure> {
         let [_, restore] = self.snapshot()?;
-        let (answer,) = self.with_frame(frame, self.hook_cpu_us, |_, _, store| {
+        let answer = self.with_frame(frame, self.hook_cpu_us, |_, _, store| {
             restore.typed::<(&[u8],), Answered<()>>(&*store)?.call(store, (saved,))
-        })?;
-        answer.map_err(gave_up)
+        });
+        frame.left(saved.len(), self.store.data().memory.bytes());
+        answer?.0.map_err(gave_up)
     }
 }
 

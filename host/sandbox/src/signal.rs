@@ -33,8 +33,8 @@ impl CallSignal {
         self.stop.load(Relaxed)
     }
 
-    /// Ticks of the epoch inside calls so far: it goes up while a guest runs, so a long call is told from a
-    /// host that hangs.
+    /// Ticks of the epoch inside calls so far, and signs of life of calls that wait at one: it goes up while a guest runs, so a
+    /// long call is told from a host that hangs.
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Relaxed)
     }

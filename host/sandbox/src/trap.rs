@@ -1,7 +1,7 @@
 //! From a wasmtime error to who is to blame.
 
 use tidemill_core::failure::{Failure, FaultCode, GuestFault};
-use tidemill_core::limits::MESSAGE_BYTES_MAX;
+use tidemill_core::limits::{KIB, MESSAGE_BYTES_MAX, WASM_STACK_BYTES};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::guest_data::GuestData;
@@ -38,7 +38,10 @@ pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure
     };
     let said = data.log.take_last_stderr();
     let (code, what) = match trap {
-        Trap::StackOverflow => (FaultCode::StackLimit, "the guest's stack is used up".to_owned()),
+        Trap::StackOverflow => {
+            let kib = WASM_STACK_BYTES / KIB;
+            (FaultCode::StackLimit, format!("the guest's stack of {kib} KiB is used up"))
+        }
         trap => match data.memory.refused() {
             Some(refused) => (FaultCode::MemoryLimit, format!("{refused}; then: {trap}")),
             None => (FaultCode::Trap, trap.to_string()),
@@ -64,7 +67,13 @@ fn classify_untyped(error: &wasmtime::Error, data: &GuestData) -> Failure {
     let words = cut_words(&root);
     let (code, message) = match data.memory.refused() {
         Some(refused) => (FaultCode::MemoryLimit, format!("{refused}; then: {words}")),
-        None if is_out_of_fuel(error) => (FaultCode::HostCallLimit, words),
+        None if is_out_of_fuel(error) => {
+            let most = data.frame.limits().host_call_bytes;
+            let message = format!(
+                "the guest and the host handed more than {most} bytes to each other at once, which are all that is allowed"
+            );
+            (FaultCode::HostCallLimit, message)
+        }
         None => (FaultCode::Trap, words),
     };
     Failure::Guest(GuestFault::new(code, message))

@@ -16,6 +16,10 @@ pub(super) struct TenantView {
     /// How long lanes were held back by its rates, added up.
     held_s: f64,
     log_lines_dropped: u64,
+    host_calls: u64,
+    copied_bytes: u64,
+    /// Sandboxes that took the place of others.
+    restarts: u64,
     quotas: BTreeMap<&'static str, QuotaView>,
 }
 
@@ -40,13 +44,16 @@ impl TenantView {
             cpu_s: usage.used_cpu_us.load(Relaxed) as f64 / 1e6,
             held_s: usage.held_us.load(Relaxed) as f64 / 1e6,
             log_lines_dropped: usage.dropped_log_lines.load(Relaxed),
+            host_calls: usage.host_calls.load(Relaxed),
+            copied_bytes: usage.copied_bytes.load(Relaxed),
+            restarts: usage.restarts.load(Relaxed),
             quotas: quotas.collect(),
         }
     }
 
     /// A line for people.
     pub(super) fn text(&self) -> String {
-        let Self { name, cpu_s, held_s, log_lines_dropped, quotas } = self;
+        let Self { name, cpu_s, held_s, log_lines_dropped, quotas, .. } = self;
         let mut parts = vec![format!("{cpu_s:.2} s of CPU time")];
         for (of, what) in [("memory", "of memory"), ("state", "of state")] {
             if let Some(QuotaView { peak, quota }) = quotas.get(of) {

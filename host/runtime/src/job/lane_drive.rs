@@ -2,7 +2,7 @@
 //! its tenant has had too much, and gives way when its tenant is told to.
 //!
 //! Makes no decision of its own, and knows of threads only that it is on one: a low priority cannot be taken back without
-//! privileges, so whoever drives asks for another thread then. A lane is parked without periodic wake-ups; it is woken by
+//! privileges, so whoever drives asks for another thread then. A lane is parked without periodic wake-ups, unless it waits for its turn to run; it is woken by
 //! a batch, freed room, a connector, the coordinator, a request to stop, or the next expiry of state.
 
 use std::sync::Arc;

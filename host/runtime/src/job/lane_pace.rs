@@ -39,6 +39,8 @@ pub(super) struct LanePace {
     failures: TokenBucket,
     made_sandboxes: u64,
     sandboxes: TokenBucket,
+    /// What the tenant was told of host calls, copied bytes and restarts.
+    told: [u64; 3],
     held_until_us: u64,
     /// What its job has taken of the tenant's quotas: not given back before the thread is gone.
     _reserved: Arc<Vec<Reserved>>,
@@ -66,6 +68,7 @@ impl LanePace {
             failures: TokenBucket::new(FAILED_BATCHES_PER_SECOND, FAILED_BATCHES_PER_SECOND, 0),
             made_sandboxes: 0,
             sandboxes: TokenBucket::new(SANDBOXES_PER_SECOND, SANDBOXES_PER_SECOND, 0),
+            told: [0; 3],
             held_until_us: 0,
             _reserved: reserved,
         };
@@ -128,9 +131,26 @@ impl LanePace {
 
     /// Charges the tenant with what was gathered; answers how long that is to be waited for.
     fn take_to_tenant(&mut self, now_us: u64) -> u64 {
+        self.tell_figures();
         // In this order, so that whoever looks meanwhile sees too little rather than something twice.
         self.demand.charged(self.thread_us);
         self.tenant.charge_cpu(std::mem::take(&mut self.uncharged_us), now_us)
+    }
+
+    /// Adds to the figures of the tenant what its tasks have come to since.
+    fn tell_figures(&mut self) {
+        let restarts = |task: &TaskCounters| task.instantiations.load(Relaxed).saturating_sub(1);
+        let mut sums = [0; 3];
+        for task in &self.counters {
+            sums[0] += task.host_calls.load(Relaxed);
+            sums[1] += task.copied_bytes.load(Relaxed);
+            sums[2] += restarts(task);
+        }
+        let usage = self.tenant.usage();
+        let of_tenant = [&usage.host_calls, &usage.copied_bytes, &usage.restarts];
+        for ((sum, told), figure) in sums.iter().zip(&mut self.told).zip(of_tenant) {
+            figure.fetch_add(sum - std::mem::replace(told, *sum), Relaxed);
+        }
     }
 
     /// Looks whether too many batches fail, or too many sandboxes die.
@@ -262,6 +282,21 @@ mod tests {
         assert_eq!(usage.held_us.load(Relaxed), 0, "nobody is there to be held");
         let mut next = LanePace::new(pace.tenant.clone(), Arc::default(), Vec::new(), 0);
         assert_eq!(next.held_us(0), 100_001);
+    }
+
+    #[test]
+    fn what_tasks_come_to_is_added_to_their_tenant_once() {
+        let mut pace = pace("", false);
+        TaskCounters::add(&pace.counters[0].host_calls, 7);
+        TaskCounters::add(&pace.counters[0].copied_bytes, 900);
+        TaskCounters::add(&pace.counters[0].instantiations, 3);
+        pace.charge(CHARGE_EVERY_US, 0);
+        TaskCounters::add(&pace.counters[0].host_calls, 1);
+        pace.leaves(0, 0);
+        pace.leaves(0, 0);
+        let usage = pace.tenant.usage();
+        let figures = [&usage.host_calls, &usage.copied_bytes, &usage.restarts];
+        assert_eq!(figures.map(|figure| figure.load(Relaxed)), [8, 900, 2]);
     }
 
     #[test]

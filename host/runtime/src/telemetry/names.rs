@@ -58,6 +58,22 @@ pub(super) const TENANT_LOG_DROPPED: Name = Name {
     name: "tidemill_tenant_log_lines_dropped",
     help: "Log lines of a tenant's operators dropped because of a rate",
 };
+pub(super) const TENANT_HOST_CALLS: Name = Name {
+    name: "tidemill_tenant_host_calls",
+    help: "Host calls made by the sandboxes of a tenant's jobs",
+};
+pub(super) const TENANT_COPIED_BYTES: Name = Name {
+    name: "tidemill_tenant_copied_bytes",
+    help: "Bytes copied into and out of the sandboxes of a tenant's jobs",
+};
+pub(super) const TENANT_RESTARTS: Name = Name {
+    name: "tidemill_tenant_sandbox_restarts",
+    help: "Sandboxes of a tenant's jobs that took the place of others",
+};
+pub(super) const TENANT_PEAK: Name = Name {
+    name: "tidemill_tenant_peak",
+    help: "The most of a quota that a tenant's jobs used at once",
+};
 pub(super) const TENANT_USED: Name =
     Name { name: "tidemill_tenant_used", help: "What of a quota a tenant's jobs use" };
 pub(super) const TENANT_QUOTA: Name =

@@ -19,7 +19,12 @@ pub(super) fn encode(tenants: &[Arc<Tenant>], encoder: &mut DescriptorEncoder<'_
     counter(encoder, tenants, &names::TENANT_LOG_DROPPED, |usage| {
         usage.dropped_log_lines.load(Relaxed) as f64
     })?;
+    let number = |figure: &AtomicU64| figure.load(Relaxed) as f64;
+    counter(encoder, tenants, &names::TENANT_HOST_CALLS, |usage| number(&usage.host_calls))?;
+    counter(encoder, tenants, &names::TENANT_COPIED_BYTES, |usage| number(&usage.copied_bytes))?;
+    counter(encoder, tenants, &names::TENANT_RESTARTS, |usage| number(&usage.restarts))?;
     quotas(encoder, tenants, &names::TENANT_USED, |quota| Some(quota.used()))?;
+    quotas(encoder, tenants, &names::TENANT_PEAK, |quota| Some(quota.peak()))?;
     let has_limit = |limit: &u64| *limit != u64::MAX;
     quotas(encoder, tenants, &names::TENANT_QUOTA, |quota| Some(quota.limit()).filter(has_limit))
 }

@@ -17,7 +17,7 @@ use crate::machine::{self, Machine};
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often it is looked for turns in which lanes sleep, while others have to wait for theirs.
+/// How often it is looked for turns in which lanes sleep, while all places are taken.
 const TURNS_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks after fairness until it is dropped.
@@ -52,7 +52,7 @@ impl Fairness {
                     nobodys_us: machine.used_us_since(&then),
                 };
                 let told_otherwise = compare(&tenants.live(), &mut known, at_us, cores);
-                tenants.turnstile.look_after(at_us);
+                tenants.turnstile.look_after(machine::monotonic_us());
                 were_short = are_short;
                 if told_otherwise || !is_recalled {
                     is_recalled = tidemill_storage::recall_io();

@@ -4,8 +4,8 @@
 //! places, one for each core: a kernel owes each thread that wants a core its part, however small, and pays it in ticks, so
 //! that whoever wakes up beside ten threads of the lowest priority waits a tick now and then, and beside two does not. Turns go
 //! round by tenants' shares and not by their lanes. Invariants: a lane that asks when a place is free and nobody waits has it; a
-//! place does not stay empty while a lane waits; what a turn took while somebody waited counts, and nothing else. Whoever comes begins with
-//! what the newest has had: a debt is forgotten with it, and nobody can save turns up.
+//! place does not stay empty while a lane waits; what a turn took while somebody waited counts, and no more than one turn besides. Whoever
+//! comes begins with what the newest has had: a debt is forgotten with it, and nobody can save turns up.
 
 use std::collections::VecDeque;
 
@@ -14,9 +14,9 @@ pub(super) const TURN_US: u64 = 5_000;
 /// What a tenant that has too few lanes for its share, and always wants more, may be behind with and have back at once, in
 /// microseconds. Without it, it would now and then wait for a turn with more to spare than anybody else.
 const BEHIND_US: u64 = 4 * TURN_US;
-/// What one turn costs at the most, in microseconds: a step in the host's own code has no end, and who waits for the next turn as long would be
-/// taken for a lane that is stuck.
-const COST_MAX_US: u64 = 40 * TURN_US;
+/// What one turn costs at the most, in microseconds, and when its place goes to another lane whatever this one does: a step in the
+/// host's own code is over when it is over.
+pub(super) const TURN_MAX_US: u64 = 200 * TURN_US;
 /// Keeps quotients by shares apart.
 const SHARE_UNIT: u64 = 1 << 10;
 
@@ -26,7 +26,7 @@ pub(super) struct Turns<T, L> {
     places: usize,
     running: Vec<Running<T, L>>,
     lines: Vec<Line<T, L>>,
-    /// What the tenant had taken for a share of one that was let in last.
+    /// The most that a tenant had taken, for a share of one, when one of its lanes was let in.
     newest: u64,
 }
 
@@ -53,6 +53,13 @@ impl<T: Copy + PartialEq, L: Clone + PartialEq> Turns<T, L> {
         Self { places: places.max(1), running: Vec::new(), lines: Vec::new(), newest: 0 }
     }
 
+    /// A lane has had a core for its turn only from then on.
+    pub(super) fn has_begun(&mut self, lane: &L, at_us: u64) {
+        if let Some(running) = self.running.iter_mut().find(|running| running.lane == *lane) {
+            running.since_us = running.since_us.max(at_us);
+        }
+    }
+
     /// A lane whose turn is over goes on with a new one, if it has one and nobody waits: what nobody else wants costs nothing.
     pub(super) fn renew(&mut self, lane: &L, now_us: u64) -> bool {
         let is_awaited = self.is_awaited();
@@ -74,7 +81,9 @@ impl<T: Copy + PartialEq, L: Clone + PartialEq> Turns<T, L> {
     /// turns begin, its own perhaps.
     pub(super) fn ask(&mut self, tenant: T, share: u64, lane: L, now_us: u64) -> Vec<L> {
         let newest = self.newest;
-        let is_there = self.running.iter().any(|running| running.tenant == tenant);
+        let waits = |line: &Line<T, L>| line.tenant == tenant && !line.waiting.is_empty();
+        let is_there = self.running.iter().any(|running| running.tenant == tenant)
+            || self.lines.iter().any(waits);
         if !self.is_awaited() {
             // Until now nobody else wanted it.
             let since_us = now_us.saturating_sub(TURN_US);
@@ -110,14 +119,14 @@ impl<T: Copy + PartialEq, L: Clone + PartialEq> Turns<T, L> {
         };
         let Running { tenant, since_us, .. } = self.running.swap_remove(at);
         if let Some(line) = self.lines.iter_mut().find(|line| line.tenant == tenant) {
-            let took = now_us.saturating_sub(since_us).min(COST_MAX_US) * SHARE_UNIT / line.share;
+            let took = now_us.saturating_sub(since_us).min(TURN_MAX_US) * SHARE_UNIT / line.share;
             line.taken = (line.taken + took).saturating_sub(TURN_US * SHARE_UNIT / line.share);
         }
     }
 
-    /// Lanes whose turns are over, of which those that run are soon to ask again.
-    pub(super) fn overdue(&self, now_us: u64) -> impl Iterator<Item = &L> {
-        let overdue = move |running: &&Running<T, L>| now_us > running.since_us + TURN_US;
+    /// Lanes whose turns began more than so long ago.
+    pub(super) fn since(&self, time_us: u64, now_us: u64) -> impl Iterator<Item = &L> {
+        let overdue = move |running: &&Running<T, L>| now_us > running.since_us + time_us;
         self.running.iter().filter(overdue).map(|running| &running.lane)
     }
 
@@ -228,14 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_overdue_when_its_time_is_over() {
+    fn a_turn_is_as_old_as_it_is_from_when_its_lane_had_a_core() {
         let mut turns = Turns::new(2);
         turns.ask('a', 1, 1, 0);
         assert!(!turns.is_full());
         turns.ask('a', 1, 2, TURN_US);
         assert!(turns.is_full());
-        assert_eq!(turns.overdue(TURN_US).count(), 0);
-        assert_eq!(turns.overdue(TURN_US + 1).collect::<Vec<_>>(), [&1]);
+        let old = |turns: &Turns<char, i32>, now_us| -> Vec<i32> {
+            turns.since(TURN_US, now_us).copied().collect()
+        };
+        assert_eq!((old(&turns, TURN_US), old(&turns, TURN_US + 1)), (vec![], vec![1]));
+        turns.has_begun(&1, TURN_US);
+        assert!(old(&turns, TURN_US + 1).is_empty());
+        assert_eq!(old(&turns, 2 * TURN_US + 1), [1, 2]);
     }
 
     /// How many turns the other one has before `a` has its next, whose first turn lasts for so long and is wanted by the other one
@@ -253,7 +267,7 @@ mod tests {
         assert_eq!(turns_of_another_after(TURN_US, 0), 1);
         assert_eq!(turns_of_another_after(10 * TURN_US, 0), 10);
         assert_eq!(turns_of_another_after(10 * TURN_US, 8 * TURN_US), 3);
-        assert_eq!(turns_of_another_after(3_600_000_000, 0), 40);
+        assert_eq!(turns_of_another_after(3_600_000_000, 0), 200);
     }
 
     proptest! {

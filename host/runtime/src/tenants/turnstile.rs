@@ -9,16 +9,16 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::Tenant;
-use super::turns::{TURN_US, Turns};
+use super::turns::{TURN_MAX_US, TURN_US, Turns};
 use crate::machine;
 
 /// How long a lane waits for its turn before it looks by itself, and shows that it lives.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The lane needs no turn.
 const OUT: u8 = 0;
@@ -43,7 +43,8 @@ struct Seat {
     /// The thread gives way, which it does as long as it is there.
     gives_way: AtomicBool,
     state: AtomicU8,
-    until_us: AtomicU64,
+    /// When its turn began, which is when it first had a core for it; 0 before that.
+    began_us: AtomicU64,
 }
 
 /// The turns of one lane. To be asked by its own thread.
@@ -68,6 +69,15 @@ impl Default for Turnstile {
 }
 
 impl Turnstile {
+    /// Without waiting: who holds it may be without a core.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Turns<usize, Arc<Seat>>>> {
+        match self.turns.try_lock() {
+            Ok(turns) => Some(turns),
+            Err(TryLockError::Poisoned(turns)) => Some(turns.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Turns<usize, Arc<Seat>>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,39 +85,42 @@ impl Turnstile {
     /// Passes on turns in which lanes sleep, and sends on who need not wait any more; answers whether it is to be looked again soon.
     /// If the lock is taken, that is for the next time.
     pub(super) fn look_after(&self, now_us: u64) -> bool {
-        let overdue: Vec<Arc<Seat>> = match self.turns.try_lock() {
-            Ok(turns) if turns.is_awaited() => turns.overdue(now_us).cloned().collect(),
-            Ok(turns) => return turns.is_full(),
-            Err(_) => return true,
-        };
+        let Some(turns) = self.try_lock() else { return true };
+        if !turns.is_awaited() {
+            return turns.is_full();
+        }
+        let overdue: Vec<Arc<Seat>> = turns.since(TURN_US, now_us).cloned().collect();
+        let endless: Vec<Arc<Seat>> = turns.since(TURN_MAX_US, now_us).cloned().collect();
+        drop(turns);
         // What the system says of them takes its time.
-        let asleep: Vec<_> = overdue.into_iter().filter(|seat| seat.sleeps()).collect();
-        let Ok(mut turns) = self.turns.try_lock() else { return true };
+        let loses = |seat: &Arc<Seat>| endless.contains(seat) || seat.sleeps();
+        let lost: Vec<_> = overdue.into_iter().filter(loses).collect();
+        let Some(mut turns) = self.try_lock() else { return true };
         let free: Vec<_> =
             turns.waiting().filter(|seat| !seat.tenant.gives_way()).cloned().collect();
         // Some may have had a new turn meanwhile.
-        let is_overdue = |seat: &Arc<Seat>| turns.overdue(now_us).any(|other| other == seat);
-        let asleep: Vec<_> = asleep.into_iter().filter(is_overdue).collect();
+        let is_overdue = |seat: &Arc<Seat>| turns.since(TURN_US, now_us).any(|other| other == seat);
+        let lost: Vec<_> = lost.into_iter().filter(is_overdue).collect();
         let mut entered = Vec::new();
-        for (seats, state) in [(&free, OUT), (&asleep, LOST)] {
+        for (seats, state) in [(&free, OUT), (&lost, LOST)] {
             for seat in seats {
                 seat.state.store(state, SeqCst);
                 entered.extend(turns.leave(seat, now_us));
             }
         }
-        begin(&entered, now_us);
+        begin(&entered);
         let is_full = turns.is_full();
         drop(turns);
         // Who sleeps may do so because it was not told yet that its turn had begun.
-        free.iter().chain(&asleep).chain(&entered).for_each(|seat| seat.thread.unpark());
+        free.iter().chain(&lost).chain(&entered).for_each(|seat| seat.thread.unpark());
         is_full
     }
 }
 
-/// Takes down that turns begin. To be called with the lock: nothing else may become of these lanes meanwhile.
-fn begin(seats: &[Arc<Seat>], now_us: u64) {
+/// Takes down that these lanes have a turn. To be called with the lock: nothing else may become of them meanwhile.
+fn begin(seats: &[Arc<Seat>]) {
     for seat in seats {
-        seat.until_us.store(now_us + TURN_US, Relaxed);
+        seat.began_us.store(0, Relaxed);
         seat.state.store(RUNNING, SeqCst);
     }
 }
@@ -121,7 +134,13 @@ impl Seat {
     fn may_go_on(self: &Arc<Self>, now_us: u64) -> bool {
         self.gives_way.store(true, Relaxed);
         let state = self.state.load(SeqCst);
-        if state == RUNNING && now_us < self.until_us.load(Relaxed) {
+        let began_us = self.began_us.load(Relaxed);
+        if state == RUNNING && now_us < began_us + TURN_US {
+            return true;
+        }
+        if state == RUNNING && began_us == 0 {
+            // Whoever is woken may have to wait for a core for longer than a turn, and would never get anywhere.
+            self.began_us.store(now_us, Relaxed);
             return true;
         }
         if !self.tenant.gives_way() {
@@ -134,17 +153,22 @@ impl Seat {
         let mut turns = self.tenant.turnstile.lock();
         // Unless it was lost a moment ago.
         if turns.renew(self, now_us) {
-            self.until_us.store(now_us + TURN_US, Relaxed);
+            self.began_us.store(now_us, Relaxed);
             return true;
         }
+        turns.has_begun(self, began_us);
         self.state.store(WAITING, SeqCst);
         let (tenant, share) = (Arc::as_ptr(&self.tenant) as usize, self.tenant.plan.cpu_share);
         let entered = turns.ask(tenant, share, self.clone(), now_us);
-        begin(&entered, now_us);
+        begin(&entered);
         drop(turns);
         let others = entered.iter().filter(|other| !Arc::ptr_eq(other, self));
         others.for_each(|seat| seat.thread.unpark());
-        self.state.load(SeqCst) == RUNNING
+        let has_turn = self.state.load(SeqCst) == RUNNING;
+        if has_turn {
+            self.began_us.store(now_us, Relaxed);
+        }
+        has_turn
     }
 
     fn leave(self: &Arc<Self>, now_us: u64) {
@@ -152,9 +176,10 @@ impl Seat {
             return;
         }
         let mut turns = self.tenant.turnstile.lock();
+        turns.has_begun(self, self.began_us.load(Relaxed));
         let entered = turns.leave(self, now_us);
         self.state.store(OUT, SeqCst);
-        begin(&entered, now_us);
+        begin(&entered);
         drop(turns);
         entered.iter().for_each(|seat| seat.thread.unpark());
     }
@@ -168,9 +193,9 @@ impl LaneTurns {
     /// The lane is driven by this thread from now on, which the system numbers so.
     pub fn moves_to(&self, thread_id: u32) {
         let (gives_way, state) = (AtomicBool::new(false), AtomicU8::new(OUT));
-        let (tenant, thread, until_us) =
+        let (tenant, thread, began_us) =
             (self.tenant.clone(), thread::current(), AtomicU64::new(0));
-        let seat = Arc::new(Seat { tenant, thread, thread_id, gives_way, state, until_us });
+        let seat = Arc::new(Seat { tenant, thread, thread_id, gives_way, state, began_us });
         *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = Some(seat);
     }
 
@@ -352,6 +377,30 @@ mod tests {
         free.pause(|| panic!("it does not wait"));
         assert!(free.may_go_on(machine::monotonic_us()));
         assert!(!first.turnstile.lock().is_awaited());
+    }
+
+    #[test]
+    fn a_turn_begins_when_its_lane_has_a_core_and_not_before() {
+        let [first, other] = tenants::<2>(1);
+        let (one, two) = (turns_of(&first), turns_of(&other));
+        assert!(one.may_go_on(1) && !two.may_go_on(1));
+        assert!(!one.may_go_on(TURN_US + 1), "the other one has it");
+        let late_us = 9 * TURN_US;
+        assert!(two.may_go_on(late_us) && two.may_go_on(late_us + TURN_US - 1));
+        assert!(!two.may_go_on(late_us + TURN_US));
+        assert!(one.may_go_on(late_us + TURN_US));
+    }
+
+    #[test]
+    fn a_turn_that_does_not_end_goes_to_another_lane_at_last() {
+        let [first, other] = tenants::<2>(1);
+        let (one, two) = (turns_of(&first), turns_of(&other));
+        assert!(one.may_go_on(1) && !two.may_go_on(1));
+        // This thread does not sleep.
+        first.turnstile.look_after(TURN_MAX_US + 1);
+        assert!(!two.may_go_on(TURN_MAX_US));
+        first.turnstile.look_after(TURN_MAX_US + 2);
+        assert!(two.may_go_on(TURN_MAX_US + 2) && !one.may_go_on(TURN_MAX_US + 2));
     }
 
     #[test]

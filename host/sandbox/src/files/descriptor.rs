@@ -57,6 +57,7 @@ impl types::HostDescriptor for GuestData {
         this: Resource<Descriptor>,
         offset: u64,
     ) -> Answer<Resource<InputStream>> {
+        self.frame.host_called(0);
         let file = self.file(&this)?;
         Ok(self.hold(InputStream::File(FileInput::new(file, offset)))?)
     }
@@ -70,11 +71,13 @@ impl types::HostDescriptor for GuestData {
         let file = self.file(&this)?;
         let max = self.read_bytes_max().min(usize::try_from(length).unwrap_or(usize::MAX));
         let bytes = input::read_at(&file.it, max, offset)?;
+        self.frame.host_called(bytes.len());
         let is_end = bytes.is_empty() && length > 0;
         Ok((bytes, is_end))
     }
 
     fn read_directory(&mut self, this: Resource<Descriptor>) -> Answer<Resource<EntryStream>> {
+        self.frame.host_called(0);
         let directory = self.directory(&this)?;
         let permit = self.files.permit()?;
         let entries = directory.it.entries()?;
@@ -91,6 +94,7 @@ impl types::HostDescriptor for GuestData {
     ) -> Answer<Resource<Descriptor>> {
         let writes = OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE;
         let changes = DescriptorFlags::WRITE | DescriptorFlags::MUTATE_DIRECTORY;
+        self.frame.host_called(path.len());
         let directory = self.directory(&this)?;
         if what.intersects(writes) || flags.intersects(changes) {
             return read_only();
@@ -100,10 +104,12 @@ impl types::HostDescriptor for GuestData {
     }
 
     fn readlink_at(&mut self, this: Resource<Descriptor>, path: String) -> Answer<String> {
+        self.frame.host_called(path.len());
         lookup::read_link(&self.directory(&this)?.it, &path)
     }
 
     fn stat(&mut self, this: Resource<Descriptor>) -> Answer<DescriptorStat> {
+        self.frame.host_called(0);
         Ok(metadata::stat(&self.descriptor(&this)?.metadata()?))
     }
 
@@ -113,6 +119,7 @@ impl types::HostDescriptor for GuestData {
         flags: PathFlags,
         path: String,
     ) -> Answer<DescriptorStat> {
+        self.frame.host_called(path.len());
         let directory = self.directory(&this)?;
         Ok(metadata::stat(&lookup::metadata(&directory.it, flags, &path)?))
     }

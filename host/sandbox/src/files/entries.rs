@@ -26,6 +26,7 @@ impl types::HostDirectoryEntryStream for GuestData {
         let type_ = metadata::kind(entry.file_type()?);
         let name = entry.file_name().into_string();
         let name = name.map_err(|_| types::ErrorCode::IllegalByteSequence)?;
+        self.frame.host_called(name.len());
         Ok(Some(types::DirectoryEntry { type_, name }))
     }
 

@@ -130,7 +130,7 @@ fn features() -> Vec<Attack> {
             "many-memories",
             "STRUCTURE_LIMIT",
             "brings 10,000 memories",
-            FEATURES,
+            super::bombs::STRUCTURE,
             &["memories"],
             || bringing(&format!("(module {})", "(memory 1)".repeat(10_000))),
         ),

@@ -6,7 +6,7 @@ use super::admission::{bringing, leb, refused, text};
 use crate::attack::{Attack, End, Job};
 use crate::guest::Guest;
 
-const STRUCTURE: &str = "limits on what a component is made of, before it is compiled";
+pub(super) const STRUCTURE: &str = "limits on what a component is made of, before it is compiled";
 
 /// Each component within the next.
 fn nested(depth: usize) -> Vec<u8> {
