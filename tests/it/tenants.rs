@@ -311,6 +311,21 @@ fn jobs_of_a_tenant_share_its_memory_and_its_state() {
 }
 
 #[test]
+fn an_input_log_that_a_tenant_may_not_have_is_refused_and_nothing_is_listened_on() {
+    let place = Place::new();
+    let operators = crate::harness::operators().to_str().expect("the target directory is UTF-8");
+    let job = "name = \"a\"\ntenant = \"acme\"\n[sources.lines]\nconnector = \"tcp\"\nlisten = \"127.0.0.1:0\"\n\
+               [operators.split]\ncomponent = \"@operators/word_split.wasm\"\nfrom = \"lines\"\n\
+               [sinks.out]\nconnector = \"discard\"\nfrom = \"split\"\n";
+    place.write("a.toml", job.replace("@operators", operators));
+    place.write("tenants.toml", "[tenants.acme]\ninput-log = \"512MiB\"\n");
+    let ended = place.tidemill("run a.toml --tenants tenants.toml").end();
+    let says = ["TENANT_INPUT_LOG", "1073741824 bytes of input log", "0 of 536870912 in use"];
+    ended.refuses(77, &says);
+    assert!(place.names(".tidemill").is_empty());
+}
+
+#[test]
 fn snapshots_over_the_quota_are_not_written_and_the_job_ends_for_it() {
     let place = acme("checkpoints = \"20kB\"");
     let settings = "--set tolerable-failed-checkpoints=0 --set checkpoint-interval=50ms";

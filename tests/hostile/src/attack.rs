@@ -157,6 +157,9 @@ pub struct Attack {
     pub storm: Option<Job>,
     /// With `storm` it goes on without ever failing.
     pub storm_goes_on: bool,
+    /// It goes on, and keeps its job from being stopped with a savepoint for as long as it likes: its owner has to stop the process,
+    /// or wait.
+    pub holds_out: bool,
     /// What it does ends its job for good, whatever the restart strategy says.
     pub is_final: bool,
 }
@@ -184,6 +187,7 @@ impl Default for Attack {
             failpoint: None,
             storm: None,
             storm_goes_on: false,
+            holds_out: false,
             is_final: false,
         }
     }

@@ -7,6 +7,7 @@
 pub mod attack;
 pub mod attacks;
 pub mod canary;
+pub mod compare;
 pub mod crowd;
 pub mod description;
 pub mod guest;

@@ -104,6 +104,25 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Stops one job of a process, with a savepoint, as its owner would.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop_job(&self, folder: &Path, job: &str) -> Result<(), String> {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(folder).args(["savepoint", "create", job, "--stop", "--to", "saved"]);
+        let failed = |error| format!("{} cannot be started: {error}", self.binary.display());
+        let ended = command.stdin(Stdio::null()).output().map_err(failed)?;
+        match ended.status.success() {
+            true => Ok(()),
+            false => {
+                Err(format!("{job} does not stop:\n{}", String::from_utf8_lossy(&ended.stderr)))
+            }
+        }
+    }
+}
+
 impl Process {
     /// What it has said so far.
     pub fn said(&self) -> String {

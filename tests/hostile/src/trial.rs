@@ -55,8 +55,10 @@ pub struct Arena {
 enum Until<'a> {
     /// Until its job has ended, and at least so long.
     Over(Duration),
-    /// So long, and then it is stopped.
+    /// So long, and then the process is stopped.
     Stopped(Duration),
+    /// So long, and then its job is stopped, and the process goes on.
+    Left(Duration),
     /// It ends at once; then these do in turn, each in a process of its own, for so long.
     Again(Duration, &'a [(&'a Attack, TempDir)]),
 }
@@ -124,6 +126,14 @@ impl Arena {
             return Err(format!("the process uses {usage:?}, and {calm:?} when nobody attacks"));
         }
         judge(attack, &outcome)?;
+        if attack.end == End::GoesOn && !attack.holds_out {
+            let left = self.together(attack, &attack.job, Until::Left(GOING_ON))?.usage;
+            if !is_back(left, calm, false) {
+                return Err(format!(
+                    "when it was stopped the process used {left:?}, and {calm:?} when nobody attacks"
+                ));
+            }
+        }
         if outcome.peak > calm.resident + RESIDENT_DURING {
             return Err(format!(
                 "the process had {} bytes; {calm:?} when nobody attacks",
@@ -248,6 +258,11 @@ impl Arena {
         let (at_least, to_the_end) = match until {
             Until::Over(time) | Until::Again(time, _) => (time, true),
             Until::Stopped(time) => (time, false),
+            Until::Left(time) => {
+                thread::sleep(time);
+                self.host.stop_job(place.path(), "attack.toml")?;
+                (time, true)
+            }
         };
         if to_the_end {
             until_over(&mut process, place.path(), &mut peak)?;
@@ -296,7 +311,9 @@ fn until_over(process: &mut Process, place: &Path, peak: &mut u64) -> Result<(),
     process.until("the attack was over", |said| {
         *peak = (*peak).max(Usage::of(id).map_or(0, |usage| usage.resident));
         let events = fs::read_to_string(&events).unwrap_or_default();
-        let is_over = said.contains("Job attack has ended") || events.contains("\"job-finished\"");
+        let is_over = said.contains("Job attack has ended")
+            || said.contains("Stopped with a savepoint")
+            || events.contains("\"job-finished\"");
         is_over.then_some(())
     })
 }

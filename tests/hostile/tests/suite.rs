@@ -1,40 +1,16 @@
 //! The short form of the suite: each attack once, beside the canary, with the command as these tests were built.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::OnceLock;
 
-use tidemill_hostile::process::Host;
 use tidemill_hostile::trial::Arena;
 use tidemill_hostile::{attacks, table};
 
-/// Where cargo puts what it builds.
-fn target() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory")
-}
-
-/// The canary's components, built by the cargo that runs the tests.
-fn operators() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    build.args(["build", "--profile", "operator", "--target", "wasm32-wasip2"]);
-    build.arg("--target-dir").arg(target()).args(["--package=word-split", "--package=word-count"]);
-    let built = build.output().expect("cargo can be started");
-    let said = String::from_utf8_lossy(&built.stderr).into_owned();
-    assert!(built.status.success(), "the operators cannot be built:\n{said}");
-    target().join("wasm32-wasip2/operator")
-}
+mod common;
 
 fn arena() -> &'static Arena {
     static ARENA: OnceLock<Arena> = OnceLock::new();
-    ARENA.get_or_init(|| {
-        // Compiled anew in each run: compiling is a part of the attack.
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-cache");
-        std::fs::remove_dir_all(&cache).ok();
-        let binary = PathBuf::from(env!("CARGO_BIN_EXE_hostile-host"));
-        Arena::new(Host { binary, cache }, operators())
-    })
+    ARENA.get_or_init(|| common::arena(Path::new(env!("CARGO_TARGET_TMPDIR")), "hostile-cache"))
 }
 
 /// Tries all attacks of a group and says all that does not hold.

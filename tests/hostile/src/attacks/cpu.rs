@@ -210,6 +210,7 @@ fn patience() -> Vec<Attack> {
         },
         Attack {
             rows: &[61],
+            holds_out: true,
             name: "never-to-the-barrier",
             tries: "never comes back from `process`, so that no barrier passes it",
             stopped_by: "the call is ended; barriers are a job's own, and others complete theirs",
@@ -226,6 +227,7 @@ fn patience() -> Vec<Attack> {
         },
         Attack {
             rows: &[69],
+            holds_out: true,
             name: "stop-in-a-call",
             tries: "is stopped in the middle of calls, over and over, so that something half done stays behind",
             stopped_by: "a call that is interrupted costs its sandbox, which is dropped and never used again",

@@ -357,6 +357,7 @@ fn disk() -> Vec<Attack> {
         },
         Attack {
             rows: &[68],
+            holds_out: true,
             name: "never-reads-on",
             tries: "takes so long for each call that the log of its input cannot be trimmed",
             stopped_by: "`wal-quota`, 1 GiB by default, here 16 MiB: intake waits",

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tidemill_hostile::attack::{Attack, End};
 use tidemill_hostile::canary::Latencies;
+use tidemill_hostile::compare::{Compared, compare, turns};
 use tidemill_hostile::crowd::SANDBOXES;
 use tidemill_hostile::guest::Guest;
 use tidemill_hostile::process::Host;
@@ -22,13 +23,6 @@ use tidemill_hostile::{attacks, table};
 const SOAKED: u64 = 10_000;
 /// Windows with attacks that are compared with the same windows without any: one for each alone is half of the time.
 const TOGETHER: usize = 8;
-/// Attacks that are over at once and are tried in turn in one window: whichever it is, what costs others is that a process
-/// begins, reads a file and ends.
-const IN_TURN: usize = 8;
-
-/// Attacks that have a window together: one, or some that are over at once.
-type Turn<'a> = Vec<&'a Attack>;
-
 const HELP: &str = "\
 The suite of hostile operators: each attack for a time beside a steady job, then ten of them among a thousand idle sandboxes, and
 sandboxes that die ten thousand times. `cargo xtask hostile` builds what it needs and passes on its options.
@@ -189,64 +183,6 @@ fn short(arena: &Arena, attacks: &[&Attack]) -> bool {
     holds
 }
 
-/// The canary's times without and with an attack.
-struct Compared {
-    without: Latencies,
-    with: Latencies,
-}
-
-impl Compared {
-    fn holds(&self) -> bool {
-        let (without, with) = (self.without.at(0.99), self.with.at(0.99));
-        with <= (2.0 * without).max(without + 2.0)
-    }
-}
-
-/// The windows that these attacks need.
-fn turns<'a>(attacks: &[&'a Attack]) -> Vec<Turn<'a>> {
-    let (at_once, lasting): (Turn<'a>, Turn<'a>) =
-        attacks.iter().partition(|attack| attack.ends_at_once());
-    let lasting = lasting.into_iter().map(|attack| vec![attack]);
-    lasting.chain(at_once.chunks(IN_TURN).map(<[_]>::to_vec)).collect()
-}
-
-/// Twice a window without any attack and then one of each turn; a turn whose window fails gets no other.
-fn compare(arena: &Arena, turns: &[Turn<'_>], time: Duration) -> Vec<Result<Compared, String>> {
-    let calm = harmless(|| Guest::new().build());
-    let mut without = Ok(Latencies::default());
-    let mut with = vec![Ok(Latencies::default()); turns.len()];
-    for round in 0..2 {
-        extend(&mut without, || arena.window(&calm, time));
-        for (turn, with) in turns.iter().zip(&mut with) {
-            extend(with, || match turn[..] {
-                [attack] => arena.window(attack, time),
-                _ => {
-                    // Another one of them is in the canary's process each time.
-                    let mut turn = turn.clone();
-                    let middle = round * turn.len() / 2;
-                    turn.rotate_left(middle);
-                    arena.window_in_turn(&turn, time)
-                }
-            });
-        }
-    }
-    let compared =
-        with.into_iter().map(|with| Ok(Compared { without: without.clone()?, with: with? }));
-    compared.collect()
-}
-
-/// Adds the times of another window, unless an earlier one failed.
-fn extend(
-    times: &mut Result<Latencies, String>,
-    window: impl FnOnce() -> Result<Latencies, String>,
-) {
-    let Ok(so_far) = times else { return };
-    match window() {
-        Ok(more) => so_far.ms.extend(more.ms),
-        Err(problem) => *times = Err(problem),
-    }
-}
-
 /// The canary alone and among a thousand idle sandboxes of other tenants with ten attackers, in turn.
 fn crowd(arena: &Arena, time: Duration) -> Result<bool, String> {
     const EACH_MAX: f64 = 200.0 * 1024.0;
@@ -300,6 +236,14 @@ impl Rows<'_> {
         self.holds &= is_late || first.is_ok();
     }
 
+    /// Has it attack once more, to its end, which must be as the table says and leave the process as it was.
+    fn look_at_end(&mut self, attack: &Attack) {
+        if let Err(problem) = self.arena.short(attack) {
+            self.holds = false;
+            self.note(row(attack.name, 1, &Err(problem)));
+        }
+    }
+
     fn alone(&self, attack: &Attack) -> Result<Compared, String> {
         compare(self.arena, &[vec![attack]], self.time).remove(0)
     }
@@ -328,6 +272,7 @@ fn long(arena: &Arena, attacks: &[&Attack], wanted: &Wanted) -> Result<bool, Str
         tried += more;
         for (turn, first) in together.iter().zip(compare(arena, together, time)) {
             rows.judge(turn, first);
+            turn.iter().for_each(|attack| rows.look_at_end(attack));
         }
     }
     let Rows { holds, rows, .. } = rows;
