@@ -27,14 +27,14 @@ const NO_MEMORY: &str = "memory allocation of ";
 
 /// Why the file is refused.
 pub(super) fn refusal(ended: &Ended<'_>, limits: &AdmissionLimits) -> AdmissionError {
-    let late = |clock: &str, limit_s| AdmissionError::CompileTime {
-        clock: clock.to_owned(),
-        limit_s,
-        spent_ms: u64::try_from(ended.spent.as_millis()).unwrap_or(u64::MAX),
-    };
     let crashed = |words: &str| AdmissionError::CompileCrashed(words.to_owned());
     if ended.is_late {
-        return late("wall time", ended.wall.as_secs());
+        // Waiting is nobody's fault: what a component costs is told from its CPU time.
+        return AdmissionError::HostFull(format!(
+            "the compiler was given up after {} s, without having had its {} s of CPU time by then",
+            ended.wall.as_secs(),
+            limits.compile_cpu_s
+        ));
     }
     let Some(status) = ended.status else {
         return crashed("it gave no answer and did not end");
@@ -46,7 +46,10 @@ pub(super) fn refusal(ended: &Ended<'_>, limits: &AdmissionLimits) -> AdmissionE
         };
     }
     match status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU) => late("CPU time", limits.compile_cpu_s),
+        Some(Signal::XCPU) => AdmissionError::CompileTime {
+            limit_s: limits.compile_cpu_s,
+            spent_ms: u64::try_from(ended.spent.as_millis()).unwrap_or(u64::MAX),
+        },
         Some(Signal::ABORT) if ended.words.contains(NO_MEMORY) => {
             AdmissionError::CompileMemory { limit: limits.compile_memory_bytes }
         }
@@ -96,6 +99,6 @@ mod tests {
             assert!(told.starts_with(code) && told.contains(says), "{told}");
         }
         let late = told(0, "", true);
-        assert!(late.starts_with("COMPILE_TIMEOUT") && late.contains("30 s of wall"), "{late}");
+        assert!(late.starts_with("HOST_FULL") && late.contains("given up after 30 s"), "{late}");
     }
 }
