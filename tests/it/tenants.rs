@@ -261,6 +261,13 @@ fn inspect_says_which_tenants_could_run_a_component() {
     );
     assert_eq!(verdicts[3]["code"], "TENANT_MEMORY");
     ended.says(&["refused for tenant \"poor\""]);
+    // What the host refuses it refuses for all of them.
+    place.write("nothing.wasm", "\0asm");
+    let ended =
+        place.tidemill("inspect nothing.wasm --policy tenants.toml --format json").end().expect(77);
+    let refused = ended.report();
+    let tenants = refused["tenants"].as_array().expect("a list");
+    assert!(!tenants.is_empty() && tenants.iter().all(|it| it["code"] == refused["code"]));
 }
 
 #[test]

@@ -28,18 +28,19 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
     // Compiled anew each time: the time is one of the answers.
     let engine = Engine::without_cache().map_err(|error| Failure::Host(error.to_string()))?;
     let admitted = engine.admit(&bytes, &Tenant::new(TenantPlan::without_quotas("host")));
-    let admitted = admitted.map_err(|error| (Refusal::new(bytes.len(), &error), error));
     let component = match (admitted, arguments.format) {
         (Ok(component), _) => component,
-        (Err((refusal, error)), format) => {
+        (Err(error), format) => {
             if format == OutputFormat::Json {
-                console::print(&json(&refusal))?;
+                console::print(&json(&Refusal::new(bytes.len(), &error, policy.as_ref())))?;
             }
             return Err(Failure::Refused { path: path.clone(), error });
         }
     };
     let tenants = policy.iter().flat_map(|policy| &policy.tenants);
-    let verdicts = tenants.map(|tenant| (&*tenant.name, refused_for(tenant, &engine, &bytes)));
+    let room = policy.as_ref().map_or(u32::MAX, |policy| policy.sandboxes);
+    let verdicts =
+        tenants.map(|tenant| (&*tenant.name, refused_for(tenant, room, &engine, &bytes)));
     let verdicts: Vec<(&str, Option<RefusedFor>)> = verdicts.collect();
     let mut facts = Facts::new(&component);
     facts.tenants = policy.is_some().then(|| verdicts.iter().map(Verdict::new).collect());
@@ -53,11 +54,23 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode, Failure>
     }
 }
 
-/// Why a tenant could not run it, be it alone and on one lane.
-fn refused_for(tenant: &TenantPlan, engine: &Engine, bytes: &[u8]) -> Option<RefusedFor> {
+/// Why a tenant could not run it on a host with so many sandboxes, be it alone and on one lane.
+fn refused_for(
+    tenant: &TenantPlan,
+    room: u32,
+    engine: &Engine,
+    bytes: &[u8],
+) -> Option<RefusedFor> {
     let owner = Tenant::new(tenant.clone());
     match engine.admit(bytes, &owner) {
         Err(error) => Some(RefusedFor::Component(error)),
+        Ok(component) if component.pool_share() > u64::from(room) => {
+            let words = format!(
+                "it takes the room of {} sandboxes, and the host has room for {room}",
+                component.pool_share()
+            );
+            Some(RefusedFor::Component(AdmissionError::HostFull(words)))
+        }
         Ok(component) => {
             let alone = JobNeeds { sandboxes: component.pool_share(), ..JobNeeds::default() };
             let checked = owner.check_memory(component.least_memory_bytes());
@@ -130,6 +143,9 @@ struct Refusal {
     bytes: usize,
     code: &'static str,
     refusal: String,
+    /// With a policy: what the host refuses, it refuses for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenants: Option<Vec<Verdict>>,
 }
 
 impl ConfinementView {
@@ -155,8 +171,16 @@ impl ConfinementView {
 }
 
 impl Refusal {
-    fn new(bytes: usize, error: &AdmissionError) -> Self {
-        Self { admitted: false, bytes, code: error.code(), refusal: error.to_string() }
+    fn new(bytes: usize, error: &AdmissionError, policy: Option<&TenantsPlan>) -> Self {
+        let (code, refusal) = (error.code(), error.to_string());
+        let of = |tenant: &TenantPlan| Verdict {
+            tenant: tenant.name.clone(),
+            admitted: false,
+            code: Some(code),
+            refusal: Some(refusal.clone()),
+        };
+        let tenants = policy.map(|policy| policy.tenants.iter().map(of).collect());
+        Self { admitted: false, bytes, code, refusal, tenants }
     }
 }
 
