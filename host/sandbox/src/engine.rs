@@ -211,6 +211,8 @@ mod tests {
         let refused = [
             "(module (table 1 externref))",
             "(module (memory 1 1 shared))",
+            "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
+            "(module (type $f (func)) (type (cont $f)))",
             "(module (memory i64 1))",
             "(module (memory 1) (memory 1))",
             "(module (memory 1 (pagesize 1)))",
