@@ -25,7 +25,7 @@ use crate::operator::{InstanceFactory, OpenContext, OperatorInstance, SAVED_BYTE
 use crate::poison::PoisonRules;
 use crate::state::TaskState;
 use blame::Blame;
-use recovery::{Attempt, HeldParts, Origin, Verdict, verdict};
+use recovery::{Attempt, CallTarget, HeldParts, Origin, Verdict, verdict};
 
 /// Slots looked at for expired items after each call.
 const EXPIRE_SLOTS_PER_CALL: usize = 256;
@@ -78,6 +78,7 @@ pub(super) struct OperatorTask {
     saved: Option<Vec<u8>>,
     /// Where the parts come from that the node holds for this task.
     held: HeldParts,
+    target: CallTarget,
     blame: Blame,
     /// Due time of the next look for expired items, in wall milliseconds.
     expire_at_ms: Option<i64>,
@@ -97,6 +98,7 @@ impl OperatorTask {
             clock_ms: start.clock_ms,
             saved: start.saved,
             held: HeldParts::default(),
+            target: CallTarget::default(),
             blame: Blame::new(poison),
             expire_at_ms: None,
         }

@@ -14,7 +14,7 @@ use super::{Emit, OperatorTask};
 use crate::batch::{Batch, Dictionary, RecordKeys};
 use crate::call::{CallFrame, CallInput, Phase};
 use crate::counters::TaskCounters;
-use crate::failure::{Failure, FaultCode, GuestFault};
+use crate::failure::{Failure, FaultCode, GuestFault, Remedy};
 use crate::ids::Now;
 use crate::limits::CALL_STATE_BYTES_MAX;
 use crate::operator::BadRecord;
@@ -44,9 +44,13 @@ impl OperatorTask {
             self.ensure_open(origin.clock_ms, counters)?;
             let was_used = std::mem::replace(&mut self.is_used, true);
             self.begin_process(input, origin, batch, &mut left)?;
+            let records_called = self.frame.input_len();
             let called = self.call(input, now, counters, emit);
             counters.add_cost(self.frame.take_cost());
-            let Err(failure) = called else { break };
+            let Err(failure) = called else {
+                self.target.went_well(records_called);
+                break;
+            };
             self.abort();
             if !origin.is_part && !repeated {
                 TaskCounters::add(&counters.failed_batches, 1);
@@ -58,6 +62,9 @@ impl OperatorTask {
             match verdict(fault.code.remedy(), attempt) {
                 Verdict::Repeat => repeated = true,
                 Verdict::Halve => {
+                    if fault.code.remedy() == Remedy::Halve {
+                        self.target.was_too_much(records);
+                    }
                     left.extend(origin.halves(&batch));
                     break;
                 }
@@ -70,20 +77,29 @@ impl OperatorTask {
             TaskCounters::add(&counters.retries, 1);
         }
         let left = self.held.hold(left);
-        if origin.is_part && self.held.has_none_of(origin.call) && !self.blame.take_blamed() {
-            TaskCounters::add(&counters.batch_splits, 1);
+        if origin.is_part && self.held.has_none_of(origin.call) {
+            let was_one_blamed = self.blame.take_blamed();
+            self.target.whole_is_done(was_one_blamed);
+            if !was_one_blamed {
+                TaskCounters::add(&counters.batch_splits, 1);
+            }
         }
         Ok(left)
     }
 
-    /// Begins a call on the batch, or on as many of its first records as one call may read.
+    /// Begins a call on the batch, or on as many of its first records as one call may have and read; adds the rest to `left`.
     fn begin_process(
         &mut self,
         input: usize,
         origin: Origin,
-        batch: Batch,
+        mut batch: Batch,
         left: &mut Vec<Part>,
     ) -> Result<(), Failure> {
+        let most = self.target.records();
+        if batch.len() > most {
+            left.push(origin.cut(&batch, most));
+            batch = batch.slice(0, most);
+        }
         let described = self.rules.description.inputs.get(input);
         let keyed = described.is_some_and(|input| input.keyed);
         let Origin { call, clock_ms, first_record, .. } = origin;

@@ -1,12 +1,15 @@
 //! What follows when a call failed: the same call again, half of its records, or the blame.
 //!
 //! Pure decisions, and the memory of where the parts of a batch come from while the node holds them. A call
-//! that trapped is repeated once, then halved; one that broke a limit is halved at once; a record is to
-//! blame when it alone fails in a new sandbox. Knows nothing of instances or state. Invariant: the held
+//! that trapped is repeated once, then halved; one that broke a limit is halved at once, and the next ones are smaller for a while; a
+//! record is to blame when it alone fails in a new sandbox. Knows nothing of instances or state. Invariant: the held
 //! parts are those that the node holds, in the same order.
 
 use crate::batch::Batch;
 use crate::failure::{Failure, Remedy};
+
+/// Calls with as many records as they may have that must go well before they may have twice as many.
+const GOOD_CALLS: u32 = 64;
 
 /// The call that a batch, or the whole that it is a part of, was first made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,52 @@ impl HeldParts {
     }
 }
 
+/// How many records a call may have. Fewer for a while when it turned out that some had too many: else each batch would cost a failed
+/// call and a sandbox, and a lane on which too many fail is held.
+#[derive(Debug)]
+pub(super) struct CallTarget {
+    records: usize,
+    good_calls: u32,
+    /// The fewest records of a call that broke a limit, since a whole batch was last done.
+    too_many: Option<usize>,
+}
+
+impl Default for CallTarget {
+    fn default() -> Self {
+        Self { records: usize::MAX, good_calls: 0, too_many: None }
+    }
+}
+
+impl CallTarget {
+    /// How many records a call may have.
+    pub(super) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// A call of so many has gone well.
+    pub(super) fn went_well(&mut self, records: usize) {
+        if records < self.records {
+            return;
+        }
+        self.good_calls += 1;
+        if self.good_calls == GOOD_CALLS {
+            (self.records, self.good_calls) = (self.records.saturating_mul(2), 0);
+        }
+    }
+
+    /// A call of so many has broken a limit.
+    pub(super) fn was_too_much(&mut self, records: usize) {
+        self.too_many = Some(self.too_many.map_or(records, |before| before.min(records)));
+    }
+
+    /// All parts of a batch are done. If one of its records was to blame, the number of the others was not.
+    pub(super) fn whole_is_done(&mut self, was_one_blamed: bool) {
+        if let Some(too_many) = self.too_many.take().filter(|_| !was_one_blamed) {
+            (self.records, self.good_calls) = (too_many.div_ceil(2), 0);
+        }
+    }
+}
+
 /// A call that failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
@@ -135,6 +184,26 @@ mod tests {
         assert_eq!(after(Remedy::Repeat, 4, [true, true, false]), Verdict::Halve);
         assert_eq!(after(Remedy::Halve, 8, [false, true, false]), Verdict::Halve);
         assert_eq!(after(Remedy::None, 8, [false; 3]), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_call_that_was_too_much_makes_the_next_ones_smaller_until_they_have_gone_well_for_a_while()
+    {
+        let mut target = CallTarget::default();
+        target.went_well(1 << 20);
+        assert_eq!(target.records(), usize::MAX);
+        [100, 25, 50].into_iter().for_each(|records| target.was_too_much(records));
+        target.whole_is_done(false);
+        assert_eq!(target.records(), 13);
+        // One record was to blame.
+        target.was_too_much(2);
+        target.whole_is_done(true);
+        target.whole_is_done(false);
+        assert_eq!(target.records(), 13);
+        (0..GOOD_CALLS).for_each(|_| target.went_well(12));
+        assert_eq!(target.records(), 13, "those might have been more");
+        (0..GOOD_CALLS).for_each(|_| target.went_well(13));
+        assert_eq!(target.records(), 26);
     }
 
     #[test]

@@ -65,6 +65,24 @@ fn a_limit_is_halved_at_once_and_blames_nobody_if_all_parts_succeed() {
 }
 
 #[test]
+fn after_a_limit_the_next_batches_are_cut_before_they_break_it() {
+    let mut bench = bench(Script::killing(|r, _| (r.len() > 2).then_some(FaultCode::CpuLimit)));
+    for input in [UNKEYED, KEYED] {
+        bench.run(input, &[1, 2, 3, 4]).unwrap();
+        bench.run(input, &[5, 6, 7]).unwrap();
+    }
+    let expected: [&[u8]; 9] =
+        [&[1, 2, 3, 4], &[1, 2], &[3, 4], &[5, 6], &[7], &[1, 2], &[3, 4], &[5, 6], &[7]];
+    assert_eq!(bench.calls(), expected);
+    assert_eq!(bench.out, [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7]);
+    // A record that is too much by itself makes no other call smaller.
+    let mut other = bench::bench(Script::killing(|r, _| has(r, 5).then_some(FaultCode::CpuLimit)));
+    other.run(KEYED, &[4, 5, 6, 7]).unwrap();
+    other.run(KEYED, &[1, 2, 3, 4]).unwrap();
+    assert_eq!(other.calls().last().unwrap(), &[1, 2, 3, 4]);
+}
+
+#[test]
 fn parts_have_the_clock_of_the_whole_and_chance_of_their_own() {
     let mut bench = bench(Script::killing(|r, _| (r.len() > 1).then_some(FaultCode::MemoryLimit)));
     bench.run(UNKEYED, &[1, 2, 3]).unwrap();
