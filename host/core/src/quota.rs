@@ -268,9 +268,11 @@ pub struct TenantUsage {
     pub cpu_held_us: AtomicU64,
     /// Log lines dropped because of the rate.
     pub dropped_log_lines: AtomicU64,
-    /// Host calls that its sandboxes have made, bytes copied into and out of them, and sandboxes that took the place of others.
+    /// Host calls that its sandboxes have made.
     pub host_calls: AtomicU64,
+    /// Bytes copied into and out of its sandboxes.
     pub copied_bytes: AtomicU64,
+    /// Sandboxes that took the place of others of the same task.
     pub restarts: AtomicU64,
 }
 

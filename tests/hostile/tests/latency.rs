@@ -1,5 +1,5 @@
 //! The canary's latency beside some attacks, in short windows in turn, and what idle sandboxes take. Tests of one file run beside no
-//! other file's, and these have one thread: whoever else wants cores then is not of the suite.
+//! other file's, and there is one in this: whoever else wants cores then is not of the suite.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 /// Loop, memory, log and traps.
 const ATTACKS: [&str; 4] = ["loop", "memory-touch", "log-flood", "trap-storm"];
 
-/// Whether the canary is in time beside all of these in one of some tries.
+/// Whether the canary is in time beside this attack in one of some tries.
 fn holds(arena: &Arena, attack: &Attack) -> Result<(), String> {
     let mut tries = Vec::new();
     for _ in 0..TRIES {

@@ -78,6 +78,7 @@ pub(super) struct OperatorTask {
     saved: Option<Vec<u8>>,
     /// Where the parts come from that the node holds for this task.
     held: HeldParts,
+    /// How many records its calls may have.
     target: CallTarget,
     blame: Blame,
     /// Due time of the next look for expired items, in wall milliseconds.
