@@ -33,6 +33,13 @@ impl Dictionary {
     }
 }
 
+/// A dictionary that others share, without hashes and with them.
+#[derive(Debug)]
+pub struct Hashed {
+    bare: Arc<Dictionary>,
+    hashed: Arc<Dictionary>,
+}
+
 /// The keys of a batch's records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RecordKeys {
@@ -106,10 +113,36 @@ impl Batch {
 
     /// Computes the hashes of the keys, unless they are there or there are no keys.
     pub fn ensure_hashes(&mut self, seed: u64) {
-        if let RecordKeys::Of { dictionary, .. } = &mut self.keys
-            && dictionary.hashes.is_empty()
-        {
-            Arc::make_mut(dictionary).ensure_hashes(seed);
+        self.ensure_shared_hashes(seed, &mut None);
+    }
+
+    /// As [`ensure_hashes`](Self::ensure_hashes), for one of several batches that may share a dictionary: they share its hashed
+    /// copy as well, which `last` has from the batch before. A call may emit tens of thousands that all point into the keys of
+    /// its input, and each would have a copy of its own.
+    pub fn ensure_shared_hashes(&mut self, seed: u64, last: &mut Option<Hashed>) {
+        let RecordKeys::Of { dictionary, .. } = &mut self.keys else { return };
+        if !dictionary.hashes.is_empty() || dictionary.keys.is_empty() {
+            return;
+        }
+        if let Some(own) = Arc::get_mut(dictionary) {
+            return own.ensure_hashes(seed);
+        }
+        if let Some(last) = last.as_ref().filter(|last| Arc::ptr_eq(&last.bare, dictionary)) {
+            *dictionary = last.hashed.clone();
+            return;
+        }
+        let bare = dictionary.clone();
+        Arc::make_mut(dictionary).ensure_hashes(seed);
+        *last = Some(Hashed { bare, hashed: dictionary.clone() });
+    }
+
+    /// Whether its records use few of the keys that it points into, so that it is better sent on with those alone.
+    pub fn uses_few_keys(&self) -> bool {
+        match &self.keys {
+            RecordKeys::Of { dictionary, key_of } if !key_of.is_empty() => {
+                dictionary.keys.len() > cut::DENSE_KEYS_PER_RECORD * key_of.len()
+            }
+            RecordKeys::Of { .. } | RecordKeys::None => false,
         }
     }
 
@@ -472,6 +505,47 @@ mod tests {
         assert!(bytes < 2_000_000, "{bytes}");
         assert_eq!(found, expected);
     }
+    fn keys(count: u8) -> BytesColumn {
+        let mut keys = BytesColumn::default();
+        (0..count).for_each(|key| keys.push(&[key]));
+        keys
+    }
+
+    #[test]
+    fn batches_that_share_their_keys_share_the_hashed_ones() {
+        let dictionary = Arc::new(Dictionary { keys: keys(2), hashes: Vec::new() });
+        let batch = |dictionary| Batch {
+            keys: RecordKeys::Of { dictionary, key_of: vec![1] },
+            values: keys(1),
+            timestamps: Vec::new(),
+        };
+        let of = |batch: &Batch| match &batch.keys {
+            RecordKeys::Of { dictionary, .. } => dictionary.clone(),
+            RecordKeys::None => panic!("it has keys"),
+        };
+        let (mut first, mut second) = (batch(dictionary.clone()), batch(dictionary.clone()));
+        let mut last = None;
+        first.ensure_shared_hashes(3, &mut last);
+        second.ensure_shared_hashes(3, &mut last);
+        assert!(Arc::ptr_eq(&of(&first), &of(&second)));
+        assert_eq!(of(&first).hashes, [hash_key(3, &[0]), hash_key(3, &[1])]);
+        assert!(dictionary.hashes.is_empty(), "who else has it sees it as it was");
+        let mut own = batch(Arc::new((*dictionary).clone()));
+        let before = Arc::as_ptr(&of(&own));
+        own.ensure_shared_hashes(3, &mut last);
+        assert_eq!((Arc::as_ptr(&of(&own)), of(&own).hashes.len()), (before, 2), "not copied");
+    }
+
+    #[test]
+    fn a_batch_that_uses_few_of_many_keys_is_told() {
+        let dictionary = Arc::new(Dictionary { keys: keys(17), hashes: Vec::new() });
+        let uses_few = |key_of| {
+            let keys = RecordKeys::Of { dictionary: dictionary.clone(), key_of };
+            Batch { keys, ..Batch::default() }.uses_few_keys()
+        };
+        assert!(uses_few(vec![3, 3]) && !uses_few(vec![3, 3, 3]) && !uses_few(Vec::new()));
+    }
+
     #[test]
     fn what_is_merged_brings_no_more_keys_than_its_records_use() {
         // The lengths of the keys of a dictionary, the keys of the records, and the bytes and number of keys that are to come.

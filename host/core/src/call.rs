@@ -17,6 +17,9 @@ use crate::failure::{FaultCode, GuestFault};
 use crate::limits::{Limits, RANDOM_BYTES_MAX};
 use crate::state::TaskState;
 
+/// Room for so many metric values is kept from call to call.
+const METRICS_KEPT: usize = 1024;
+
 /// What a call is for; decides which imports are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -183,6 +186,7 @@ impl CallFrame {
         self.emitted_records = 0;
         self.emitted_bytes = 0;
         self.metrics.clear();
+        self.metrics.shrink_to(METRICS_KEPT);
         self.random_at = 0;
     }
 

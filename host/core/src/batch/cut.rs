@@ -10,7 +10,7 @@ use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Dictionary, Part, RecordK
 use crate::column::BytesColumn;
 
 /// With more keys than so many for each record, those of a part are looked up instead of kept in a table of all.
-const DENSE_KEYS_PER_RECORD: usize = 8;
+pub(super) const DENSE_KEYS_PER_RECORD: usize = 8;
 
 /// The batches within the limits that a batch comes to, in order, each with the keys that it uses. One record alone may be
 /// over the limit on bytes.

@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::queue::{Message, Queue};
 use super::snapshot::{OperatorSnapshots, SinkSnapshots, TaskId};
 use super::task::OperatorTask;
-use crate::batch::Batch;
+use crate::batch::{Batch, Hashed};
 use crate::checkpoint::{Barrier, CheckpointListener};
 use crate::connector::{BatchTarget, SinkWriter, SourcePoll, SourceReader};
 use crate::counters::TaskCounters;
@@ -181,7 +181,7 @@ impl NodeTask {
                     SourcePoll::Batch(batch) => {
                         self.count_in(&batch);
                         TaskCounters::add(&self.counters.records_out, batch.len() as u64);
-                        route(&mut self.outputs[0], &self.routing, batch, now);
+                        route(&mut self.outputs[0], &self.routing, batch, now, &mut None);
                         if planted::is(Bug::BarrierBehindNextBatch) {
                             let barrier = Message::Barrier(self.triggered);
                             self.outboxes_mut().for_each(|o| o.put_marker(barrier.clone()));
@@ -241,8 +241,10 @@ impl NodeTask {
         match &mut self.work {
             NodeWork::Operator(task, _) => {
                 let (outputs, routing) = (&mut self.outputs, &self.routing);
-                let mut emit =
-                    |output: usize, batch| route(&mut outputs[output], routing, batch, now);
+                let mut hashed = None;
+                let mut emit = |output: usize, batch| {
+                    route(&mut outputs[output], routing, batch, now, &mut hashed);
+                };
                 let left = task.process(input, batch, now, &self.counters, &mut emit)?;
                 self.pending.extend(left.into_iter().map(|part| (input, part)));
                 task.expire(now);
@@ -265,7 +267,10 @@ impl NodeTask {
         }
         if let NodeWork::Operator(task, _) = &mut self.work {
             let (outputs, routing) = (&mut self.outputs, &self.routing);
-            let mut emit = |output: usize, batch| route(&mut outputs[output], routing, batch, now);
+            let mut hashed = None;
+            let mut emit = |output: usize, batch| {
+                route(&mut outputs[output], routing, batch, now, &mut hashed);
+            };
             task.close(now, &self.counters, &mut emit)?;
         }
         self.end(now)
@@ -290,10 +295,21 @@ impl NodeTask {
     }
 }
 
-/// Puts a batch into the outboxes of all edges of an output, which share it for as long as it waits there.
-fn route(edges: &mut [OutEdge], routing: &Routing, mut batch: Batch, now: Now) {
+/// Puts a batch into the outboxes of all edges of an output, which share it for as long as it waits there. `hashed` is what the
+/// batches of one step share.
+fn route(
+    edges: &mut [OutEdge],
+    routing: &Routing,
+    mut batch: Batch,
+    now: Now,
+    hashed: &mut Option<Hashed>,
+) {
+    // What becomes of a batch takes as long as it has keys, and one call may emit very many of a few records each.
+    if batch.uses_few_keys() {
+        batch = batch.slice(0, batch.len());
+    }
     if edges.iter().any(|edge| edge.kind == EdgeKind::Keyed) {
-        batch.ensure_hashes(routing.seed);
+        batch.ensure_shared_hashes(routing.seed, hashed);
     }
     let Some((last, others)) = edges.split_last_mut() else {
         return;
@@ -327,5 +343,56 @@ impl OutEdge {
                 self.outboxes[0].put(batch, routing.target, now.monotonic_us);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Dictionary, RecordKeys};
+    use crate::column::BytesColumn;
+
+    fn column(items: &[&[u8]]) -> BytesColumn {
+        let mut column = BytesColumn::default();
+        items.iter().for_each(|item| column.push(item));
+        column
+    }
+
+    /// The dictionaries of the batches that come out of a keyed edge to one lane, when a call has emitted `count` batches of one
+    /// record with these keys of its input.
+    fn routed(keys: BytesColumn, count: usize) -> Vec<Arc<Dictionary>> {
+        let dictionary = Arc::new(Dictionary { keys, hashes: Vec::new() });
+        let queue = Arc::new(Queue::new(usize::MAX, None));
+        let outboxes = vec![Outbox::new(queue.clone())];
+        let mut edges = [OutEdge { kind: EdgeKind::Keyed, outboxes, turn: 0 }];
+        let assignment = Arc::new(Assignment::initial(8, 1));
+        let routing = Routing { assignment, seed: 3, target: BatchTarget { records: 1, bytes: 1 } };
+        let mut hashed = None;
+        for _ in 0..count {
+            let keys = RecordKeys::Of { dictionary: dictionary.clone(), key_of: vec![0] };
+            let batch = Batch { keys, values: column(&[b"v"]), timestamps: Vec::new() };
+            route(&mut edges, &routing, batch, Now::default(), &mut hashed);
+        }
+        let batches = std::iter::from_fn(|| queue.pop());
+        let keys = |message| match message {
+            Message::Batch(Batch { keys: RecordKeys::Of { dictionary, .. }, .. }) => dictionary,
+            _ => panic!("a batch with keys"),
+        };
+        batches.map(keys).collect()
+    }
+
+    #[test]
+    fn keys_of_the_input_that_a_call_emits_many_times_are_held_once() {
+        let dictionaries = routed(column(&[b"a", &[7; 60_000]]), 100);
+        assert_eq!(dictionaries.len(), 100);
+        assert!(dictionaries.iter().all(|one| Arc::ptr_eq(one, &dictionaries[0])));
+    }
+
+    #[test]
+    fn of_many_keys_those_that_are_emitted_go_on_alone() {
+        let keys: Vec<[u8; 4]> = (0..1000u32).map(u32::to_be_bytes).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let dictionaries = routed(column(&keys), 3);
+        assert!(dictionaries.len() == 3 && dictionaries.iter().all(|one| one.keys.len() == 1));
     }
 }

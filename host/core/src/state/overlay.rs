@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ExpiresAt, SlotRef, StateBackend};
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 
+/// Room for so many reads is kept from call to call.
+const READS_KEPT: usize = 1024;
+
 /// What one slot's list was turned into during a call.
 #[derive(Default)]
 pub(super) struct ListWrites {
@@ -104,9 +107,9 @@ impl ValueWrites {
         }
     }
 
+    /// Gives back what may be large: a call may write to one of many states what the next ones do not write to.
     fn clear(&mut self) {
-        self.slots.clear();
-        self.values = OptionalColumn::default();
+        (self.slots, self.values) = Default::default();
         self.newest.clear();
     }
 }
@@ -156,6 +159,28 @@ impl Overlay {
         self.maps.clear();
         self.read_lists.clear();
         self.read_entries.clear();
+        self.read_entries.shrink_to(READS_KEPT);
         self.read_all = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_what_one_call_wrote_is_not_kept_for_the_next() {
+        let mut writes = ValueWrites::default();
+        for _ in 0..2 {
+            let mut values = OptionalColumn::default();
+            (0..9000).for_each(|slot| values.push(Layout::Fixed(1), slot, Some(&[7])));
+            writes.write(Layout::Fixed(1), (0..9000).collect(), values, 9000).unwrap();
+        }
+        writes.clear();
+        assert!(writes.is_empty() && writes.slots.capacity() == 0);
+        let mut overlay = Overlay::default();
+        overlay.read_entries.resize(50_000, Default::default());
+        overlay.clear();
+        assert!(overlay.read_entries.capacity() < 2 * READS_KEPT);
     }
 }

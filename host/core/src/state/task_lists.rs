@@ -1,7 +1,8 @@
 //! List states as calls see them: the committed list, then what the call appended.
 
-use super::TaskState;
+use super::memory::HOLDER_BYTES;
 use super::task_state::{Checked, ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES_MAX, fault};
+use super::{ExpiresAt, TaskState};
 use crate::column::{BytesColumn, Layout};
 use crate::describe::StateKind;
 use crate::failure::FaultCode;
@@ -21,12 +22,15 @@ impl TaskState {
         }
         self.check_slots("list-append", slots)?;
         self.check_item(items.longest())?;
-        self.charge(items.bytes() + slots.len() * ENTRY_OVERHEAD_BYTES)?;
+        let of_items = items.data.len() + count * self.list_item_overhead_bytes(index);
+        self.charge(of_items + slots.len() * ENTRY_OVERHEAD_BYTES)?;
+        let lists = &mut self.overlays[index].lists;
+        let before = lists.len();
         for (at, slot) in slots.iter().enumerate() {
-            let writes = self.overlays[index].lists.entry(*slot).or_default();
-            writes.items.push(items.item(layout, at));
+            lists.entry(*slot).or_default().items.push(items.item(layout, at));
         }
-        Ok(())
+        let new = lists.len() - before;
+        self.charge(new * HOLDER_BYTES as usize)
     }
 
     /// List state: items of one slot from index `start` on, one page.
@@ -73,10 +77,12 @@ impl TaskState {
     /// As [`TaskState::value_write`].
     pub fn list_replace(&mut self, state: u32, slot: u32, mut items: BytesColumn) -> Checked<()> {
         let (index, layout) = self.check(state, StateKind::List)?;
-        items.validate(layout, "list-replace")?;
+        let count = items.validate(layout, "list-replace")?;
         self.check_slots("list-replace", &[slot])?;
         self.check_item(items.longest())?;
-        self.charge(items.bytes() + ENTRY_OVERHEAD_BYTES)?;
+        let holder = if count == 0 { 0 } else { HOLDER_BYTES as usize };
+        let of_items = items.data.len() + count * self.list_item_overhead_bytes(index);
+        self.charge(of_items + ENTRY_OVERHEAD_BYTES + holder)?;
         if let Layout::Fixed(width) = layout {
             items.spread(width);
         }
@@ -84,5 +90,10 @@ impl TaskState {
         writes.replaced = true;
         writes.items = items;
         Ok(())
+    }
+
+    /// What an item of a list costs beside its bytes, whatever its layout: its end, and its expiry.
+    fn list_item_overhead_bytes(&self, state: usize) -> usize {
+        size_of::<u32>() + if self.expires(state) { size_of::<ExpiresAt>() } else { 0 }
     }
 }

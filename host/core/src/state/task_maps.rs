@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use super::TaskState;
+use super::memory::HOLDER_BYTES;
 use super::overlay::MapWrites;
 use super::task_state::{Checked, ENTRY_OVERHEAD_BYTES, PAGE_ENTRIES_MAX, fault};
 use crate::column::{BytesColumn, Layout, OptionalColumn};
@@ -81,11 +82,14 @@ impl TaskState {
         values.validate(layout, slots.len(), "map-write")?;
         self.check_item(values.values.longest())?;
         self.charge(keys.bytes() + values.bytes() + slots.len() * ENTRY_OVERHEAD_BYTES)?;
+        let maps = &mut self.overlays[index].maps;
+        let before = maps.len();
         for (at, (slot, key)) in slots.iter().zip(keys.iter()).enumerate() {
-            let writes = self.overlays[index].maps.entry(*slot).or_default();
+            let writes = maps.entry(*slot).or_default();
             writes.entries.insert(key.into(), values.item(layout, at).map(Into::into));
         }
-        Ok(())
+        let new = maps.len() - before;
+        self.charge(new * HOLDER_BYTES as usize)
     }
 
     /// Map state: entries with `start <= key < end` in ascending order, one page.
@@ -154,10 +158,11 @@ impl TaskState {
     /// Map state: removes all entries of one slot.
     ///
     /// # Errors
-    /// A [`GuestFault`](crate::failure::GuestFault) for an unknown state or slot.
+    /// As [`TaskState::value_write`].
     pub fn map_clear(&mut self, state: u32, slot: u32) -> Checked<()> {
         let (index, _) = self.check(state, StateKind::Map)?;
         self.check_slots("map-clear", &[slot])?;
+        self.charge(ENTRY_OVERHEAD_BYTES)?;
         let writes = self.overlays[index].maps.entry(slot).or_default();
         writes.cleared = true;
         writes.entries.clear();

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::memory::ITEM_OVERHEAD_BYTES;
 use super::overlay::Overlay;
 use super::{EncodeBudget, ExpiresAt, NEVER, Resolved, SlotRef, StateBackend, StateUsage};
 use crate::batch::Dictionary;
@@ -173,7 +174,9 @@ impl TaskState {
         let (index, layout) = self.check(state, StateKind::Value)?;
         values.validate(layout, slots.len(), "value-write")?;
         self.check_item(values.values.longest())?;
-        self.charge(values.bytes() + slots.len() * size_of::<u32>())?;
+        let overhead = size_of::<u32>()
+            + if layout == Layout::Variable { ITEM_OVERHEAD_BYTES as usize } else { 0 };
+        self.charge(values.bytes() + slots.len() * overhead)?;
         let slot_count = self.slots.len();
         self.overlays[index].values.write(layout, slots, values, slot_count).or_else(|slot| {
             let why = if slot as usize >= slot_count { "is out of range" } else { "occurs twice" };
@@ -275,6 +278,10 @@ impl TaskState {
             "the tenant's jobs hold {used} bytes of state, and the call adds {more}; at most {limit} are allowed"
         );
         fault(FaultCode::TenantState, message)
+    }
+
+    pub(super) fn expires(&self, state: usize) -> bool {
+        self.states[state].ttl.is_some()
     }
 
     pub(super) fn renews_on_read(&self, state: usize) -> bool {

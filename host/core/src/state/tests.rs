@@ -413,3 +413,51 @@ fn what_is_not_there_takes_as_much_to_read_as_its_state_is_wide() {
         assert_eq!(state.value_read(0).unwrap().values.data.len(), bytes);
     }
 }
+
+#[test]
+fn what_a_list_holds_beside_bytes_counts_before_it_is_held() {
+    let (items, width) = (100_000, 1);
+    let overlay_bytes = |ttl| {
+        let states = vec![StateDescription {
+            name: "list".to_owned(),
+            kind: StateKind::List,
+            width: Some(width),
+            schema_version: 1,
+            ttl,
+        }];
+        let limits = Limits { overlay_bytes: items, ..Limits::default() };
+        let backend = MemoryBackend::new(&states, GROUPS, (0..GROUPS as u16).map(KeyGroup));
+        let mut state = TaskState::new(Box::new(backend), states.into(), Arc::new(limits));
+        state.begin(&dictionary(&[1]), &[], 0).unwrap();
+        let column = || BytesColumn { data: vec![7; items], ends: Vec::new() };
+        let replaced = state.list_replace(0, 0, column()).unwrap_err();
+        let appended = state.list_append(0, &vec![0; items], &column()).unwrap_err();
+        [replaced, appended].map(|fault| {
+            assert_eq!(fault.code, FaultCode::OverlayLimit);
+            fault.message.split(' ').next().unwrap().parse::<usize>().unwrap()
+        })
+    };
+    let mortal = Some(Ttl { milliseconds: LIFE_MS, update: TtlUpdate::OnCreateAndWrite });
+    // Each with its end, and the life of each if it has one.
+    assert!(overlay_bytes(None)[0] >= items * 5 && overlay_bytes(mortal)[0] >= items * 13);
+    assert!(overlay_bytes(None)[1] >= items * 5);
+}
+
+#[test]
+fn slots_that_a_call_writes_to_for_the_first_time_count_with_what_holds_them() {
+    let keys: Vec<u8> = (0..200).collect();
+    let limits = Limits { overlay_bytes: 50_000, ..Limits::default() };
+    let mut state = task_state(limits);
+    state.begin(&dictionary(&keys), &[], 0).unwrap();
+    let mut empty = BytesColumn::default();
+    keys.iter().for_each(|_| empty.push(b""));
+    let slots: Vec<u32> = (0..200).collect();
+    let fault = state.list_append(LIST, &slots, &empty).unwrap_err();
+    assert_eq!(fault.code, FaultCode::OverlayLimit);
+    // Once: the rest of a list costs what its items do.
+    state.abort();
+    state.begin(&dictionary(&[1]), &[], 0).unwrap();
+    for _ in 0..100 {
+        state.list_append(LIST, &[0], &BytesColumn { data: Vec::new(), ends: vec![0] }).unwrap();
+    }
+}

@@ -4,7 +4,11 @@
 //!
 //! Invariants: an entry that is frozen and not encoded is encoded before it changes, so a snapshot never
 //! copies a map; the encoder goes through it in key order, and what was encoded ahead of it is remembered
-//! until it comes by; `bytes` is the sum over what is held.
+//! until it comes by, as long as it would come by; `bytes` is the sum over what is held.
+//!
+//! Marks hold keys, and a map that is filled and emptied in turn has marks of far more keys than entries. So marks of changed
+//! entries never take more than the entries: by then the map is marked as a whole, and a snapshot writes all of it, which is
+//! less. What a snapshot in flight keeps of an earlier, larger map counts for what it takes beyond the entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,6 +23,9 @@ use crate::state::ExpiresAt;
 #[derive(Default)]
 pub(super) struct Map {
     entries: BTreeMap<Box<[u8]>, MapItem>,
+    /// Of the entries.
+    entry_bytes: u64,
+    /// What the map counts for, as of its last change.
     bytes: u64,
     /// What changed since when; none while nothing is tracked.
     tracking: Option<Box<Tracking>>,
@@ -40,6 +47,8 @@ struct MapMarks {
     cleared: bool,
     /// These entries; empty when everything did.
     entries: BTreeSet<Box<[u8]>>,
+    /// What `entries` take.
+    bytes: u64,
 }
 
 /// The encoder's way through the frozen entries.
@@ -51,21 +60,35 @@ struct Walk {
     head: bool,
     /// Entries up to this one are done.
     last: Option<Box<[u8]>>,
-    /// Entries behind `last` that are done, or were not there when the map was frozen.
+    /// While all entries are frozen: those behind `last` that are done, or were not there when the map was frozen.
     ahead: BTreeSet<Box<[u8]>>,
 }
 
 impl Marks for MapMarks {
     fn merge(&mut self, mut other: Self) {
-        self.cleared |= other.cleared;
-        if self.cleared {
-            self.entries = BTreeSet::new();
-            return;
+        if self.cleared || other.cleared {
+            return self.clear();
         }
         if self.entries.len() < other.entries.len() {
-            std::mem::swap(&mut self.entries, &mut other.entries);
+            std::mem::swap(self, &mut other);
         }
-        self.entries.extend(other.entries);
+        other.entries.into_iter().for_each(|key| self.insert(key));
+    }
+}
+
+impl MapMarks {
+    fn insert(&mut self, key: Box<[u8]>) {
+        let bytes = mark_bytes(&key);
+        self.bytes += if self.entries.insert(key) { bytes } else { 0 };
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.bytes -= if self.entries.remove(key) { mark_bytes(key) } else { 0 };
+    }
+
+    /// Everything changed.
+    fn clear(&mut self) {
+        *self = Self { cleared: true, ..Self::default() };
     }
 }
 
@@ -74,6 +97,10 @@ impl Walk {
     fn from(&self) -> Bound<&[u8]> {
         self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
     }
+}
+
+fn mark_bytes(key: &[u8]) -> u64 {
+    key.len() as u64 + ITEM_OVERHEAD_BYTES
 }
 
 fn entry_bytes(key: &[u8], value: &[u8]) -> u64 {
@@ -94,12 +121,13 @@ impl Map {
     pub(super) fn new(tracker: &Tracker) -> Self {
         let mut map = Self::default();
         if tracker.on {
-            map.catch_up(tracker).marks.dirty.cleared = true;
+            map.catch_up(tracker).marks.dirty.clear();
         }
         map
     }
 
-    /// Bytes of all entries, with the overhead of holding them.
+    /// What the map counts for, as of its last change: all entries, with the overhead of holding them, or what marks take if that is
+    /// more.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -139,16 +167,20 @@ impl Map {
         };
         if let Some((owner, out)) = frozen {
             let is_behind = walk.last.as_deref().is_none_or(|last| key > last);
-            let is_frozen = walk.all || marks.frozen.entries.contains(key);
-            if is_behind && is_frozen && walk.ahead.insert(key.into()) {
-                let item = self.entries.get(key);
-                if item.is_some() || !walk.all {
+            let item = self.entries.get(key);
+            if is_behind && !walk.all && marks.frozen.entries.contains(key) {
+                put(out, owner, key, item);
+                // The encoder does not come by it any more. An aborted snapshot gives no mark back that is made anew below.
+                marks.frozen.remove(key);
+            } else if is_behind && walk.all && !walk.ahead.contains(key) {
+                if item.is_some() {
                     put(out, owner, key, item);
                 }
+                walk.ahead.insert(key.into());
             }
         }
         if !marks.dirty.cleared && !marks.dirty.entries.contains(key) {
-            marks.dirty.entries.insert(key.into());
+            marks.dirty.insert(key.into());
         }
     }
 
@@ -156,12 +188,23 @@ impl Map {
     pub(super) fn write(&mut self, key: &[u8], value: Option<&[u8]>, expires_at: ExpiresAt) {
         let old = match value {
             Some(value) => {
-                self.bytes += entry_bytes(key, value);
+                self.entry_bytes += entry_bytes(key, value);
                 self.entries.insert(key.into(), (value.into(), expires_at))
             }
             None => self.entries.remove(key),
         };
-        self.bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old));
+        self.entry_bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old));
+        self.bytes = self.entry_bytes;
+        if let Some(Tracking { marks, walk }) = self.tracking.as_deref_mut() {
+            if value.is_none() {
+                // The encoder does not come by it. Written anew it is done again, by being no part of what was frozen.
+                walk.ahead.remove(key);
+            }
+            if marks.dirty.bytes > self.entry_bytes {
+                marks.dirty.clear();
+            }
+            self.bytes = self.bytes.max(marks.dirty.bytes + marks.frozen.bytes);
+        }
     }
 
     /// Puts back an entry of a snapshot.
@@ -280,5 +323,67 @@ impl Map {
             budget.look();
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::NEVER;
+
+    /// Changes an entry of a map that is not to be encoded first.
+    fn change(map: &mut Map, tracker: &Tracker, key: u32, value: Option<&[u8]>) {
+        map.touch(&key.to_be_bytes(), tracker, None);
+        map.write(&key.to_be_bytes(), value, NEVER);
+    }
+
+    /// A map of so many entries that a snapshot holds.
+    fn saved(entries: u32) -> (Map, Tracker) {
+        let mut tracker = Tracker::default();
+        tracker.turn_on();
+        let mut map = Map::new(&tracker);
+        (0..entries).for_each(|key| change(&mut map, &tracker, key, Some(b"v")));
+        tracker.freeze(false);
+        tracker.settle(true);
+        (map, tracker)
+    }
+
+    fn dirty(map: &Map) -> &MapMarks {
+        &map.tracking.as_deref().unwrap().marks.dirty
+    }
+
+    #[test]
+    fn marks_of_a_map_that_is_filled_and_emptied_never_take_more_than_its_entries() {
+        let (mut map, tracker) = saved(1);
+        let before = map.bytes();
+        for key in 1..10_000 {
+            change(&mut map, &tracker, key, Some(b""));
+            change(&mut map, &tracker, key, None);
+            assert!(dirty(&map).bytes <= map.entry_bytes);
+        }
+        assert_eq!(map.bytes(), before);
+        assert!(dirty(&map).cleared && dirty(&map).entries.is_empty());
+    }
+
+    #[test]
+    fn a_map_of_which_some_entries_change_is_not_written_as_a_whole() {
+        let (mut map, tracker) = saved(100);
+        (50..150).for_each(|key| change(&mut map, &tracker, key, Some(b"w")));
+        (0..30).for_each(|key| change(&mut map, &tracker, key, None));
+        assert!(!dirty(&map).cleared);
+        assert_eq!(dirty(&map).entries.len(), 130);
+        assert_eq!(map.bytes(), 120 * entry_bytes(&[0; 4], b"w"));
+    }
+
+    #[test]
+    fn marks_that_a_snapshot_keeps_of_a_larger_map_count_until_it_is_settled() {
+        let (mut map, mut tracker) = saved(100);
+        (0..100).for_each(|key| change(&mut map, &tracker, key, Some(b"w")));
+        tracker.freeze(false);
+        (1..100).for_each(|key| change(&mut map, &tracker, key, None));
+        assert!(map.bytes() >= 100 * mark_bytes(&[0; 4]));
+        tracker.settle(true);
+        change(&mut map, &tracker, 0, Some(b"x"));
+        assert_eq!(map.bytes(), entry_bytes(&[0; 4], b"x"));
     }
 }

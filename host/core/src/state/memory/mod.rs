@@ -49,9 +49,9 @@ use crate::snapshot::Buffers;
 
 const UNOWNED: u32 = u32::MAX;
 /// What a heap item costs beside its bytes: its pointer and the allocator's share.
-const ITEM_OVERHEAD_BYTES: u64 = 32;
+pub(super) const ITEM_OVERHEAD_BYTES: u64 = 32;
 /// What a list or map costs beside its items: the holder, its first chunk or node.
-const HOLDER_BYTES: u64 = 400;
+pub(super) const HOLDER_BYTES: u64 = 400;
 
 /// Keyed state of one task, in memory.
 pub struct MemoryBackend {
