@@ -13,9 +13,13 @@ use crate::component::TaskIdentity;
 use crate::files::Files;
 use crate::guest_log::GuestLog;
 use crate::signal::CallSignal;
+use crate::trap::is_shortage;
 
 /// Handles to files, streams and pollables that a guest may hold at once.
 const RESOURCES_MAX: usize = 1024;
+/// Handles in the tables of a component's instances, those to resources of its own included. A table never shrinks, and each
+/// instance has one.
+pub(crate) const HANDLES_MAX: usize = 2 * RESOURCES_MAX;
 /// Core instances, memories and tables of one component at most.
 const INSTANCES_MAX: usize = 64;
 
@@ -141,6 +145,15 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(fits)
     }
 
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        match is_shortage(&error) {
+            // The limits allow it: the guest must not see it and act upon it, nor be blamed.
+            true => Err(error.context("the system has no memory for a guest to grow into")),
+            // Its memory has a maximum of its own.
+            false => Ok(()),
+        }
+    }
+
     fn table_growing(
         &mut self,
         current: usize,
@@ -226,11 +239,25 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use tidemill_core::failure::Failure;
+
     use super::*;
+    use crate::trap::classify;
 
     fn spends_us(us: u64) {
         let until_us = thread_cpu_us() + us;
         while thread_cpu_us() < until_us {}
+    }
+
+    #[test]
+    fn memory_that_the_system_does_not_have_is_not_refused_to_the_guest_but_to_the_host() {
+        let rules = crate::component::rules_outside_of_jobs(Arc::default(), Arc::default());
+        let mut data = GuestData::new(rules, &TaskIdentity::default(), Arc::default());
+        let no_memory = wasmtime::Error::from(rustix::io::Errno::NOMEM);
+        let failed = data.memory.memory_grow_failed(no_memory).unwrap_err();
+        assert!(matches!(classify(&failed, &mut data), Failure::HostFull(_)));
+        let too_large = wasmtime::Error::msg("Memory maximum size exceeded");
+        assert!(data.memory.memory_grow_failed(too_large).is_ok());
     }
 
     #[test]

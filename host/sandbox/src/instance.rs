@@ -15,7 +15,7 @@ use crate::bindings::operator::Plain;
 use crate::bindings::operator::exports::tidemill::operator::operator as guest;
 use crate::bindings::operator::tidemill::operator::types;
 use crate::component::GuestExports;
-use crate::guest_data::GuestData;
+use crate::guest_data::{GuestData, HANDLES_MAX};
 use crate::guest_log::GuestLog;
 use crate::trap::{classify, cut_words, is_out_of_fuel, is_shortage};
 
@@ -61,6 +61,7 @@ impl SandboxInstance {
         let (hook_cpu_us, fuel) = (limits.hook_cpu_us, limits.host_call_bytes);
         let mut store = Store::new(pre.component().engine(), data);
         store.set_hostcall_fuel(fuel);
+        store.set_max_component_handles(HANDLES_MAX);
         store.limiter(|data| &mut data.memory);
         store.epoch_deadline_callback(|mut store: StoreContextMut<'_, GuestData>| {
             store.data_mut().cpu.tick()

@@ -4,7 +4,7 @@ use tidemill_core::failure::{Failure, FaultCode, GuestFault};
 use tidemill_core::limits::{KIB, MESSAGE_BYTES_MAX, WASM_STACK_BYTES};
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::guest_data::GuestData;
+use crate::guest_data::{GuestData, HANDLES_MAX};
 use crate::guest_log::escape;
 
 /// Frames of a guest's backtrace that a message shows.
@@ -32,6 +32,9 @@ pub(crate) fn is_out_of_fuel(error: &wasmtime::Error) -> bool {
 pub(crate) fn classify(error: &wasmtime::Error, data: &mut GuestData) -> Failure {
     if let Some(fault) = error.downcast_ref::<GuestFault>() {
         return Failure::Guest(fault.clone());
+    }
+    if is_shortage(error) {
+        return Failure::HostFull(format!("a call could not go on: {error:#}"));
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
         return classify_untyped(error, data);
@@ -67,6 +70,12 @@ fn classify_untyped(error: &wasmtime::Error, data: &GuestData) -> Failure {
     let words = cut_words(&root);
     let (code, message) = match data.memory.refused() {
         Some(refused) => (FaultCode::MemoryLimit, format!("{refused}; then: {words}")),
+        None if root.contains("handle limit") => {
+            let message = format!(
+                "the guest's own tables hold {HANDLES_MAX} handles, which are all that is allowed; it must drop some"
+            );
+            (FaultCode::ResourceLimit, message)
+        }
         None if is_out_of_fuel(error) => {
             let most = data.frame.limits().host_call_bytes;
             let message = format!(

@@ -19,8 +19,9 @@ use crate::guest::Guest;
 use crate::process::{Ended, Host, Process, Usage};
 
 /// Resident memory that may be left when an attack is over. All of it is free: the allocator keeps what threads freed
-/// for the next ones, and admitting the largest component (32 MiB) takes four times its size.
-const RESIDENT_LEFT: u64 = 128 << 20;
+/// for the next ones until one of them frees more. Admitting the largest component (32 MiB) takes four times its size; after
+/// reading compressed files 148 MB were seen once in six runs, and 80 in the others.
+const RESIDENT_LEFT: u64 = 192 << 20;
 /// Resident memory while an attack goes on: the guest's 128 MiB, what one call holds back of state (64 MiB) and output
 /// (16 MiB), and as much again as has been freed and is not given back yet.
 const RESIDENT_DURING: u64 = 416 << 20;

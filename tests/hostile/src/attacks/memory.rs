@@ -150,6 +150,26 @@ fn leaks() -> Vec<Attack> {
         },
         Attack {
             rows: &[22],
+            name: "own-handles",
+            tries: "takes handles to resources of its own without end, for which the host keeps tables",
+            stopped_by: "2,048 handles in all tables of a sandbox",
+            code: "RESOURCE_LIMIT",
+            component: || {
+                Guest::new()
+                    .package("package hostile:mine; interface things { resource thing; }")
+                    .world("export hostile:mine/things;")
+                    .imports(
+                        r#"(import "[export]hostile:mine/things" "[resource-new]thing"
+                            (func $own (param i32) (result i32)))"#,
+                    )
+                    .process("(loop $again (drop (call $own (i32.const 1))) (br $again))")
+                    .build()
+            },
+            storm: Some(storm(500)),
+            ..Attack::default()
+        },
+        Attack {
+            rows: &[22],
             name: "handle-leak-over-calls",
             tries: "leaks a handle in each call, each with 64 KB that it wrote and never ended the line of",
             stopped_by: "1,024 handles of a sandbox, each with 8 KiB of an unfinished line at most; then the call \

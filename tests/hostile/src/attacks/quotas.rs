@@ -321,7 +321,7 @@ fn admissions() -> Vec<Attack> {
                 "TENANT_SANDBOXES",
                 "brings eight memories, of which each takes a place that others could have",
                 "as many of the tenant's `sandboxes` (256; here 12) for each lane as there are memories",
-                &["14 sandboxes", "2 of 12 in use"],
+                &["16 sandboxes", "0 of 12 in use"],
                 || with_memories(Guest::new().build_component(), 7),
             ),
         ),
