@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::ChildStdout;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -159,4 +160,32 @@ fn a_stop_before_the_job_runs_ends_the_process() {
     running.address_after("Metrics are served on http://");
     running.signal(Signal::TERM);
     running.end().expect(143).has_no_panic();
+}
+
+/// CPU time that a process has used, in ticks of ten milliseconds.
+fn cpu_ticks(running: &Running) -> u64 {
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", running.id())).expect("it is there");
+    let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+    rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn a_stop_that_one_lane_keeps_waiting_for_ever_ends_and_loses_nothing() {
+    let timeouts = "parallelism = 2\n    stop-timeout = \"1s\"\n    heartbeat-timeout = \"4s\"";
+    let place = Place::with_job(&LONG.replace("parallelism = 2", timeouts));
+    let running = place.run().env("TIDEMILL_FAILPOINT", "host-call-hangs:30").start();
+    running.until_stderr(|said| said.contains("host-call-hangs").then_some(()));
+    running.signal(Signal::TERM);
+    running.until_stderr(|said| said.contains("Stopping").then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    // The stop has failed, and nobody does anything but wait for the lane.
+    let before = cpu_ticks(&running);
+    std::thread::sleep(Duration::from_secs(1));
+    let used = cpu_ticks(&running) - before;
+    assert!(used < 50, "{used} of some 100 ticks");
+    let ended = running.end().expect(70);
+    ended.says(&["has not made a step", "did not come to a checkpoint within 1s"]);
+    place.run().end().expect(0);
+    assert_eq!(place.lines("out").len(), BIDS);
 }

@@ -1,13 +1,24 @@
 //! Named places at which a test can have the host fail.
 //!
 //! `TIDEMILL_FAILPOINT=name:n` in the environment of a build with debug assertions makes the n-th passing of the
-//! place [due](is_due): here the host's own code panics in the middle of whatever the thread does; other crates
+//! place [due](is_due): here the host's own code panics, or hangs, in the middle of whatever the thread does; other crates
 //! decide for themselves. In any other build a failpoint is nothing.
 
 /// A place at which a test can have the host panic.
 #[inline]
 pub(crate) fn failpoint(name: &str) {
     assert!(!is_due(name), "the failpoint {name} was passed");
+}
+
+/// A place at which a test can have the host hang: the thread that passes never goes on.
+#[inline]
+pub(crate) fn hangpoint(name: &str) {
+    if is_due(name) {
+        tracing::warn!("The failpoint {name} was passed.");
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// Whether the host is to fail at this passing of a place.

@@ -10,7 +10,7 @@ use wasmtime::Result;
 use crate::bindings::operator::tidemill::operator::{
     clock, log, metrics, output, random, state, types,
 };
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, hangpoint};
 use crate::guest_data::GuestData;
 use crate::guest_log::Level;
 
@@ -120,6 +120,7 @@ impl state::Host for GuestData {
 
 impl output::Host for GuestData {
     fn emit(&mut self, output: u32, batch: types::OutputBatch) -> Result<()> {
+        hangpoint("host-call-hangs");
         let types::OutputBatch { keys, key_of, values, timestamps } = batch;
         let keys = match keys {
             types::KeySource::None => CoreKeySource::None,

@@ -23,13 +23,14 @@ impl Heartbeats {
         Self { timeout, lanes: vec![None; lanes] }
     }
 
-    /// Takes in what the lanes do now; answers the first that has been silent for too long, and how long.
+    /// Takes in what these lanes do now; answers those that have been silent for too long, and how long.
     pub(super) fn stuck(
         &mut self,
-        pulses: impl Iterator<Item = (LanePhase, u64)>,
+        pulses: impl Iterator<Item = (usize, (LanePhase, u64))>,
         now: Instant,
-    ) -> Option<(usize, Duration)> {
-        for (lane, (phase, steps)) in pulses.enumerate() {
+    ) -> Vec<(usize, Duration)> {
+        let mut stuck = Vec::new();
+        for (lane, (phase, steps)) in pulses {
             let Some(last) = self.lanes.get_mut(lane) else {
                 continue;
             };
@@ -45,13 +46,13 @@ impl Heartbeats {
                 Some((before, since)) if *before == steps => {
                     let silent = now.saturating_duration_since(*since);
                     if silent >= timeout {
-                        return Some((lane, silent));
+                        stuck.push((lane, silent));
                     }
                 }
                 _ => *last = Some((steps, now)),
             }
         }
-        None
+        stuck
     }
 }
 
@@ -59,20 +60,35 @@ impl Heartbeats {
 mod tests {
     use super::*;
 
+    /// Of two lanes, those that are stuck, when they do this by so many seconds.
+    fn look(heartbeats: &mut Heartbeats, lanes: [(LanePhase, u64); 2], now: Instant) -> Vec<usize> {
+        let stuck = heartbeats.stuck(lanes.into_iter().enumerate(), now);
+        stuck.into_iter().map(|(lane, _)| lane).collect()
+    }
+
     #[test]
     fn a_lane_that_runs_without_a_step_is_stuck_and_one_that_waits_is_not() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         let mut heartbeats = Heartbeats::new(2, Duration::from_secs(5));
-        let mut look = |first, second, seconds| {
-            heartbeats.stuck([first, second].into_iter(), at(seconds)).map(|(lane, _)| lane)
-        };
+        let mut look = |first, second, seconds| look(&mut heartbeats, [first, second], at(seconds));
         use LanePhase::{Idle, Running};
-        assert_eq!(look((Running, 1), (Idle, 7), 0), None);
-        assert_eq!(look((Running, 2), (Idle, 7), 60), None);
-        assert_eq!(look((Running, 2), (Running, 7), 64), None);
-        assert_eq!(look((Idle, 2), (Running, 7), 65), None);
-        assert_eq!(look((Running, 3), (Running, 7), 69), Some(1));
+        assert!(look((Running, 1), (Idle, 7), 0).is_empty());
+        assert!(look((Running, 2), (Idle, 7), 60).is_empty());
+        assert!(look((Running, 2), (Running, 7), 64).is_empty());
+        assert!(look((Idle, 2), (Running, 7), 65).is_empty());
+        assert_eq!(look((Running, 3), (Running, 7), 69), [1]);
+    }
+
+    #[test]
+    fn all_lanes_that_are_stuck_are_told_at_once() {
+        let began = Instant::now();
+        let mut heartbeats = Heartbeats::new(2, Duration::from_secs(5));
+        let mut look = |seconds| {
+            let now = began + Duration::from_secs(seconds);
+            look(&mut heartbeats, [(LanePhase::Running, 1); 2], now)
+        };
+        assert_eq!((look(0), look(5)), (vec![], vec![0, 1]));
     }
 
     #[test]
@@ -81,9 +97,9 @@ mod tests {
         let at = |seconds| began + Duration::from_secs(seconds);
         let mut heartbeats = Heartbeats::new(1, Duration::from_secs(5));
         let mut look =
-            |seconds| heartbeats.stuck([(LanePhase::GivingWay, 1)].into_iter(), at(seconds));
-        assert_eq!(look(0), None);
-        assert_eq!(look(64), None);
-        assert_eq!(look(65), Some((0, Duration::from_secs(65))));
+            |seconds| heartbeats.stuck([(0, (LanePhase::GivingWay, 1))].into_iter(), at(seconds));
+        assert!(look(0).is_empty());
+        assert!(look(64).is_empty());
+        assert_eq!(look(65), [(0, Duration::from_secs(65))]);
     }
 }

@@ -1,7 +1,8 @@
 //! One incarnation of a job: lanes, keeper, uploads and supervisor, from their start to the last join.
 //!
 //! Owns the order of starting and joining. Invariant: when `run` returns, no thread of this incarnation is
-//! left and no I/O of its sinks is under way, so that nothing of it can have an effect later.
+//! left and no I/O of its sinks is under way, so that nothing of it can have an effect later; but for lanes that are stuck, after
+//! which there is no other incarnation in this process.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,7 +30,7 @@ use super::lane_pace::LanePace;
 use super::lane_thread::{self, LaneEnd, LaneReport, LaneThread};
 use super::migrate::Progress;
 use super::report::TaskInfo;
-use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings};
+use super::supervisor::{Ended, Event, Supervisor, SupervisorSettings, Watched};
 use super::uploads::Uploads;
 use super::{Job, JobError, SinkReport};
 use crate::config::SinkPlan;
@@ -229,16 +230,13 @@ fn run_lanes(
         began,
         lane_error: &lane_error,
     };
-    let ended = supervisor.run(&reports);
-    // The thread of a lane that is stuck cannot be joined; the job fails for good in this process.
-    let is_stuck = matches!(ended, Err(JobError::Stuck { .. }));
-    threads
-        .into_iter()
-        .filter(|thread| !is_stuck || thread.is_finished())
-        .for_each(LaneThread::join);
+    let Watched { outcome, stuck } = supervisor.run(&reports);
+    // Threads are in the order of their lanes.
+    let joined = threads.into_iter().enumerate().filter(|(lane, _)| !stuck.contains(lane));
+    joined.for_each(|(_, thread)| thread.join());
     // Here and on every earlier way out, dropping both waits for their threads.
     drop((uploads, keeper));
-    ended
+    outcome
 }
 
 fn coordinator(job: &Job, restored: CheckpointId) -> Coordinator {

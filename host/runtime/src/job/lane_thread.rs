@@ -50,11 +50,6 @@ pub(super) struct LaneThread {
 }
 
 impl LaneThread {
-    /// Whether the lane has no thread any more.
-    pub(super) fn is_finished(&self) -> bool {
-        lock(&self.newest).as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
     /// Waits until the lane has no thread any more.
     pub(super) fn join(self) {
         loop {

@@ -3,7 +3,7 @@
 //! Owns the one channel that everything reports to: lanes, the keeper, uploads, people. It never waits for a
 //! disk or a lane, so that it can always tell who is stuck. Decides nothing about checkpoints: that is the
 //! coordinator's. Invariants: actions are performed in order; after the first failure nothing new is begun;
-//! when the supervisor returns, all lanes are gone but those that are stuck for good.
+//! when the supervisor returns, all lanes are gone but those that are stuck for good, however it came to its end.
 
 mod ending;
 
@@ -88,6 +88,14 @@ pub(super) enum Ended {
     Stopped,
 }
 
+/// How the watch over an incarnation ended.
+pub(super) struct Watched {
+    /// How the incarnation ended, or the failure that counts.
+    pub(super) outcome: Result<Ended, JobError>,
+    /// Lanes whose threads hang, and cannot be joined.
+    pub(super) stuck: BTreeSet<usize>,
+}
+
 /// How many times as long as a checkpoint took a job rests after it while its tenant gives way: what checkpoints cost threads and
 /// disks is not a lane's, and has no low priority.
 const RESTS_WHO_GIVES_WAY: u64 = 4;
@@ -131,6 +139,7 @@ struct Course {
     draining: Draining,
     /// Lanes whose threads have not ended and are not stuck.
     lanes: BTreeSet<usize>,
+    stuck: BTreeSet<usize>,
     merging: bool,
     /// Records read when the coordinator was last told that there are new ones.
     read: u64,
@@ -140,9 +149,16 @@ struct Course {
     asked_at: Option<Instant>,
 }
 
+impl Course {
+    /// Nothing new is begun: the job has failed, or its last checkpoint is complete.
+    fn is_over(&self) -> bool {
+        self.failure.is_some() || self.ended.is_some()
+    }
+}
+
 impl Supervisor<'_> {
     /// Runs until all lanes are gone, or stuck.
-    pub(super) fn run(mut self, reports: &Receiver<Event>) -> Result<Ended, JobError> {
+    pub(super) fn run(mut self, reports: &Receiver<Event>) -> Watched {
         let lanes = (0..self.lines.len()).collect();
         let mut course = Course { lanes, ..Course::default() };
         let mut heartbeats = Heartbeats::new(self.lines.len(), self.settings.heartbeat_timeout);
@@ -166,7 +182,7 @@ impl Supervisor<'_> {
             let watched_us = u64::try_from(watching.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.statistics.heartbeat_us.fetch_add(watched_us, Relaxed);
             self.tell_of_tasks(&mut watchdog);
-            if course.ended.is_none() && course.failure.is_none() {
+            if !course.is_over() {
                 self.note_activity(&mut course);
                 self.note_full_log(&mut course);
                 self.note_drained(&mut course);
@@ -175,11 +191,12 @@ impl Supervisor<'_> {
             }
         }
         self.tell_of_tasks(&mut watchdog);
-        match (course.failure, course.ended.or(course.ending)) {
+        let outcome = match (course.failure, course.ended.or(course.ending)) {
             (Some(failure), _) => Err(failure),
             (None, Some(ended)) => Ok(ended),
             (None, None) => Err(JobError::Host("all lanes left without a reason".to_owned())),
-        }
+        };
+        Watched { outcome, stuck: course.stuck }
     }
 
     fn now_ms(&self) -> u64 {
@@ -188,11 +205,15 @@ impl Supervisor<'_> {
 
     /// How long nothing need be done if nothing happens.
     fn patience(&self, course: &Course) -> Duration {
+        let heartbeat = self.settings.heartbeat_interval;
+        if course.is_over() {
+            // What was to be done at some time will not be done any more.
+            return heartbeat;
+        }
         let deadline = self.coordinator.deadline_ms();
         let checkpoint = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now_ms())));
         let stop = course.stop_by.map(|at| at.saturating_duration_since(Instant::now()));
         let drained = (course.draining == Draining::Begun).then_some(LOOK_EVERY);
-        let heartbeat = self.settings.heartbeat_interval;
         [checkpoint, stop, drained].into_iter().flatten().fold(heartbeat, Duration::min)
     }
 
@@ -207,7 +228,7 @@ impl Supervisor<'_> {
                     _ if course.ended.or(course.ending).is_some() => {}
                     Some(error) => self.fail(error, course),
                     // It was told to leave, or the job could not go on without it.
-                    None if course.ended.is_none() && course.failure.is_none() => {
+                    None if !course.is_over() => {
                         self.fail(JobError::Host(format!("lane {lane} left by itself")), course);
                     }
                     None => {}
@@ -383,23 +404,6 @@ impl Supervisor<'_> {
             course.asked_at = Some(Instant::now());
             let actions = self.coordinator.learn(Fact::WalPressure, self.now_ms());
             self.perform(actions, course);
-        }
-    }
-
-    fn watch(&mut self, heartbeats: &mut Heartbeats, course: &mut Course) {
-        if course.failure.is_some() || course.ended.is_some() {
-            return;
-        }
-        if course.stop_by.is_some_and(|stop_by| Instant::now() >= stop_by) {
-            let newest = self.ledger.newest().checkpoint;
-            let waited = self.settings.stop_timeout;
-            return self.fail(JobError::StopTimeout { waited, newest }, course);
-        }
-        let pulses = self.lines.iter().map(|line| line.pulse());
-        if let Some((lane, silent)) = heartbeats.stuck(pulses, Instant::now()) {
-            // Its thread cannot be ended, so nobody waits for it.
-            course.lanes.remove(&lane);
-            self.fail(JobError::Stuck { lane, silent }, course);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Order of a stop with a savepoint: nothing more is received -> all of the input log is in the lanes -> sources
 //! stopped -> last checkpoint complete and committed -> copied -> lanes sent away. A stop that comes otherwise in
-//! between makes no savepoint: it would not hold what is only logged.
+//! between makes no savepoint: it would not hold what is only logged. A lane that hangs keeps no end waiting.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tidemill_core::ids::CheckpointId;
 use super::{Course, Ended, SavepointRequest, Supervisor};
 use crate::job::JobError;
 use crate::job::hand_over::Savepoint;
+use crate::job::heartbeat::Heartbeats;
 use crate::job::keeper::Task;
 
 /// How often it is looked whether the input log is processed.
@@ -31,6 +32,35 @@ pub(super) enum Draining {
 }
 
 impl Supervisor<'_> {
+    /// Sees to it that nobody waits for a lane that hangs, and that a stop takes no longer than it may.
+    pub(super) fn watch(&mut self, heartbeats: &mut Heartbeats, course: &mut Course) {
+        let pulses = course.lanes.iter().map(|lane| (*lane, self.lines[*lane].pulse()));
+        for (lane, silent) in heartbeats.stuck(pulses, Instant::now()) {
+            // Its thread cannot be ended, so nobody waits for it, whatever the job has come to meanwhile.
+            course.lanes.remove(&lane);
+            course.stuck.insert(lane);
+            self.fail_for_good(JobError::Stuck { lane, silent }, course);
+        }
+        if course.is_over() {
+            return;
+        }
+        if course.stop_by.is_some_and(|stop_by| Instant::now() >= stop_by) {
+            let newest = self.ledger.newest().checkpoint;
+            let waited = self.settings.stop_timeout;
+            self.fail(JobError::StopTimeout { waited, newest }, course);
+        }
+    }
+
+    /// As [`fail`](Self::fail), with a failure after which the job cannot begin anew, which an earlier one might have it do.
+    fn fail_for_good(&mut self, failure: JobError, course: &mut Course) {
+        match course.failure.replace(failure) {
+            Some(earlier @ JobError::Stuck { .. }) => course.failure = Some(earlier),
+            Some(earlier) => tracing::error!("Before a lane hung, the job failed: {earlier}."),
+            None => {}
+        }
+        self.send_away();
+    }
+
     /// The last checkpoint is complete: the lanes may go, after a savepoint of it if somebody waits for one.
     pub(super) fn end(&self, ended: Ended, course: &mut Course) {
         course.stop_by = None;
