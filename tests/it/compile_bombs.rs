@@ -182,6 +182,22 @@ fn a_compiler_over_its_limits_is_ended_and_told_of() {
 }
 
 #[test]
+fn how_a_compiler_ended_is_known_whoever_started_the_host() {
+    let place = Place::new();
+    place.write("good.wasm", std::fs::read(operators().join("word_split.wasm")).expect("built"));
+    // Of a process that ignores that children end the system keeps nothing of how they did.
+    let line = "trap '' CHLD; exec \"$0\" inspect good.wasm";
+    let ended = std::process::Command::new("bash")
+        .args(["-c", line, env!("CARGO_BIN_EXE_tidemill")])
+        .current_dir(place.path("."))
+        .env("TIDEMILL_COMPILER_FAULT", "loop")
+        .output()
+        .expect("bash, for other shells do not hand that on");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("is refused: COMPILE_TIMEOUT"), "{said}");
+}
+
+#[test]
 fn a_compiler_that_dies_is_told_of() {
     ends("abort", "COMPILE_CRASHED", &["it aborted"]);
     ends("panic", "COMPILE_CRASHED", &["a defect of its own"]);

@@ -209,6 +209,7 @@ fn metrics_tell_the_jobs_apart() {
         let is_told_once = text.matches("# TYPE tidemill_job_records_in ").count() == 1;
         let of_tenant = [
             "cpu_seconds_total",
+            "compile_cpu_seconds_total",
             "host_calls_total",
             "copied_bytes_total",
             "sandbox_restarts_total",

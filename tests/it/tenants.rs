@@ -79,6 +79,20 @@ fn a_job_within_its_quotas_runs_and_the_report_says_what_was_used() {
 }
 
 #[test]
+fn what_compiling_took_is_told_of_the_tenant_whose_component_it_was() {
+    let caches = Place::new();
+    let cache = caches.path("cache");
+    let compile_cpu_s = || {
+        let place = acme("");
+        let run = place.tidemill("run a.toml --tenants tenants.toml");
+        let report = run.env("XDG_CACHE_HOME", cache.to_str().expect("a plain path")).report();
+        report["tenant_usage"]["compile_cpu_s"].as_f64().expect("a number")
+    };
+    let (compiled_s, cached_s) = (compile_cpu_s(), compile_cpu_s());
+    assert!(compiled_s > 0.0 && cached_s == 0.0, "{compiled_s} {cached_s}");
+}
+
+#[test]
 fn what_a_job_has_no_room_for_is_refused_before_anything_happens() {
     let refused = |quotas: &str, says: &[&str]| {
         let place = acme(quotas);

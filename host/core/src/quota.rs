@@ -260,8 +260,10 @@ pub struct TenantUsage {
     pub output_bytes: RateLimit,
     /// Log lines in a second.
     pub log_lines: RateLimit,
-    /// Microseconds of CPU time used so far.
+    /// Microseconds of CPU time used so far, by threads of the host.
     pub used_cpu_us: AtomicU64,
+    /// Microseconds of CPU time that compiling its components took, in processes of their own.
+    pub compile_cpu_us: AtomicU64,
     /// Microseconds that lanes were held because of a rate.
     pub held_us: AtomicU64,
     /// Those of them that were because of CPU time.

@@ -64,6 +64,22 @@ pub(crate) fn cpu_us_of(thread: u32) -> Option<u64> {
     Some(nanoseconds / 1000)
 }
 
+/// CPU time of all children that have ended and were waited for, in microseconds, to some ten milliseconds; 0 where the system does
+/// not say.
+pub(crate) fn children_cpu_us() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    children_ticks(&stat).unwrap_or(0) * 1_000_000 / rustix::param::clock_ticks_per_second().max(1)
+}
+
+/// From a line of `/proc/PID/stat`: behind the name, which may be anything, the state and then numbers, of which the thirteenth and
+/// fourteenth are for children, in user code and in the kernel (proc_pid_stat(5)).
+fn children_ticks(stat: &str) -> Option<u64> {
+    let (_, behind) = stat.rsplit_once(')')?;
+    let mut fields = behind.split_ascii_whitespace().skip(13);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(ticks()? + ticks()?)
+}
+
 /// Whether a thread of this process waits for something other than a core; `None` where the system does not say, or there is no
 /// such thread.
 pub(crate) fn sleeps(thread: u32) -> Option<bool> {
@@ -183,6 +199,18 @@ mod tests {
         let is_kept = std::path::Path::new("/proc/self/schedstat").exists();
         assert!(said_us.map_or(!is_kept, is_right), "{said_us:?}");
         assert_eq!(cpu_us_of(0), None);
+    }
+
+    #[test]
+    fn what_children_used_is_read_behind_any_name() {
+        let stat =
+            "4242 (a) 1 2) b) S 1 4242 4242 0 -1 4194560 10 11 12 13 1400 1500 160 17 20 0 1 0";
+        assert_eq!(children_ticks(stat), Some(177));
+        assert_eq!(children_ticks("4242 (a) S 1 2"), None);
+        let before_us = children_cpu_us();
+        let counted = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let ended = std::process::Command::new("sh").args(["-c", counted]).status().unwrap();
+        assert!(ended.success() && children_cpu_us() > before_us);
     }
 
     #[test]

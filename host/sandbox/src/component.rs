@@ -113,7 +113,8 @@ impl Sandboxes {
     }
 
     /// As [`Sandboxes::admit`], within the limits of its owner: on what it may be made of and what compiling it may
-    /// cost, on the file, and of the sandbox that is asked what it is, whose memory counts for `tenant`.
+    /// cost, on the file, and of the sandbox that is asked what it is. The memory of that and the CPU time of
+    /// the compiler's process count for `tenant`.
     ///
     /// # Errors
     /// The first rule that it breaks.
@@ -126,7 +127,7 @@ impl Sandboxes {
     ) -> Result<Component, AdmissionError> {
         admission::precheck(bytes, limits.component_bytes)?;
         let began = Instant::now();
-        let (loaded, how) = self.loaded.get(self, bytes, admission)?;
+        let (loaded, how) = self.loaded.get(self, bytes, admission, tenant)?;
         let compile_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let wrong_type =
             |error: wasmtime::Error| AdmissionError::WrongType(format!("{error:#}")).cut();

@@ -13,6 +13,8 @@ use crate::tenants::Tenant;
 pub(super) struct TenantView {
     name: String,
     cpu_s: f64,
+    /// CPU time of the compiler, which is not in the other.
+    compile_cpu_s: f64,
     /// How long lanes were held back by its rates, added up.
     held_s: f64,
     log_lines_dropped: u64,
@@ -42,6 +44,7 @@ impl TenantView {
         Self {
             name: tenant.name().to_owned(),
             cpu_s: usage.used_cpu_us.load(Relaxed) as f64 / 1e6,
+            compile_cpu_s: usage.compile_cpu_us.load(Relaxed) as f64 / 1e6,
             held_s: usage.held_us.load(Relaxed) as f64 / 1e6,
             log_lines_dropped: usage.dropped_log_lines.load(Relaxed),
             host_calls: usage.host_calls.load(Relaxed),
@@ -53,8 +56,11 @@ impl TenantView {
 
     /// A line for people.
     pub(super) fn text(&self) -> String {
-        let Self { name, cpu_s, held_s, log_lines_dropped, quotas, .. } = self;
+        let Self { name, cpu_s, compile_cpu_s, held_s, log_lines_dropped, quotas, .. } = self;
         let mut parts = vec![format!("{cpu_s:.2} s of CPU time")];
+        if *compile_cpu_s > 0.0 {
+            parts.push(format!("{compile_cpu_s:.2} s of the compiler's"));
+        }
         for (of, what) in [("memory", "of memory"), ("state", "of state")] {
             if let Some(QuotaView { peak, quota }) = quotas.get(of) {
                 let of = quota.map(|quota| format!(" of {}", short_bytes(quota)));

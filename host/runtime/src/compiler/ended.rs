@@ -16,8 +16,8 @@ pub(super) struct Ended<'a> {
     pub(super) is_late: bool,
     /// What it wrote to stderr.
     pub(super) words: &'a str,
-    /// Wall time from its start.
-    pub(super) spent: Duration,
+    /// CPU time that it used, in microseconds, as far as the system says.
+    pub(super) cpu_us: u64,
     /// Wall time that it was given.
     pub(super) wall: Duration,
 }
@@ -48,7 +48,8 @@ pub(super) fn refusal(ended: &Ended<'_>, limits: &AdmissionLimits) -> AdmissionE
     match status.signal().and_then(Signal::from_named_raw) {
         Some(Signal::XCPU) => AdmissionError::CompileTime {
             limit_s: limits.compile_cpu_s,
-            spent_ms: u64::try_from(ended.spent.as_millis()).unwrap_or(u64::MAX),
+            // That it used up its time is certain, whatever the system's clock of it shows.
+            cpu_ms: (ended.cpu_us / 1000).max(limits.compile_cpu_s.saturating_mul(1000)),
         },
         Some(Signal::ABORT) if ended.words.contains(NO_MEMORY) => {
             AdmissionError::CompileMemory { limit: limits.compile_memory_bytes }
@@ -72,9 +73,9 @@ mod tests {
     use super::*;
 
     fn told(raw: i32, words: &str, is_late: bool) -> String {
-        let (spent, wall) = (Duration::from_millis(1234), Duration::from_secs(30));
+        let (cpu_us, wall) = (60_123_456, Duration::from_secs(30));
         let status = Some(ExitStatus::from_raw(raw)).filter(|_| !is_late);
-        let ended = Ended { status, is_late, words, spent, wall };
+        let ended = Ended { status, is_late, words, cpu_us, wall };
         refusal(&ended, &AdmissionLimits::default()).to_string()
     }
 
@@ -84,7 +85,7 @@ mod tests {
         let exit = |code: i32| code << 8;
         let no_memory = "memory allocation of 1024 bytes failed\n";
         let cases = [
-            (signal(Signal::XCPU), "", "COMPILE_TIMEOUT", "after 1234 ms; at most 60 s of CPU"),
+            (signal(Signal::XCPU), "", "COMPILE_TIMEOUT", "60123 ms when it was given up"),
             (signal(Signal::ABORT), no_memory, "COMPILE_MEMORY", "1073741824 bytes"),
             (signal(Signal::ABORT), "", "COMPILE_CRASHED", "aborted"),
             (signal(Signal::SYS), "", "COMPILE_CRASHED", "system call"),

@@ -20,18 +20,21 @@ mod fault;
 use std::io::{self, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Once;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tidemill_core::limits::AdmissionLimits;
+use tidemill_core::quota::TenantUsage;
 use tidemill_sandbox::AdmissionError;
 use tidemill_sandbox::compiler::codec::{self, Answer};
 use tidemill_sandbox::compiler::{Compilation, Compiler, Confinement, Layer};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
-use crate::spawner;
+use crate::{machine, spawner};
 pub(crate) use child::serve;
 use ended::{Ended, refusal};
 
@@ -59,13 +62,32 @@ impl Compiler for ChildCompiler {
         &self,
         bytes: &[u8],
         limits: &AdmissionLimits,
+        tenant: &TenantUsage,
     ) -> Result<Compilation, AdmissionError> {
+        heed_children();
         let _one = ONE.blocking_lock();
         let (limits, wall) = fault::limits(limits);
-        let answer = ask(bytes, &limits, wall)?;
+        let answer = ask(bytes, &limits, wall, tenant)?;
         warn_once(&answer.confinement);
         answer.into_compilation()
     }
+}
+
+/// Has the system keep what becomes of children. Whoever started this process may have had it throw that away (SIGCHLD ignored, which
+/// is handed on): how a compiler ended and what it used would be lost.
+fn heed_children() {
+    static HEEDED: Once = Once::new();
+    HEEDED.call_once(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        // A handler stays when the runtime that it was set from is gone.
+        let heeded = runtime.and_then(|runtime| {
+            let _inside = runtime.enter();
+            signal(SignalKind::child())
+        });
+        if let Err(error) = heeded {
+            tracing::debug!("The ends of children may be lost: {error}.");
+        }
+    });
 }
 
 fn warn_once(confinement: &Confinement) {
@@ -79,8 +101,13 @@ fn warn_once(confinement: &Confinement) {
     }
 }
 
-/// Has a child compile a file.
-fn ask(bytes: &[u8], limits: &AdmissionLimits, wall: Duration) -> Result<Answer, AdmissionError> {
+/// Has a child compile a file, when there is no other.
+fn ask(
+    bytes: &[u8],
+    limits: &AdmissionLimits,
+    wall: Duration,
+    tenant: &TenantUsage,
+) -> Result<Answer, AdmissionError> {
     let no_child = |error: io::Error| {
         let words = format!("the process of the compiler cannot be started: {error}");
         match is_shortage(&error) {
@@ -88,24 +115,23 @@ fn ask(bytes: &[u8], limits: &AdmissionLimits, wall: Duration) -> Result<Answer,
             false => AdmissionError::Host(words),
         }
     };
-    let began = Instant::now();
+    let before_us = machine::children_cpu_us();
     let mut child = Reaped(command().spawn().map_err(no_child)?);
     let talk = Talk::begin(&mut child.0, bytes, limits).map_err(no_child)?;
     let answer = talk.answer.recv_timeout(wall);
-    let is_late = answer.is_err();
+    let is_late = matches!(answer, Err(RecvTimeoutError::Timeout));
     let answer = answer.ok().and_then(Result::ok);
     // One that has said nothing that counts is dying, or has closed its output and goes on.
     let is_dying = !is_late && answer.is_none();
     let status = if is_dying { child.end_within(PARTING) } else { None };
     child.kill();
+    let cpu_us = machine::children_cpu_us().saturating_sub(before_us);
+    tenant.compile_cpu_us.fetch_add(cpu_us, Relaxed);
     let words = talk.words.recv_timeout(PARTING).unwrap_or_default();
-    tracing::debug!(?status, is_late, words, "The compiler's process has ended.");
+    tracing::debug!(?status, is_late, cpu_us, words, "The compiler's process has ended.");
     match answer {
         Some(answer) => Ok(answer),
-        None => Err(refusal(
-            &Ended { status, is_late, words: &words, spent: began.elapsed(), wall },
-            limits,
-        )),
+        None => Err(refusal(&Ended { status, is_late, words: &words, cpu_us, wall }, limits)),
     }
 }
 

@@ -54,6 +54,10 @@ pub(super) const TENANT_HELD: Name = Name {
     name: "tidemill_tenant_held_seconds",
     help: "Time for which lanes of a tenant's jobs were held back by its rates",
 };
+pub(super) const TENANT_COMPILE_CPU: Name = Name {
+    name: "tidemill_tenant_compile_cpu_seconds",
+    help: "CPU time that compiling a tenant's components took, in processes of their own",
+};
 pub(super) const TENANT_LOG_DROPPED: Name = Name {
     name: "tidemill_tenant_log_lines_dropped",
     help: "Log lines of a tenant's operators dropped because of a rate",

@@ -15,6 +15,7 @@ use crate::tenants::Tenant;
 pub(super) fn encode(tenants: &[Arc<Tenant>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let seconds = |us: &AtomicU64| us.load(Relaxed) as f64 / 1e6;
     counter(encoder, tenants, &names::TENANT_CPU, |usage| seconds(&usage.used_cpu_us))?;
+    counter(encoder, tenants, &names::TENANT_COMPILE_CPU, |usage| seconds(&usage.compile_cpu_us))?;
     counter(encoder, tenants, &names::TENANT_HELD, |usage| seconds(&usage.held_us))?;
     counter(encoder, tenants, &names::TENANT_LOG_DROPPED, |usage| {
         usage.dropped_log_lines.load(Relaxed) as f64

@@ -87,14 +87,14 @@ pub enum AdmissionError {
     Compile(String),
     /// Compiling it took too long.
     #[error(
-        "COMPILE_TIMEOUT: compiling it takes too long: it was given up after {spent_ms} ms; at most \
+        "COMPILE_TIMEOUT: compiling it takes too long: it had used {cpu_ms} ms when it was given up; at most \
          {limit_s} s of CPU time are allowed"
     )]
     CompileTime {
         /// What is allowed, in seconds.
         limit_s: u64,
-        /// Wall time from the start of the compiler to its end, in milliseconds.
-        spent_ms: u64,
+        /// What the compiler used, in milliseconds.
+        cpu_ms: u64,
     },
     /// Compiling it took too much memory.
     #[error(
@@ -293,7 +293,7 @@ pub(super) mod tests {
             AdmissionError::NotAnOperator,
             AdmissionError::UnknownExport(words()),
             AdmissionError::Compile(words()),
-            AdmissionError::CompileTime { limit_s: 1, spent_ms: 1000 },
+            AdmissionError::CompileTime { limit_s: 1, cpu_ms: 1000 },
             AdmissionError::CompileMemory { limit: 1 },
             AdmissionError::CompileCrashed(words()),
             AdmissionError::CodeTooLarge { bytes: 2, limit: 1 },

@@ -8,6 +8,7 @@ pub mod codec;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::limits::AdmissionLimits;
+use tidemill_core::quota::TenantUsage;
 
 use crate::admission::{self, AdmissionError, ComponentKind};
 use crate::engine::{allowed_features, compile_engine};
@@ -69,7 +70,8 @@ pub struct Compilation {
 
 /// Compiles files.
 pub trait Compiler: Send + Sync {
-    /// Checks a file and compiles it.
+    /// Checks a file and compiles it. What that takes in another process counts for `tenant`; who pays for this thread is for
+    /// others to say.
     ///
     /// # Errors
     /// The first rule that it breaks.
@@ -77,6 +79,7 @@ pub trait Compiler: Send + Sync {
         &self,
         bytes: &[u8],
         limits: &AdmissionLimits,
+        tenant: &TenantUsage,
     ) -> Result<Compilation, AdmissionError>;
 }
 
@@ -89,6 +92,7 @@ impl Compiler for InProcess {
         &self,
         bytes: &[u8],
         limits: &AdmissionLimits,
+        _tenant: &TenantUsage,
     ) -> Result<Compilation, AdmissionError> {
         Ok(Compilation { compiled: compile(bytes, limits)?, confinement: None })
     }

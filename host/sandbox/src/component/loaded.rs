@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tidemill_core::limits::AdmissionLimits;
+use tidemill_core::quota::TenantUsage;
 use wasmtime::component::Component;
 
 use crate::admission::{AdmissionError, ComponentKind};
@@ -82,12 +83,13 @@ impl Loaded {
 }
 
 impl LoadedComponents {
-    /// The component of a file, admitted under these limits.
+    /// The component of a file, admitted under these limits. What compiling it takes counts for `tenant`.
     pub(super) fn get(
         &self,
         of: &Sandboxes,
         bytes: &[u8],
         limits: &AdmissionLimits,
+        tenant: &TenantUsage,
     ) -> Result<(Arc<Loaded>, How), AdmissionError> {
         let key = key(bytes, limits)?;
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
@@ -95,7 +97,7 @@ impl LoadedComponents {
             return Ok((loaded, How::Shared));
         }
         // Not under the lock: whoever compiles may take a minute. Who else loads the same file meanwhile has his own.
-        let (loaded, how) = load(of, bytes, limits)?;
+        let (loaded, how) = load(of, bytes, limits, tenant)?;
         let loaded = Arc::new(loaded);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, loaded| loaded.strong_count() > 0);
@@ -117,6 +119,7 @@ fn load(
     of: &Sandboxes,
     bytes: &[u8],
     limits: &AdmissionLimits,
+    tenant: &TenantUsage,
 ) -> Result<(Loaded, How), AdmissionError> {
     let engine = &of.engine;
     let store = of.artefacts.as_deref();
@@ -133,7 +136,7 @@ fn load(
             Err(error) => no_room(&error).map_or(Ok(()), Err)?,
         }
     }
-    let compilation = of.compiler.compile(bytes, limits)?;
+    let compilation = of.compiler.compile(bytes, limits, tenant)?;
     let component = artefact::link_in(engine, &compilation.compiled).map_err(|error| {
         no_room(&error).unwrap_or_else(|| AdmissionError::Compile(format!("{error:#}")).cut())
     })?;
