@@ -107,3 +107,21 @@ fn a_job_of_several_for_which_there_is_no_thread_is_refused_alone() {
     assert_eq!(report["jobs"][0]["exit_code"], 75);
     assert_eq!(report["jobs"][1]["outcome"], "finished");
 }
+
+#[test]
+fn that_there_is_no_thread_for_a_job_is_told_while_those_before_it_run() {
+    let place = place("connector = \"nexmark\"\nstream = \"lines\"\nevents-per-second = 10");
+    let first = std::fs::read_to_string(place.path("job.toml")).expect("it was written");
+    let first = first.replace("\"stdout\"", "\"discard\"");
+    place.job(&first);
+    place.write("other.toml", first.replace("name = \"count\"", "name = \"other\""));
+    let run = place.tidemill("run job.toml other.toml --report json --metrics 127.0.0.1:0");
+    let running = run.env("TIDEMILL_FAILPOINT", "thread tidemill-job:2").start();
+    let address = running.address_after("Metrics are served on http://");
+    running.until_stderr(|said| said.contains("HOST_FULL").then_some(()));
+    crate::cli::until_metrics(address, |text| text.contains("job=\"count\""));
+    running.signal(rustix::process::Signal::TERM);
+    let report = running.end().expect(143).has_no_panic().report();
+    assert_eq!(report["jobs"][0]["outcome"], "stopped");
+    assert_eq!(report["jobs"][1]["exit_code"], 75);
+}

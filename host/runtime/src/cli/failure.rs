@@ -198,6 +198,16 @@ impl Failure {
             Self::Damaged(_) => ExitCode::BadData,
             Self::Refused { error, .. } if error.is_host_fault() => ExitCode::HostFault,
             Self::Refused { error, .. } if error.is_host_full() => ExitCode::TryAgain,
+            Self::RefusedFor { error: RefusedFor::Component(error), .. }
+                if error.is_host_fault() =>
+            {
+                ExitCode::HostFault
+            }
+            Self::RefusedFor { error: RefusedFor::Component(error), .. }
+                if error.is_host_full() =>
+            {
+                ExitCode::TryAgain
+            }
             Self::Refused { .. } | Self::RefusedFor { .. } => ExitCode::Refused,
             Self::CannotCreate { .. } | Self::Metrics { .. } => ExitCode::CannotCreate,
             Self::Output(_) => ExitCode::Io,

@@ -251,10 +251,12 @@ impl Job {
     /// Takes so many partitions of its tenant's. Those that it had it keeps meanwhile, lest another job takes them; a list that has
     /// become shorter gives nothing back before the end of the job.
     fn take_partitions(&mut self, count: usize) -> Result<(), JobError> {
-        let more = (count as u64).saturating_sub(self.partitions.iter().map(|(had, _)| had).sum());
+        let had = self.partitions.iter().map(|(had, _)| had).sum();
+        let more = (count as u64).saturating_sub(had);
         if more > 0 {
             let needs = JobNeeds { partitions: more, ..JobNeeds::default() };
-            self.partitions.push((more, self.tenant.reserve(needs)?));
+            let reserved = self.tenant.reserve(needs).map_err(|refusal| refusal.beside(had))?;
+            self.partitions.push((more, reserved));
         }
         Ok(())
     }

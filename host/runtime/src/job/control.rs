@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ use crate::spawner;
 const SOCKET: &str = "control.sock";
 /// A request is never longer.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// Pause after a failed accept: the usual cause, no free file descriptors, does not pass by itself.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -104,10 +106,14 @@ fn listen(path: &Path, shared: Arc<Shared>) -> std::io::Result<Listening> {
     let is_over = Arc::new(AtomicBool::new(false));
     let ended = is_over.clone();
     let serve = move || {
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming() {
             if ended.load(SeqCst) {
                 return;
             }
+            let Ok(stream) = stream else {
+                thread::sleep(ACCEPT_PAUSE);
+                continue;
+            };
             let shared = shared.clone();
             let answer = move || answer(&stream, &shared);
             // One that gets no thread sees its connection closed.

@@ -61,7 +61,8 @@ impl Job {
             .collect::<Result<_, _>>()?;
         let shares: u64 = components.iter().map(|component| component.pool_share() - 1).sum();
         let sandboxes = shares * plan.parallelism as u64;
-        reserved.push(tenant.reserve(JobNeeds { sandboxes, ..JobNeeds::default() })?);
+        let surplus = tenant.reserve(JobNeeds { sandboxes, ..JobNeeds::default() });
+        reserved.push(surplus.map_err(|refusal| refusal.beside(needs.sandboxes))?);
         check_room(tenants, needs.sandboxes + sandboxes)?;
         let of_lane: u64 = components.iter().map(Component::least_memory_bytes).sum();
         tenant.check_memory(of_lane.saturating_mul(plan.parallelism as u64))?;

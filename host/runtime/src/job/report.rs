@@ -299,7 +299,8 @@ impl Progress {
                     progress.records_in += shown.records_in;
                     progress.bytes_in += task.counters.bytes_in.load(Relaxed);
                     let left = task.counters.remaining();
-                    progress.remaining = progress.remaining.zip(left).map(|(sum, left)| sum + left);
+                    progress.remaining =
+                        progress.remaining.zip(left).map(|(sum, left)| sum.saturating_add(left));
                 }
                 "sink" => progress.records_out += shown.records_in,
                 _ => {}

@@ -221,6 +221,14 @@ impl TenantRefusal {
             Self::Quota { code, .. } => code,
         }
     }
+
+    /// The same of a job that has taken `own` of it already, and wanted more: for people that is one amount.
+    pub(crate) fn beside(mut self, own: u64) -> Self {
+        if let Self::Quota { wanted, used, .. } = &mut self {
+            (*wanted, *used) = (wanted.saturating_add(own), used.saturating_sub(own));
+        }
+        self
+    }
 }
 
 impl Tenant {
@@ -478,6 +486,18 @@ mod tests {
         );
         drop(first);
         tenant().reserve(needs(10)).unwrap();
+    }
+
+    #[test]
+    fn what_a_job_wants_beside_what_it_has_is_one_amount_for_people() {
+        let tenants = tenants("[tenants.acme]\nsandboxes = 16\n");
+        let tenant = tenants.owner("acme", &[Path::new("/jobs/a.toml")]).unwrap();
+        let reserve = |sandboxes| tenant.reserve(JobNeeds { sandboxes, ..JobNeeds::default() });
+        let _own = reserve(8).unwrap();
+        assert_eq!(
+            reserve(16).unwrap_err().beside(8).to_string(),
+            "TENANT_SANDBOXES: the job would take 24 sandboxes; tenant \"acme\" has 0 of 16 in use"
+        );
     }
 
     #[test]

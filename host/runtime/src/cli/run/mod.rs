@@ -210,22 +210,22 @@ fn run_several(
             let thread = spawner::builder("tidemill-job").and_then(|thread| {
                 thread.stack_size(LANE_STACK_BYTES).spawn_scoped(scope, move || drive(job))
             });
-            (lost, thread)
-        });
-        let started: Vec<_> = started.collect();
-        let ends = started.into_iter().map(|(lost, thread)| {
-            match thread.map(thread::ScopedJoinHandle::join) {
-                Ok(Ok(ended)) => ended,
-                // It has caught its own panics.
-                Ok(Err(_)) => {
-                    lost(JobError::Host("the thread that drives the job panicked".to_owned()))
-                }
+            match thread {
+                Ok(thread) => Ok((lost, thread)),
                 Err(error) => {
                     let ended = lost(JobError::no_thread("for the job", &error));
                     output.ended(&ended);
-                    ended
+                    Err(Box::new(ended))
                 }
             }
+        });
+        let started: Vec<Result<_, Box<Ended>>> = started.collect();
+        let ends = started.into_iter().map(|started| match started {
+            Ok((lost, thread)) => thread.join().unwrap_or_else(|_| {
+                // It has caught its own panics.
+                lost(JobError::Host("the thread that drives the job panicked".to_owned()))
+            }),
+            Err(ended) => *ended,
         });
         ends.collect()
     });
