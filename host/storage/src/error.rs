@@ -74,6 +74,11 @@ pub enum FileError {
         "`{pattern}` and the patterns before it match more than {limit} files; narrow them, or join the files"
     )]
     TooManyFiles { pattern: String, limit: usize },
+    /// Whoever wrote the pattern need not be trusted.
+    #[error(
+        "`{pattern}`: more than {limit} entries of directories, or too many names, would have to be looked at; narrow the pattern"
+    )]
+    TooMuchToLookAt { pattern: String, limit: usize },
     /// The job was stopped before all files were found.
     #[error("the search for files that match `{pattern}` was stopped")]
     Stopped { pattern: String },
@@ -148,6 +153,7 @@ impl FileError {
             | Self::NoMatch { .. }
             | Self::List { .. }
             | Self::TooManyFiles { .. }
+            | Self::TooMuchToLookAt { .. }
             | Self::Stopped { .. }
             | Self::NotText { .. }
             | Self::Open { .. } => ConnectorFault::MissingInput,

@@ -9,12 +9,10 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use glob::MatchOptions;
 
 use crate::error::FileError;
 use crate::files::Packing;
+use crate::files::walk::Walk;
 use crate::whole::open_regular;
 
 /// Files of a source at most: what is known of each is kept for as long as the job is there.
@@ -85,11 +83,12 @@ fn open(path: &Path) -> Result<(File, Metadata), FileError> {
 type Found = BTreeMap<PathBuf, FoundFile>;
 
 /// The regular files that match any of the glob patterns, sorted by path, each once. Names that begin
-/// with a dot match only a pattern that says so: the unfinished files of a sink are no input. `is_stopped` is asked between
-/// files, for there may be very many.
+/// with a dot match only a pattern that says so: the unfinished files of a sink are no input. `is_stopped` is asked again
+/// and again, for there may be very many.
 ///
 /// # Errors
-/// A pattern is wrong or matches nothing, a directory or file cannot be read, a name is not UTF-8, or there are too many.
+/// A pattern is wrong or matches nothing, a directory or file cannot be read, a name is not UTF-8, or there are too many files, or entries to be looked
+/// at.
 pub fn list(
     patterns: &[String],
     is_stopped: &dyn Fn() -> bool,
@@ -106,31 +105,12 @@ fn list_one(
     found: &mut Found,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<(), FileError> {
-    let options = MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-    };
-    let paths = glob::glob_with(pattern, options).map_err(|error| FileError::Pattern {
-        pattern: pattern.to_owned(),
-        reason: format!("{} at character {}", error.msg, error.pos + 1),
-    })?;
     let (mut matched, mut skipped) = (false, 0);
-    for path in paths {
-        if is_stopped() {
-            return Err(FileError::Stopped { pattern: pattern.to_owned() });
-        }
-        let path = path.map_err(|error| FileError::List {
-            path: error.path().to_owned(),
-            source: Arc::new(error.into()),
-        })?;
+    Walk::new(pattern)?.run(is_stopped, &mut |path| {
         let metadata = path.metadata().map_err(|error| FileError::open(&path, error))?;
         if !metadata.is_file() {
             skipped += 1;
-            continue;
-        }
-        if path.to_str().is_none() {
-            return Err(FileError::NotText { path });
+            return Ok(());
         }
         matched = true;
         if !found.contains_key(&path) {
@@ -140,7 +120,8 @@ fn list_one(
             }
             found.insert(path.clone(), FoundFile::look(path)?);
         }
-    }
+        Ok(())
+    })?;
     match matched {
         true => Ok(()),
         false => Err(FileError::NoMatch { pattern: pattern.to_owned(), skipped }),

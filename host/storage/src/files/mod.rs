@@ -7,7 +7,9 @@
 mod list;
 mod packed;
 mod read_ahead;
+mod walk;
 
 pub use list::{FoundFile, list};
 pub use packed::Packing;
 pub use read_ahead::{Chunk, ReadAhead, ReadPlan};
+pub use walk::PATTERN_BYTES_MAX;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tidemill_storage::files::PATTERN_BYTES_MAX;
+
 use super::bounds::{within, within_or};
 use super::operators::{edges, not_empty};
 use crate::config::defaults;
@@ -81,6 +83,10 @@ fn pattern(path: &str, span: &Span, directory: &Path) -> Result<String, Rejectio
     };
     if path.is_empty() {
         return Err(reject("an empty text".to_owned(), "a path or a pattern"));
+    }
+    if path.len() > PATTERN_BYTES_MAX {
+        let expected = format!("at most {PATTERN_BYTES_MAX} bytes");
+        return Err(reject(format!("a pattern of {} bytes", path.len()), &expected));
     }
     glob::Pattern::new(path)
         .map_err(|error| reject(format!("{path:?}: {}", error.msg), "a path or a pattern"))?;
