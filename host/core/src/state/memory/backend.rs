@@ -16,6 +16,9 @@ use crate::state::{
 /// Slots with nothing that a call frees beside its own, so that a call takes no longer for them.
 const FREED_PER_CALL: usize = 64;
 
+/// Room for so many slots that a call made bare is kept for the next.
+const BARE_KEPT: usize = 16 * 1024;
+
 impl StateBackend for MemoryBackend {
     fn resolve(
         &mut self,
@@ -173,6 +176,7 @@ impl StateBackend for MemoryBackend {
     fn settle(&mut self) {
         let mut may_be_bare = std::mem::take(&mut self.may_be_bare);
         may_be_bare.drain(..).for_each(|slot| self.free_if_bare(slot));
+        may_be_bare.shrink_to(BARE_KEPT);
         self.may_be_bare = may_be_bare;
         self.free_settled(FREED_PER_CALL);
     }

@@ -47,7 +47,7 @@ impl Capture {
         Self {
             marks: Layers::default(),
             encoded: SlotSet::default(),
-            side: Parts::new(buffers),
+            side: Parts::growing(buffers),
             detached: Vec::new(),
         }
     }
@@ -57,7 +57,6 @@ impl Capture {
     pub(super) fn catch_up(&mut self, tracker: &Tracker) {
         if self.marks.catch_up(tracker) {
             self.encoded.clear();
-            self.side.expect(self.frozen());
         }
     }
 

@@ -7,7 +7,7 @@
 use super::capture::{Container, Context};
 use super::column::{Items, StateColumn, copy_dense, fixed_width};
 use super::list::List;
-use super::map::Map;
+use super::map::{Found, Map};
 use super::{HOLDER_BYTES, ITEM_OVERHEAD_BYTES};
 use crate::column::BytesColumn;
 use crate::planted::{self, Bug};
@@ -178,7 +178,8 @@ impl StateColumn {
         let expires_at = if self.has_ttl { expires_at } else { NEVER };
         let Items::Maps(maps) = &mut self.items else { unreachable!("the kind was checked") };
         self.bytes += if maps[slot].is_none() { HOLDER_BYTES } else { 0 };
-        let map = maps[slot].get_or_insert_with(|| Box::new(Map::new(context.tracker)));
+        let new = || Box::new(Map::new(context.keys.key(slot), context.tracker));
+        let map = maps[slot].get_or_insert_with(new);
         let before = map.bytes();
         let frozen = is_frozen.then(|| (context.keys.key(slot), &mut self.capture.side));
         map.touch(key, context.tracker, frozen);
@@ -235,21 +236,27 @@ impl StateColumn {
         }
     }
 
-    /// Removes what has expired at the slot; answers the earliest expiry of what is left.
-    pub(super) fn expire(&mut self, slot: usize, now_ms: i64, context: &Context<'_>) -> ExpiresAt {
+    /// Removes what has expired at the slot; answers the earliest expiry of what is left, or `None` when only a part was looked at
+    /// and the rest is for the next time.
+    pub(super) fn expire(
+        &mut self,
+        slot: usize,
+        now_ms: i64,
+        context: &Context<'_>,
+    ) -> Option<ExpiresAt> {
         if !self.has_ttl || !self.holds(slot) {
-            return NEVER;
+            return Some(NEVER);
         }
         match &self.items {
             Items::FixedValues { .. } | Items::Values(_) => {
                 let expires = self.expiry(slot);
                 if expires > now_ms {
-                    return expires;
+                    return Some(expires);
                 }
                 self.clear(slot, context);
-                NEVER
+                Some(NEVER)
             }
-            Items::Lists(_) => self.expire_list(slot, now_ms, context),
+            Items::Lists(_) => Some(self.expire_list(slot, now_ms, context)),
             Items::Maps(_) => self.expire_map(slot, now_ms, context),
         }
     }
@@ -279,15 +286,17 @@ impl StateColumn {
         next
     }
 
-    fn expire_map(&mut self, slot: usize, now_ms: i64, context: &Context<'_>) -> ExpiresAt {
-        let Some((due, next)) = self.map(slot).map(|map| map.expired(now_ms)) else {
-            return NEVER;
+    fn expire_map(&mut self, slot: usize, now_ms: i64, context: &Context<'_>) -> Option<ExpiresAt> {
+        let Items::Maps(maps) = &mut self.items else { unreachable!("the kind was checked") };
+        let Some(Found { due, next }) = maps[slot].as_mut().map(|map| map.search_expired(now_ms))
+        else {
+            return Some(NEVER);
         };
         for key in &due {
             // Clears the slot with the last entry.
             self.write_map(slot, key, None, NEVER, context);
         }
-        if next <= now_ms { NEVER } else { next }
+        next
     }
 
     /// Appends the entry of the value at `slot`, or that there is none.

@@ -103,6 +103,17 @@ impl StateColumn {
         }
     }
 
+    /// Gives back the room of all slots, of which none holds anything.
+    pub(super) fn give_slots_back(&mut self) {
+        match &mut self.items {
+            Items::FixedValues { present, data } => (*present, *data) = (Vec::new(), Vec::new()),
+            Items::Values(items) => *items = Vec::new(),
+            Items::Lists(items) => *items = Vec::new(),
+            Items::Maps(items) => *items = Vec::new(),
+        }
+        self.expires = Vec::new();
+    }
+
     /// Makes room so that `slots` can be reached without moving what is there.
     pub(super) fn reserve(&mut self, slots: usize) {
         let more = slots.saturating_sub(self.slots());

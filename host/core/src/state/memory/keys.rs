@@ -3,6 +3,9 @@
 //! Owns slot numbers: which are in use, which are free, and how many states of a slot hold something.
 //! Knows nothing of the items, nor why a slot that holds nothing is still in use. Invariant: a slot in
 //! `index` is in use; a freed slot is in `free` once; outside of a restore every slot in use is in `index`.
+//!
+//! A table does not shrink: freed slots are used again. Those beyond as many as are in use count as well, until the table can be
+//! given back as a whole, so that no task holds far more than it is counted for.
 
 use std::cmp::Ordering;
 
@@ -17,6 +20,9 @@ const INLINE_BYTES: usize = 22;
 const ENTRY_OVERHEAD_BYTES: u64 =
     (size_of::<Entry>() + size_of::<u64>() * 2 + size_of::<u16>()) as u64;
 
+/// A table that had fewer slots is kept when none is in use any more: they come and go.
+const SPENT_SLOTS_MIN: usize = 64;
+
 pub(super) struct KeyTable {
     index: Index,
     entries: Vec<Entry>,
@@ -29,6 +35,10 @@ pub(super) struct KeyTable {
     waiting: SlotSet,
     held: u64,
     heap_bytes: u64,
+    /// Keys of slots, once for each state that holds something there: as often as a snapshot in flight may have them.
+    named_bytes: u64,
+    /// Freed slots that count.
+    spare: u64,
     /// Bytes of a slot in the dense columns of all states.
     slot_bytes: u64,
 }
@@ -118,6 +128,8 @@ impl KeyTable {
             waiting: SlotSet::default(),
             held: 0,
             heap_bytes: 0,
+            named_bytes: 0,
+            spare: 0,
             slot_bytes,
         }
     }
@@ -243,6 +255,7 @@ impl KeyTable {
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.entries[slot as usize] = entry;
+                self.note_spare();
                 slot
             }
             None => {
@@ -264,19 +277,24 @@ impl KeyTable {
             return;
         }
         let holding = &mut self.holding[slot as usize];
+        let key_bytes = self.entries[slot as usize].key.bytes().len() as u64;
         if after {
             *holding += 1;
             self.held += u64::from(*holding == 1);
+            self.named_bytes += key_bytes;
         } else {
             *holding -= 1;
             self.held -= u64::from(*holding == 0);
+            self.named_bytes -= key_bytes;
         }
     }
 
     /// Whether a slot is in use and holds nothing.
     #[inline]
     pub(super) fn is_bare(&self, slot: u32) -> bool {
-        self.holding[slot as usize] == 0 && !matches!(self.entries[slot as usize].key, Key::Free)
+        // One that was given back with the whole table is not there.
+        let holds_nothing = self.holding.get(slot as usize) == Some(&0);
+        holds_nothing && !matches!(self.entries[slot as usize].key, Key::Free)
     }
 
     /// Notes that a bare slot waits for its marks to go; answers whether it did not wait yet.
@@ -300,6 +318,23 @@ impl KeyTable {
         let entries = &self.entries;
         self.index.remove(hash, slot, |slot| entries[slot as usize].hash);
         self.free.push(slot);
+        self.note_spare();
+    }
+
+    fn note_spare(&mut self) {
+        let (free, in_use) = (self.free.len(), self.in_use());
+        let is_small = in_use == 0 && free < SPENT_SLOTS_MIN;
+        self.spare = if is_small { 0 } else { free.saturating_sub(in_use) as u64 };
+    }
+
+    /// Whether no slot is in use of so many that the table is worth giving back.
+    pub(super) fn is_spent(&self) -> bool {
+        self.in_use() == 0 && self.slots() >= SPENT_SLOTS_MIN
+    }
+
+    /// Gives all slots back: none is in use.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.slot_bytes);
     }
 
     /// Slots ever handed out; all slot numbers are below it.
@@ -323,9 +358,22 @@ impl KeyTable {
         ENTRY_OVERHEAD_BYTES + self.slot_bytes + heap_bytes
     }
 
+    /// What freed slots add to `bytes`.
+    #[inline]
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.spare * (ENTRY_OVERHEAD_BYTES + self.slot_bytes)
+    }
+
     /// Bytes of keys, table and the slots of the keys in dense columns.
     pub(super) fn bytes(&self) -> u64 {
-        self.in_use() as u64 * (ENTRY_OVERHEAD_BYTES + self.slot_bytes) + self.heap_bytes
+        let of_slots = self.in_use() as u64 * (ENTRY_OVERHEAD_BYTES + self.slot_bytes);
+        of_slots + self.spare_bytes() + self.heap_bytes + self.named_bytes
+    }
+
+    /// What of `bytes` is due to states that hold something.
+    #[inline]
+    pub(super) fn named_bytes(&self) -> u64 {
+        self.named_bytes
     }
 }
 
@@ -377,6 +425,26 @@ mod tests {
             assert_eq!(keys.find_or_insert(hash * 3, b"k"), hash as u32);
         }
         assert_eq!(keys.find_or_insert(1, b"k"), 1000);
+    }
+
+    #[test]
+    fn freed_slots_beyond_as_many_as_are_in_use_count_until_they_are_given_back() {
+        let mut keys = KeyTable::new(8);
+        for hash in 0..1000 {
+            keys.find_or_insert(hash, b"k");
+        }
+        let all = keys.bytes();
+        (0..500).for_each(|slot| keys.free(slot));
+        assert_eq!(keys.bytes() * 2, all);
+        (500..999).for_each(|slot| keys.free(slot));
+        assert_eq!(keys.bytes(), all / 1000 * 999);
+        assert!(!keys.is_spent());
+        keys.free(999);
+        assert_eq!(keys.bytes(), all);
+        assert!(keys.is_spent());
+        keys.reset();
+        assert!(keys.bytes() == 0 && !keys.is_spent() && !keys.is_bare(5));
+        assert_eq!(keys.find_or_insert(7, b"k"), 0);
     }
 
     #[test]

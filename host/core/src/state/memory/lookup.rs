@@ -77,10 +77,12 @@ impl MemoryBackend {
         for (index, (&(group, candidate), &hash)) in searches.iter().zip(hashes).enumerate() {
             let key = distinct.keys.get(first + index);
             let table = &mut self.tables[group as usize];
+            let spare_bytes = table.keys.spare_bytes();
             let (slot, is_new) = table.keys.resolve(hash, key, candidate);
             let found = SlotRef { group, slot };
             if is_new {
-                self.usage.bytes += table.keys.bytes_of(key);
+                self.usage.bytes += table.keys.bytes_of(key) + table.keys.spare_bytes();
+                self.usage.bytes -= spare_bytes;
                 self.may_be_bare.push(found);
             }
             // The call will most likely read what is there.

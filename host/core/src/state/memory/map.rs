@@ -18,17 +18,37 @@ use super::budget::Budget;
 use super::marks::{Layers, Marks, Tracker};
 use super::parts::Parts;
 use crate::snapshot::{Item, put_entry};
-use crate::state::ExpiresAt;
+use crate::state::{ExpiresAt, NEVER};
 
 #[derive(Default)]
 pub(super) struct Map {
     entries: BTreeMap<Box<[u8]>, MapItem>,
+    /// What a snapshot has of a long owner's key with each entry, which counts for each.
+    owner_bytes: u64,
     /// Of the entries.
     entry_bytes: u64,
     /// What the map counts for, as of its last change.
     bytes: u64,
     /// What changed since when; none while nothing is tracked.
     tracking: Option<Box<Tracking>>,
+    /// Where the search for expired entries stands, if it is inside.
+    search: Option<Box<Search>>,
+}
+
+/// A search for expired entries.
+struct Search {
+    /// Entries up to this one were looked at.
+    last: Box<[u8]>,
+    /// The earliest expiry of those that are left.
+    next: ExpiresAt,
+}
+
+/// What a slice of a search has found.
+pub(super) struct Found {
+    /// Entries that have expired.
+    pub(super) due: Vec<Box<[u8]>>,
+    /// The earliest expiry of all others; when the search has come to the end.
+    pub(super) next: Option<ExpiresAt>,
 }
 
 /// The value of a map entry and its expiry.
@@ -99,6 +119,11 @@ impl Walk {
     }
 }
 
+/// Entries that one slice of a search for expired ones looks at.
+const SEARCH_ENTRIES: usize = 1024;
+/// Bytes of an owner's key that an entry's overhead makes up for.
+const SHORT_OWNER_BYTES: usize = 64;
+
 fn mark_bytes(key: &[u8]) -> u64 {
     key.len() as u64 + ITEM_OVERHEAD_BYTES
 }
@@ -117,9 +142,15 @@ fn put(out: &mut Parts, key: &[u8], sub: &[u8], item: Option<&MapItem>) {
 }
 
 impl Map {
-    /// A map that no snapshot holds yet.
-    pub(super) fn new(tracker: &Tracker) -> Self {
-        let mut map = Self::default();
+    /// A map of a slot whose key has so many bytes.
+    pub(super) fn of(owner: &[u8]) -> Self {
+        let owner_bytes = owner.len().saturating_sub(SHORT_OWNER_BYTES) as u64;
+        Self { owner_bytes, ..Self::default() }
+    }
+
+    /// The same, which no snapshot holds yet.
+    pub(super) fn new(owner: &[u8], tracker: &Tracker) -> Self {
+        let mut map = Self::of(owner);
         if tracker.on {
             map.catch_up(tracker).marks.dirty.clear();
         }
@@ -188,12 +219,12 @@ impl Map {
     pub(super) fn write(&mut self, key: &[u8], value: Option<&[u8]>, expires_at: ExpiresAt) {
         let old = match value {
             Some(value) => {
-                self.entry_bytes += entry_bytes(key, value);
+                self.entry_bytes += entry_bytes(key, value) + self.owner_bytes;
                 self.entries.insert(key.into(), (value.into(), expires_at))
             }
             None => self.entries.remove(key),
         };
-        self.entry_bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old));
+        self.entry_bytes -= old.map_or(0, |(old, _)| entry_bytes(key, &old) + self.owner_bytes);
         self.bytes = self.entry_bytes;
         if let Some(Tracking { marks, walk }) = self.tracking.as_deref_mut() {
             if value.is_none() {
@@ -230,19 +261,27 @@ impl Map {
         }
     }
 
-    /// Keys of the entries that have expired, and the earliest expiry of the others; `now_ms` when there
-    /// are no others.
-    pub(super) fn expired(&self, now_ms: i64) -> (Vec<Box<[u8]>>, ExpiresAt) {
-        let mut next = None;
+    /// Looks for entries that have expired, at no more than [`SEARCH_ENTRIES`], from where the search stands.
+    pub(super) fn search_expired(&mut self, now_ms: i64) -> Found {
+        let (last, mut next) =
+            self.search.take().map_or((None, NEVER), |search| (Some(search.last), search.next));
+        let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut due = Vec::new();
-        for (key, (_, expires)) in &self.entries {
+        let mut entries = self.entries.range::<[u8], _>((from, Bound::Unbounded));
+        let mut newest = None;
+        for (key, (_, expires)) in entries.by_ref().take(SEARCH_ENTRIES) {
+            newest = Some(key);
             if *expires <= now_ms {
                 due.push(key.clone());
             } else {
-                next = Some(next.map_or(*expires, |next: i64| next.min(*expires)));
+                next = next.min(*expires);
             }
         }
-        (due, next.unwrap_or(now_ms))
+        if let (Some(newest), Some(_)) = (newest, entries.next()) {
+            self.search = Some(Box::new(Search { last: newest.clone(), next }));
+            return Found { due, next: None };
+        }
+        Found { due, next: Some(next) }
     }
 
     pub(super) fn get(&self, key: &[u8], now_ms: i64) -> Option<&[u8]> {
@@ -329,7 +368,6 @@ impl Map {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::NEVER;
 
     /// Changes an entry of a map that is not to be encoded first.
     fn change(map: &mut Map, tracker: &Tracker, key: u32, value: Option<&[u8]>) {
@@ -341,7 +379,7 @@ mod tests {
     fn saved(entries: u32) -> (Map, Tracker) {
         let mut tracker = Tracker::default();
         tracker.turn_on();
-        let mut map = Map::new(&tracker);
+        let mut map = Map::new(b"owner", &tracker);
         (0..entries).for_each(|key| change(&mut map, &tracker, key, Some(b"v")));
         tracker.freeze(false);
         tracker.settle(true);
@@ -363,6 +401,16 @@ mod tests {
         }
         assert_eq!(map.bytes(), before);
         assert!(dirty(&map).cleared && dirty(&map).entries.is_empty());
+    }
+
+    #[test]
+    fn entries_of_an_owner_with_a_long_key_count_as_a_snapshot_has_them() {
+        let mut map = Map::of(&[7; 4096]);
+        let tracker = Tracker::default();
+        (0..10).for_each(|key| change(&mut map, &tracker, key, Some(b"v")));
+        assert!(map.bytes() >= 10 * (4096 + 5));
+        (0..10).for_each(|key| change(&mut map, &tracker, key, None));
+        assert_eq!(map.bytes(), 0);
     }
 
     #[test]

@@ -148,13 +148,14 @@ impl MemoryBackend {
         let index = slot.slot as usize;
         let (held, bytes) = (column.holds(index), column.bytes());
         let expires_at = change(column, index, &Context { tracker: &self.tracker, keys });
-        self.usage.bytes = self.usage.bytes - bytes + column.bytes();
-        let keys_before = keys.held();
+        let (keys_before, named_bytes) = (keys.held(), keys.named_bytes());
         let holds = column.holds(index);
         if held && !holds {
             self.may_be_bare.push(slot);
         }
         keys.note(slot.slot, held, holds);
+        self.usage.bytes = self.usage.bytes - bytes + column.bytes();
+        self.usage.bytes = self.usage.bytes - named_bytes + keys.named_bytes();
         self.usage.keys = self.usage.keys - keys_before + keys.held();
         self.sweep.note(expires_at);
     }
@@ -188,8 +189,8 @@ impl MemoryBackend {
 
     fn free(&mut self, slot: SlotRef) {
         let GroupTable { keys, states, .. } = &mut self.tables[slot.group as usize];
-        let mut states = states.iter();
-        let is_marked = states.any(|column| column.is_marked(slot.slot as usize, &self.tracker));
+        let is_marked =
+            states.iter().any(|column| column.is_marked(slot.slot as usize, &self.tracker));
         if is_marked && !planted::is(Bug::SlotReusedUnderSnapshot) {
             if keys.wait(slot.slot) {
                 self.bare.push_back(Bare { since: self.tracker.now(), slot });
@@ -198,6 +199,11 @@ impl MemoryBackend {
         }
         let bytes = keys.bytes();
         keys.free(slot.slot);
+        if keys.is_spent() {
+            // No slot is in use, so none has a mark, and no snapshot looks for one.
+            keys.reset();
+            states.iter_mut().for_each(StateColumn::give_slots_back);
+        }
         self.usage.bytes = self.usage.bytes - bytes + keys.bytes();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the cutting into parts of [`PART_BYTES`]: a buffer that grew without end would be copied each time
 //! it doubles, and the lane would stand still for as long. Parts lie in buffers that were used before; but the
-//! first part of few entries begins small, since most states have few to a key group. Knows nothing of what
+//! first part of few entries begins small, since most states have few to a key group, and where parts are kept it grows as it is used. Knows nothing of what
 //! the entries say.
 
 use crate::limits::KIB;
@@ -23,6 +23,8 @@ pub(super) struct Parts {
     buffers: Option<Buffers>,
     /// There will be many entries.
     are_many: bool,
+    /// The first part grows as it is used, however many entries there may be.
+    grows: bool,
 }
 
 struct Part {
@@ -34,7 +36,12 @@ struct Part {
 
 impl Parts {
     pub(super) fn new(buffers: &Buffers) -> Self {
-        Self { parts: Vec::new(), buffers: Some(buffers.clone()), are_many: false }
+        Self { buffers: Some(buffers.clone()), ..Self::default() }
+    }
+
+    /// For what is kept for a while, for each state of each key group, however little it is.
+    pub(super) fn growing(buffers: &Buffers) -> Self {
+        Self { grows: true, ..Self::new(buffers) }
     }
 
     /// Entries of about so many slots are to come.
@@ -58,9 +65,9 @@ impl Parts {
     fn make_room(&mut self) {
         let large = || self.buffers.as_ref().map(Buffers::take).unwrap_or_default();
         match self.parts.last_mut() {
-            None if !self.are_many => {
-                let part = Part { bytes: Buffer::default(), entries: 0, limit: SMALL_BYTES };
-                self.parts.push(part);
+            None if self.grows || !self.are_many => {
+                let limit = if self.grows { PART_BYTES } else { SMALL_BYTES };
+                self.parts.push(Part { bytes: Buffer::default(), entries: 0, limit });
             }
             Some(small) if small.bytes.len() < PART_BYTES => {
                 let mut bytes = large();

@@ -5,6 +5,7 @@
 //! are found by the stored hash; nothing is hashed again.
 
 use super::column::{Items, StateColumn, fixed_width};
+use super::map::Map;
 use super::{HOLDER_BYTES, ITEM_OVERHEAD_BYTES, MemoryBackend, UNOWNED};
 use crate::column::{BytesColumn, Layout};
 use crate::key_group::key_group;
@@ -32,7 +33,7 @@ impl MemoryBackend {
         let slot = SlotRef { group, slot: table.keys.restore(hash, key) };
         self.usage.bytes = self.usage.bytes - before + table.keys.bytes();
         let mut outcome = Ok(());
-        self.change(state, slot, |column, at, _| match column.restore(at, item) {
+        self.change(state, slot, |column, at, _| match column.restore(at, key, item) {
             Ok(expires_at) => expires_at,
             Err(error) => {
                 outcome = Err(error);
@@ -88,7 +89,12 @@ impl MemoryBackend {
 
 impl StateColumn {
     /// Puts an item at `slot`; answers when it expires.
-    fn restore(&mut self, slot: usize, item: Item<'_>) -> Result<ExpiresAt, RestoreError> {
+    fn restore(
+        &mut self,
+        slot: usize,
+        owner: &[u8],
+        item: Item<'_>,
+    ) -> Result<ExpiresAt, RestoreError> {
         self.reach(slot);
         let lives = |expires_at| if self.has_ttl { expires_at } else { NEVER };
         let bytes_before = self.bytes;
@@ -115,7 +121,7 @@ impl StateColumn {
                 check_width(self.layout, bytes)?;
                 let expires_at = lives(expires_at);
                 let is_new = maps[slot].is_none();
-                let map = maps[slot].get_or_insert_default();
+                let map = maps[slot].get_or_insert_with(|| Box::new(Map::of(owner)));
                 let before = if is_new { 0 } else { map.bytes() + HOLDER_BYTES };
                 map.restore(key, bytes, expires_at);
                 self.bytes = bytes_before - before + map.bytes() + HOLDER_BYTES;

@@ -1,7 +1,7 @@
 //! The search for expired items.
 //!
-//! Owns when a round begins and where it stands: rounds go through all slots in slices, start when the
-//! earliest known expiry is due, and at most once in [`SWEEP_PAUSE_MS`]. Knows nothing of how items expire.
+//! Owns when a round begins and where it stands: rounds go through all slots in slices, and through large maps within a slot, start
+//! when the earliest known expiry is due, and at most once in [`SWEEP_PAUSE_MS`]. Knows nothing of how items expire.
 
 use super::MemoryBackend;
 use crate::state::{ExpiresAt, NEVER, SlotRef};
@@ -74,10 +74,15 @@ impl MemoryBackend {
             }
             let states = table.states.len();
             let slot = SlotRef { group: self.sweep.table as u32, slot: self.sweep.slot };
-            self.sweep.slot += 1;
+            let mut is_done = true;
             for state in 0..states {
-                self.change(state, slot, |column, at, context| column.expire(at, now_ms, context));
+                self.change(state, slot, |column, at, context| {
+                    let next = column.expire(at, now_ms, context);
+                    is_done &= next.is_some();
+                    next.unwrap_or(NEVER)
+                });
             }
+            self.sweep.slot += u32::from(is_done);
             self.free_if_bare(slot);
         }
         Some(now_ms)

@@ -6,6 +6,7 @@ use super::world::{Change, World};
 use crate::snapshot::StateDump;
 use crate::snapshot::tests::open;
 use crate::state::StateBackend;
+use crate::state::memory::MemoryBackend;
 
 fn entry(key: u8, byte: u8) -> Change {
     Change::Set(key, Some(vec![byte]))
@@ -59,6 +60,39 @@ fn a_map_cleared_while_the_encoder_is_inside_is_frozen_as_it_was() {
     world.change(1, MAP, &Change::Clear);
     assert_eq!(world.complete(), 9);
     world.check_end();
+}
+
+#[test]
+fn a_large_map_expires_in_slices_and_all_of_it() {
+    let mut world = World::new();
+    let slot = resolve(&mut world.backend, &[1])[0];
+    for key in 0..5000u32 {
+        let expires_at = if key % 3 == 0 { 2000 } else { 1000 };
+        let key = key.to_be_bytes();
+        world.backend.write_map(MORTAL_MAP, slot, &key, Some(b"v"), expires_at);
+    }
+    let entries = |backend: &MemoryBackend, now_ms| {
+        let mut count = 0;
+        backend.scan_map(MORTAL_MAP, slot, b"", now_ms, &mut |_, _| {
+            count += 1;
+            true
+        });
+        count
+    };
+    assert_eq!(entries(&world.backend, 0), 5000);
+    let before = world.backend.usage().bytes;
+    assert_eq!(world.backend.expire(1000, 1), Some(1000), "there is more to look at");
+    assert!(entries(&world.backend, 0) > 4000);
+    let mut slices = 1;
+    while world.backend.expire(1000, 1) == Some(1000) {
+        slices += 1;
+    }
+    assert!(slices >= 5, "{slices}");
+    assert_eq!(entries(&world.backend, 0), 1667);
+    assert!(world.backend.usage().bytes < before / 2);
+    // No earlier than a second after the round before.
+    while world.backend.expire(2001, 100).is_some() {}
+    assert_eq!((entries(&world.backend, 0), world.backend.usage().keys), (0, 0));
 }
 
 #[test]
