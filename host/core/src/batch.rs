@@ -15,6 +15,9 @@ use crate::key_group::{Assignment, hash_key, key_group};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 pub use cut::Cut;
 
+/// What a batch costs beside its columns: itself, what shares its dictionary, the allocator's part of each column.
+const HOLDER_BYTES: usize = 256;
+
 /// The keys that the records of a batch point into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dictionary {
@@ -91,6 +94,39 @@ impl Batch {
             }
         };
         keys + self.values.bytes() + self.timestamps.len() * 8
+    }
+
+    /// Memory that the batch takes, in bytes, with room that is not used and what it costs to hold it; a shared dictionary counts in
+    /// full.
+    pub fn held_bytes(&self) -> usize {
+        let keys = match &self.keys {
+            RecordKeys::None => 0,
+            RecordKeys::Of { dictionary, key_of } => {
+                dictionary.keys.held_bytes()
+                    + dictionary.hashes.capacity() * 8
+                    + key_of.capacity() * 4
+            }
+        };
+        HOLDER_BYTES + keys + self.values.held_bytes() + self.timestamps.capacity() * 8
+    }
+
+    /// Splits off what is more than a sink should write at once: keys that records share are written with each of them, and come to
+    /// far more than they take here.
+    pub fn split_to_write(self) -> (Self, Option<Self>) {
+        let RecordKeys::Of { key_of, .. } = &self.keys else { return (self, None) };
+        if key_of.is_empty() || self.len() <= 1 {
+            return (self, None);
+        }
+        let mut bytes = 0;
+        let is_within = |record: &usize| {
+            bytes += self.values.get(*record).len() + self.key(*record).map_or(0, <[u8]>::len);
+            bytes <= BATCH_BYTES_MAX
+        };
+        let first = (0..self.len()).take_while(is_within).count().max(1);
+        if first == self.len() {
+            return (self, None);
+        }
+        (self.slice(0, first), Some(self.slice(first, self.len())))
     }
 
     /// The key of record `index`, if the records carry keys.
@@ -246,7 +282,15 @@ impl Part {
         }
     }
 
-    fn into_batch(self, keyed: bool) -> Batch {
+    fn into_batch(mut self, keyed: bool) -> Batch {
+        // Keys were thought to be spread evenly, and records few of many may be.
+        fit(&mut self.keys.data);
+        fit(&mut self.keys.ends);
+        fit(&mut self.hashes);
+        fit(&mut self.key_of);
+        fit(&mut self.values.data);
+        fit(&mut self.values.ends);
+        fit(&mut self.timestamps);
         let dictionary = Arc::new(Dictionary { keys: self.keys, hashes: self.hashes });
         let key_of = self.key_of;
         Batch {
@@ -254,6 +298,13 @@ impl Part {
             values: self.values,
             timestamps: self.timestamps,
         }
+    }
+}
+
+/// Gives back room that is far more than what is used.
+fn fit<T>(column: &mut Vec<T>) {
+    if column.capacity() > 2 * column.len() + 256 {
+        column.shrink_to_fit();
     }
 }
 

@@ -77,13 +77,22 @@ pub struct CallInput {
     pub timestamps: Vec<i64>,
 }
 
+/// What becomes of the records of an output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutputRule {
+    /// An edge needs them to carry keys.
+    pub needs_key: bool,
+    /// Queues that a batch may have to be put into: one for each edge and each lane that it leads to.
+    pub queues: usize,
+}
+
 /// What is fixed for all calls of a task.
 #[derive(Clone, Debug)]
 pub struct CallRules {
     /// The operator.
     pub description: Arc<Description>,
-    /// For each output whether an edge needs its records to carry keys.
-    pub output_needs_key: Vec<bool>,
+    /// For each output what becomes of its records.
+    pub outputs: Vec<OutputRule>,
     /// The limits of the sandbox.
     pub limits: Arc<Limits>,
     /// Key of the random generator: job seed, operator, task and incarnation, hashed.
@@ -182,7 +191,8 @@ impl CallFrame {
 
     /// Forgets what the call has emitted and measured, so that it can be made again.
     pub fn forget(&mut self) {
-        self.emitted.iter_mut().for_each(Vec::clear);
+        // Batches of a call that failed; one that ended well has none left.
+        self.emitted.iter_mut().for_each(|emitted| *emitted = Vec::new());
         self.emitted_records = 0;
         self.emitted_bytes = 0;
         self.metrics.clear();

@@ -120,6 +120,11 @@ impl BytesColumn {
         self.data.len() + self.ends.len() * size_of::<u32>()
     }
 
+    /// Memory that the column takes, in bytes, with room that is not used.
+    pub fn held_bytes(&self) -> usize {
+        self.data.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
     /// Fills in `ends` of a column that came with a fixed width, so that it becomes variable.
     pub fn spread(&mut self, width: u32) {
         if !self.ends.is_empty() || self.data.is_empty() {

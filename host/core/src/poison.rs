@@ -122,13 +122,14 @@ fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(bytes) {
         return write_text(out, text);
     }
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(b"{\"hex\":\"");
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
+    bytes.iter().for_each(|byte| out.extend_from_slice(&hex(*byte)));
     out.extend_from_slice(b"\"}");
+}
+
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
@@ -140,7 +141,10 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
             // DEL is legal in JSON, and steers terminals.
-            0..0x20 | 0x7f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            0..0x20 | 0x7f => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&hex(byte));
+            }
             _ => out.push(byte),
         }
     }

@@ -9,7 +9,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidemill_core::call::{CallRules, Phase};
+use tidemill_core::call::{CallRules, OutputRule, Phase};
 use tidemill_core::describe::{
     Description, InputDescription, MetricDescription, MetricKind, OutputDescription,
     StateDescription, StateKind, Ttl, TtlUpdate,
@@ -263,8 +263,8 @@ pub(crate) fn rules_outside_of_jobs(
     description: Arc<Description>,
     limits: Arc<Limits>,
 ) -> Arc<CallRules> {
-    let output_needs_key = vec![false; description.outputs.len()];
-    Arc::new(CallRules { description, output_needs_key, limits, random_key: [0; 32] })
+    let outputs = vec![OutputRule::default(); description.outputs.len()];
+    Arc::new(CallRules { description, outputs, limits, random_key: [0; 32] })
 }
 
 fn description(said: guest::Description) -> Description {

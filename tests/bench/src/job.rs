@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tidemill_core::batch::{Batch, Dictionary, RecordKeys};
-use tidemill_core::call::CallRules;
+use tidemill_core::call::{CallRules, OutputRule};
 use tidemill_core::checkpoint::{CheckpointListener, SnapshotUpload, TaskAck, UploadTask};
 use tidemill_core::column::BytesColumn;
 use tidemill_core::connector::{
@@ -148,7 +148,7 @@ pub fn component_in(settings: &EngineSettings, name: &str) -> Component {
 /// What is fixed for the calls of an operator.
 pub fn rules(description: &Arc<Description>) -> Arc<CallRules> {
     Arc::new(CallRules {
-        output_needs_key: vec![false; description.outputs.len()],
+        outputs: vec![OutputRule::default(); description.outputs.len()],
         random_key: [0; 32],
         limits: Arc::new(Limits::default()),
         description: description.clone(),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tidemill_core::call::CallRules;
+use tidemill_core::call::{CallRules, OutputRule};
 use tidemill_core::checkpoint::basis::Basis;
 use tidemill_core::checkpoint::coordinator::Coordinator;
 use tidemill_core::checkpoint::ledger::{Ledger, MergeTask};
@@ -292,7 +292,7 @@ impl Builder<'_> {
             state = Some(Box::new(fresh));
         }
         let rules = CallRules {
-            output_needs_key: description.outputs.iter().map(|_| true).collect(),
+            outputs: vec![OutputRule { needs_key: true, queues: 1 }; description.outputs.len()],
             random_key: [0; 32],
             limits,
             description: Arc::new(description),

@@ -12,6 +12,9 @@ use crate::failure::FaultCode;
 
 /// What one emit costs the host beside its columns.
 const EMIT_OVERHEAD_BYTES: usize = 256;
+/// What it costs for each queue beyond the first that the batch goes into, most of it time: a call may emit tens of thousands, and an
+/// output have hundreds of edges.
+const QUEUE_OVERHEAD_BYTES: usize = 16;
 
 impl CallFrame {
     /// Import `output.emit`.
@@ -50,7 +53,9 @@ impl CallFrame {
             KeySource::NewKeys(keys) => keys.bytes(),
             KeySource::InputKeys => self.input_key_bytes(&batch.key_of, columns),
         };
-        self.charge(records, columns + key_bytes + EMIT_OVERHEAD_BYTES)?;
+        let more_queues = self.rules.outputs[index].queues.saturating_sub(1);
+        let overhead = EMIT_OVERHEAD_BYTES + more_queues * QUEUE_OVERHEAD_BYTES;
+        self.charge(records, columns + key_bytes + overhead)?;
         let keys = self.emitted_keys(index, records, batch.keys, batch.key_of)?;
         let batch = Batch { keys, values: batch.values, timestamps: batch.timestamps };
         self.emitted[index].push(batch);
@@ -65,7 +70,7 @@ impl CallFrame {
         key_of: Vec<u32>,
     ) -> Checked<RecordKeys> {
         let dictionary = match source {
-            KeySource::None if self.rules.output_needs_key[output] => {
+            KeySource::None if self.rules.outputs[output].needs_key => {
                 let name = &self.rules.description.outputs[output].name;
                 let message =
                     format!("output {name:?} feeds a keyed input, so its records need keys");

@@ -4,6 +4,11 @@ use super::*;
 use crate::describe::{InputDescription, OutputDescription};
 
 fn frame(limits: Limits) -> CallFrame {
+    frame_into(limits, 1)
+}
+
+/// A frame for an operator each of whose outputs leads to so many queues.
+fn frame_into(limits: Limits, queues: usize) -> CallFrame {
     let output = |name: &str, value_width| OutputDescription { name: name.into(), value_width };
     let description = Description {
         inputs: vec![InputDescription { name: "in".into(), keyed: false, value_width: None }],
@@ -12,7 +17,7 @@ fn frame(limits: Limits) -> CallFrame {
     };
     let rules = CallRules {
         description: Arc::new(description),
-        output_needs_key: vec![true, false],
+        outputs: [true, false].map(|needs_key| OutputRule { needs_key, queues }).into(),
         limits: Arc::new(limits),
         random_key: [3; 32],
     };
@@ -129,4 +134,16 @@ fn each_import_has_its_place() {
     assert_eq!(refusal(frame.clock().map(drop)), FaultCode::NotAllowedHere);
     assert_eq!(refusal(frame.random(1).map(drop)), FaultCode::NotAllowedHere);
     assert_eq!(refusal(frame.check_described("the log")), FaultCode::NotAllowedHere);
+}
+
+#[test]
+fn an_emit_costs_more_the_more_queues_it_goes_into() {
+    let emits = |queues| {
+        let limits = Limits { emit_bytes: 1 << 20, ..Limits::default() };
+        let mut frame = frame_into(limits, queues);
+        let values = BytesColumn { data: b"ab".to_vec(), ends: Vec::new() };
+        let one = OutputBatch { values, ..batch(KeySource::None, &[], &[]) };
+        (0..).take_while(|_| frame.emit(1, one.clone()).is_ok()).count()
+    };
+    assert!(emits(1) > 3900 && emits(900) * 900 < 70_000, "{} {}", emits(1), emits(900));
 }

@@ -76,8 +76,8 @@ pub(super) struct NodeTask {
     pub(super) outputs: Vec<Vec<OutEdge>>,
     pub(super) routing: Arc<Routing>,
     pub(super) counters: Arc<TaskCounters>,
-    /// Parts of a batch that is too much for one call, with its input; the next is the last. They go
-    /// before any message.
+    /// Parts of a batch that is too much for one call, or to be written at once, with its input; the next is the last. They
+    /// go before any message.
     pub(super) pending: Vec<(usize, Batch)>,
     /// Whose turn it is among the inboxes.
     pub(super) turn: usize,
@@ -252,6 +252,8 @@ impl NodeTask {
                 Ok(())
             }
             NodeWork::Sink(writer, _) => {
+                let (batch, rest) = batch.split_to_write();
+                self.pending.extend(rest.map(|rest| (input, rest)));
                 TaskCounters::add(&self.counters.records_out, batch.len() as u64);
                 let bytes = writer.write(batch)?;
                 TaskCounters::add(&self.counters.bytes_out, bytes as u64);

@@ -2,7 +2,8 @@
 //!
 //! Bounded in bytes, each queue by itself: a queue takes a batch whenever it is empty or below its
 //! bound; barriers and the end of input need no room. So a queue never holds more than its bound plus one batch,
-//! and a full queue never keeps a receiver from what it waits for.
+//! and a full queue never keeps a receiver from what it waits for. What counts is what a batch takes, which is far more than its
+//! content where it has few records.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -72,7 +73,7 @@ impl Queue {
                 items.refused = true;
                 return Err(message);
             }
-            items.bytes += batch.bytes();
+            items.bytes += batch.held_bytes();
         }
         items.messages.push_back(message);
         self.len.store(items.messages.len(), SeqCst);
@@ -88,7 +89,7 @@ impl Queue {
         let mut items = self.lock();
         let message = items.messages.pop_front()?;
         if let Message::Batch(batch) = &message {
-            items.bytes -= batch.bytes();
+            items.bytes -= batch.held_bytes();
         }
         self.len.store(items.messages.len(), SeqCst);
         let has_room = items.messages.is_empty() || items.bytes < self.bound_bytes;
@@ -111,7 +112,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Bytes of the batches in the queue.
+    /// What the batches in the queue take.
     pub fn bytes(&self) -> usize {
         self.lock().bytes
     }
@@ -129,12 +130,31 @@ mod tests {
 
     #[test]
     fn an_empty_queue_takes_any_batch_and_a_full_one_none() {
-        let queue = Queue::new(10, None);
+        let queue = Queue::new(400, None);
         assert!(queue.push(batch(1000)).is_ok());
         assert!(queue.push(batch(1)).is_err());
         assert!(queue.pop().is_some());
         assert_eq!(queue.bytes(), 0);
         assert!(queue.push(batch(1)).is_ok() && queue.push(batch(1000)).is_ok());
+    }
+
+    #[test]
+    fn a_batch_of_few_bytes_counts_for_what_it_takes() {
+        let queue = Queue::new(1 << 20, None);
+        let mut count = 0;
+        loop {
+            let mut batch = Batch::default();
+            batch.values.push(b"v");
+            batch.values.ends.reserve(8192);
+            if queue.push(Message::Batch(batch)).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        assert!(count <= (1 << 20) / (8192 * 4) + 1, "{count}");
+        let queue = Queue::new(1 << 20, None);
+        let count = (0..).take_while(|_| queue.push(batch(1)).is_ok()).count();
+        assert!(count < (1 << 20) / 250, "{count}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::task::OperatorTask;
 use crate::checkpoint::{
     AckContent, Barrier, CheckpointListener, OperatorAck, SnapshotUpload, TaskAck, UploadTask,
 };
-use crate::connector::{ConnectorError, Prepared, SinkWriter};
+use crate::connector::{ConnectorError, ConnectorFault, Prepared, SinkWriter};
 use crate::failure::Failure;
 use crate::ids::{CheckpointId, LaneId, NodeId};
 use crate::planted::{self, Bug};
@@ -128,9 +128,13 @@ impl OperatorSnapshots {
 pub(super) struct SinkSnapshots {
     /// Barriers whose output is not durable yet, in order, with their alignment in microseconds.
     awaited: VecDeque<(CheckpointId, u64)>,
-    /// Prepared, and held by no completed checkpoint as far as is known.
-    prepared: Vec<Prepared>,
+    /// Prepared, and held by no completed checkpoint as far as is known: at most one for the newest barrier and those before it
+    /// whose checkpoints were given up, since there is one in flight at a time.
+    prepared: Option<Prepared>,
 }
+
+/// Files of one task that wait for a checkpoint that completes. Each answer to a barrier has all of them.
+const FILES_MAX: usize = 10_000;
 
 impl SinkSnapshots {
     pub(super) fn take(
@@ -157,15 +161,33 @@ impl SinkSnapshots {
             && let Some((checkpoint, alignment_us)) = self.awaited.pop_front()
         {
             any = true;
-            self.prepared.push(prepared);
-            let content = AckContent::Sink { prepared: self.prepared.clone() };
+            let prepared = self.follows(prepared)?;
+            let content = AckContent::Sink { prepared: vec![prepared.clone()] };
+            self.prepared = Some(prepared);
             let TaskId { node, lane } = id;
             listener.acknowledge(TaskAck { checkpoint, node, lane, alignment_us, content });
         }
         Ok(any)
     }
 
+    /// What was prepared, with the files of barriers before it whose checkpoints were given up.
+    fn follows(&mut self, mut prepared: Prepared) -> Result<Prepared, ConnectorError> {
+        if let Some(mut earlier) = self.prepared.take() {
+            earlier.files.append(&mut prepared.files);
+            prepared.files = earlier.files;
+        }
+        let count = prepared.files.len();
+        if count > FILES_MAX {
+            let message = format!(
+                "{count} output files wait for a checkpoint that completes; at most {FILES_MAX} may: see why checkpoints do not \
+                 complete, or let fewer of them be tried"
+            );
+            return Err(ConnectorError::new(ConnectorFault::Io, message));
+        }
+        Ok(prepared)
+    }
+
     pub(super) fn settle(&mut self, completed: CheckpointId) {
-        self.prepared.retain(|prepared| prepared.checkpoint > completed);
+        self.prepared.take_if(|prepared| prepared.checkpoint <= completed);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     BarrierMode, LaneParts, LaneSettings, OperatorParts, StepOutcome, TaskStart, build_lanes,
 };
 use crate::batch::{Batch, Dictionary, RecordKeys};
-use crate::call::{CallFrame, CallRules, KeySource, OutputBatch};
+use crate::call::{CallFrame, CallRules, KeySource, OutputBatch, OutputRule};
 use crate::checkpoint::{CheckpointListener, SnapshotUpload, TaskAck, UploadTask};
 use crate::column::{BytesColumn, Layout, OptionalColumn};
 use crate::connector::{
@@ -171,7 +171,7 @@ fn a_batch_with_too_much_state_is_called_in_parts_one_a_step_in_order() {
     let state = TaskState::new(Box::new(backend), description().states.into(), limits.clone());
     let rules = Arc::new(CallRules {
         description: Arc::new(description()),
-        output_needs_key: vec![false],
+        outputs: vec![OutputRule::default()],
         limits,
         random_key: [0; 32],
     });

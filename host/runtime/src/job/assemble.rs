@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidemill_core::call::CallRules;
+use tidemill_core::call::{CallRules, OutputRule};
 use tidemill_core::checkpoint::store::CheckpointStore;
 use tidemill_core::connector::Wake;
 use tidemill_core::graph::{EdgeKind, NodeKind};
@@ -187,11 +187,17 @@ fn operator_parts(
         return Err(JobError::Host("the graph and the plan disagree".to_owned()));
     };
     let description = Arc::new(description.clone());
-    let keyed_edge =
-        |output| job.graph.edges_from(node, output).any(|(_, edge)| edge.kind == EdgeKind::Keyed);
+    let output = |output| {
+        let edges = || job.graph.edges_from(node, output).map(|(_, edge)| edge.kind);
+        let queues = |kind| if kind == EdgeKind::Forward { 1 } else { job.plan.parallelism };
+        OutputRule {
+            needs_key: edges().any(|kind| kind == EdgeKind::Keyed),
+            queues: edges().map(queues).sum(),
+        }
+    };
     let incarnation = basis.manifest.incarnation;
     let rules = Arc::new(CallRules {
-        output_needs_key: (0..description.outputs.len()).map(keyed_edge).collect(),
+        outputs: (0..description.outputs.len()).map(output).collect(),
         random_key: random_key(&basis.manifest.identity, &plan.name, lane.0, incarnation.0),
         description,
         limits: Arc::new(plan.limits.clone()),

@@ -4,11 +4,16 @@
 //! of how poison records are found. Invariant: it only answers; the caller makes dead letters leave with the
 //! call that they belong to, or not at all.
 
-use crate::batch::{Batch, RecordKeys};
-use crate::failure::Failure;
+use crate::batch::Batch;
+use crate::failure::{Failure, FaultCode, GuestFault};
 use crate::ids::Now;
+use crate::limits::MIB;
 use crate::operator::OpenContext;
 use crate::poison::{OnPoison, PoisonCause, PoisonError, PoisonMinute, PoisonRecord, PoisonRules};
+
+/// Bytes of dead letters that one call may come to. Each is a record in text, which may be six times as long, with a key that many may
+/// share; one alone is never as long.
+const LETTERS_BYTES_MAX: usize = 16 * MIB;
 
 /// A record of a call that is to blame.
 #[derive(Clone, Copy, Debug)]
@@ -71,23 +76,41 @@ impl Blame {
             let record = record(first).shown();
             return Err(Box::new(PoisonError::Record { record }).into());
         }
+        // Before they are counted: a call that is made again in parts counts what is to blame in each of them.
+        let letters = match self.rules.on_poison {
+            OnPoison::DeadLetter => {
+                let texts =
+                    blamed.clone().map(|one| (record(one).to_json(), batch.timestamp(one.index)));
+                Some(letters(texts, !batch.timestamps.is_empty())?)
+            }
+            OnPoison::Skip | OnPoison::Fail => None,
+        };
         let count = u32::try_from(blamed.len()).unwrap_or(u32::MAX);
         let limit_per_minute = self.rules.limit_per_minute;
         if !self.minute.admit(now.monotonic_us, count, limit_per_minute) {
             let record = record(first).shown();
             return Err(Box::new(PoisonError::Limit { limit_per_minute, record }).into());
         }
-        if self.rules.on_poison == OnPoison::Skip {
-            return Ok(None);
-        }
-        let mut letters = Batch { keys: RecordKeys::None, ..Batch::default() };
-        for blamed in blamed {
-            letters.values.push(&record(blamed).to_json());
-            letters.timestamps.push(batch.timestamp(blamed.index));
-        }
-        if batch.timestamps.is_empty() {
-            letters.timestamps.clear();
-        }
-        Ok(Some(letters))
+        Ok(letters)
     }
+}
+
+/// Dead letters of these texts and times.
+fn letters(
+    texts: impl Iterator<Item = (Vec<u8>, i64)>,
+    have_times: bool,
+) -> Result<Batch, GuestFault> {
+    let mut letters = Batch::default();
+    for (text, time_ms) in texts {
+        letters.values.push(&text);
+        letters.timestamps.extend(have_times.then_some(time_ms));
+        let bytes = letters.values.data.len();
+        if bytes > LETTERS_BYTES_MAX {
+            let message = format!(
+                "{bytes} bytes of dead letters from one call; at most {LETTERS_BYTES_MAX} are allowed"
+            );
+            return Err(GuestFault::new(FaultCode::EmitLimit, message));
+        }
+    }
+    Ok(letters)
 }

@@ -175,7 +175,12 @@ impl OperatorTask {
             cause: PoisonCause::Rejected,
             reason: &bad.reason,
         });
-        self.blame.judge(&self.context, clock_ms, &batch, blamed, now)
+        let judged = self.blame.judge(&self.context, clock_ms, &batch, blamed, now);
+        if judged.is_err() {
+            // The call may be made again, on fewer of its records.
+            self.frame.input = unkeyed_input(batch);
+        }
+        judged
     }
 
     /// Applies the policy to a record that brought a sandbox down by itself. It is the whole call, so its

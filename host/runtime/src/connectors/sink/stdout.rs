@@ -26,6 +26,8 @@ pub const BROKEN_PIPE: &str =
 
 /// Written blocks that are kept to be filled again.
 const SPENT_MAX: usize = 4;
+/// One that took more is not kept.
+const SPENT_BYTES_MAX: usize = 1024 * 1024;
 
 enum Item {
     Block(Vec<u8>),
@@ -95,7 +97,7 @@ impl Queue {
         *queued_bytes -= block.len();
         let wake = was_full && *queued_bytes < QUEUED_BYTES_MAX;
         let waker = wake.then(|| Arc::clone(waker));
-        if state.spent.len() < SPENT_MAX {
+        if state.spent.len() < SPENT_MAX && block.capacity() <= SPENT_BYTES_MAX {
             block.clear();
             state.spent.push(block);
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::{OperatorParts, OperatorTask, TaskStart};
 use crate::batch::{Batch, Dictionary, RecordKeys};
-use crate::call::{CallFrame, CallRules, KeySource, OutputBatch, Phase};
+use crate::call::{CallFrame, CallRules, KeySource, OutputBatch, OutputRule, Phase};
 use crate::column::BytesColumn;
 use crate::counters::TaskCounters;
 use crate::describe::{
@@ -188,7 +188,7 @@ pub(super) fn bench_from(
     let state = TaskState::new(Box::new(backend), description().states.into(), limits.clone());
     let rules = CallRules {
         description: Arc::new(description()),
-        output_needs_key: vec![false],
+        outputs: vec![OutputRule::default()],
         limits,
         random_key: [7; 32],
     };
