@@ -133,7 +133,8 @@ impl Incarnation {
                     }
                 }
                 Action::WriteManifest(gathered) => {
-                    let mut manifest = self.ledger.compose(&gathered, env.now().wall_ms, None);
+                    let before = self.ledger.newest().wal_start;
+                    let mut manifest = self.ledger.compose(&gathered, env.now().wall_ms, before);
                     manifest.wal_start = self.log.as_ref().and_then(|log| log.wal_start(&manifest));
                     env.note(format_args!("compose {manifest:?}"));
                     env.history.composed(&manifest);

@@ -118,7 +118,7 @@ impl Intake {
         let Some((part, body)) = self.unsettled.remove(&order) else { return };
         told(&body.head.marks);
         if let Some((places, lane)) = self.of_part(part) {
-            places.note(seq, lsn);
+            places.note(seq, lsn, body.bytes());
             lane.put_live(LoggedBatch { part, seq, lsn, body });
         }
         self.settled_lsn.store(lsn, SeqCst);
@@ -189,7 +189,7 @@ impl Intake {
         self.is_stopping
     }
 
-    /// The place in the log from which on batch `seq` of a partition and those after it lie; `None` when the
+    /// A place in the log from which on batch `seq` of a partition and those after it lie, and few before it; `None` when the
     /// log holds none of them yet.
     pub fn place_of(&self, part: usize, seq: u64) -> Option<u64> {
         self.places.get(part)?.of(seq, self.is_replayed)
@@ -215,7 +215,7 @@ impl Intake {
         }
         self.replayed_bytes += batch.body.bytes();
         if let Some((places, lane)) = self.of_part(batch.part) {
-            places.note_replayed(batch.seq, batch.lsn);
+            places.note_replayed(batch.seq, batch.lsn, batch.body.bytes());
             lane.put_replayed(batch);
         }
         Replaying::Taken

@@ -64,7 +64,9 @@ pub fn checkpoints_kept(retained: usize, usage: Usage) -> usize {
 
 /// The smallest place in the log that a checkpoint with these positions needs. `names` are those of the logged
 /// sources; `place_of` answers, for the source at a place of that list, a partition and a batch, where the batch
-/// lies. `None` when no source is logged. `settled_lsn` is the newest place of a batch that was called back.
+/// lies, or one before it. `None` when no source is logged. `settled_lsn` is the newest place of a batch that was called back.
+///
+/// The manifest has the place of the checkpoint before, below which the log may be trimmed by now: it needs no more than that one.
 pub fn wal_start(
     manifest: &Manifest,
     names: &[&str],
@@ -82,7 +84,7 @@ pub fn wal_start(
             start = place.map_or(start, |place| start.min(place));
         }
     }
-    (!names.is_empty()).then_some(start)
+    (!names.is_empty()).then_some(start.max(manifest.wal_start.unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -296,7 +296,8 @@ impl Supervisor<'_> {
                 Action::StopSources => self.tell_all(Command::StopSources),
                 Action::Trigger(barrier) => self.tell_all(Command::Trigger(barrier)),
                 Action::WriteManifest(gathered) => {
-                    let mut manifest = self.ledger.compose(&gathered, machine::wall_ms(), None);
+                    let before = self.ledger.newest().wal_start;
+                    let mut manifest = self.ledger.compose(&gathered, machine::wall_ms(), before);
                     manifest.wal_start = self.input_log.wal_start(&manifest);
                     self.keeper.ask(Task::WriteManifest(Arc::new(manifest)));
                 }

@@ -2,6 +2,7 @@
 //!
 //! Owns which are there and which are missing. Invariant: a task's answer counts once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Completion, Purpose};
@@ -30,12 +31,20 @@ pub(super) struct Gathering {
     pub(super) purpose: Purpose,
     pub(super) began_ms: u64,
     tasks: BTreeMap<(NodeId, LaneId), AckContent>,
+    saved_bytes: usize,
     alignment_us: u64,
 }
 
 impl Gathering {
     pub(super) fn new(checkpoint: CheckpointId, purpose: Purpose, began_ms: u64) -> Self {
-        Self { checkpoint, purpose, began_ms, tasks: BTreeMap::new(), alignment_us: 0 }
+        Self {
+            checkpoint,
+            purpose,
+            began_ms,
+            tasks: BTreeMap::new(),
+            saved_bytes: 0,
+            alignment_us: 0,
+        }
     }
 
     pub(super) fn add(&mut self, ack: TaskAck) {
@@ -43,7 +52,17 @@ impl Gathering {
         if planted::is(Bug::DuplicateBarrierTaken) {
             self.tasks.remove(&(ack.node, ack.lane));
         }
-        self.tasks.entry((ack.node, ack.lane)).or_insert(ack.content);
+        if let Entry::Vacant(vacant) = self.tasks.entry((ack.node, ack.lane)) {
+            if let AckContent::Operator(ack) = &ack.content {
+                self.saved_bytes += ack.saved.as_ref().map_or(0, Vec::len);
+            }
+            vacant.insert(ack.content);
+        }
+    }
+
+    /// What operators that keep state in their own memory have handed over.
+    pub(super) fn saved_bytes(&self) -> usize {
+        self.saved_bytes
     }
 
     pub(super) fn is_complete(&self, all: &BTreeSet<(NodeId, LaneId)>) -> bool {

@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use super::manifest::MANIFEST_BYTES_MAX;
 use super::{Barrier, TaskAck};
 use crate::ids::{CheckpointId, LaneId, NodeId};
 use crate::planted::{self, Bug};
@@ -25,6 +26,8 @@ use gathering::Gathering;
 
 /// A checkpoint that took long, perhaps because it was given up, keeps the next one waiting no longer than this or its interval.
 const REST_MS_MAX: u64 = 10_000;
+/// Bytes that operators may hand over of their own memory for one checkpoint, all tasks together: they lie in the manifest.
+const SAVED_BYTES_MAX: usize = (MANIFEST_BYTES_MAX / 4 * 3) as usize;
 
 /// Settings of a coordinator. Times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -311,6 +314,14 @@ impl Coordinator {
             return;
         }
         gathering.add(ack);
+        let saved_bytes = gathering.saved_bytes();
+        if saved_bytes > SAVED_BYTES_MAX {
+            let reason = format!(
+                "operators have saved {saved_bytes} bytes of their own memory; at most {SAVED_BYTES_MAX} of all tasks together fit \
+                 in a checkpoint"
+            );
+            return self.give_up(reason, true, now_ms, actions);
+        }
         if gathering.is_complete(&self.tasks) {
             let (gathered, completion) = gathering.take(now_ms);
             self.phase = Phase::Writing(completion);
