@@ -17,6 +17,10 @@ use crate::connectors::file::partition::{FilePartition, Rest};
 use crate::connectors::records::Records;
 use crate::connectors::settings::FileSource;
 
+/// Chunks that are taken or looked through in one poll, if they come to no full batch: a file may be terabytes of empty lines, and
+/// between polls the lane does all else.
+const STEPS_MAX: usize = 16;
+
 /// One lane's partitions of a file source.
 pub(in crate::connectors) struct FileReader {
     settings: FileSource,
@@ -96,13 +100,15 @@ impl FileReader {
         Ok(())
     }
 
-    /// Adds records until the batch is full or nothing more is there.
+    /// Adds records until the batch is full, nothing more is there, or much was read that holds few.
     fn fill(&mut self) -> Result<(), ConnectorError> {
+        let mut steps = 0;
         while !self.records.is_full()
+            && steps < STEPS_MAX
             && let Some((index, open)) = &mut self.open
         {
             match open.advance(&mut self.records)? {
-                Step::More => {}
+                Step::More => steps += 1,
                 Step::Pending => break,
                 Step::Done => {
                     let partition = &mut self.partitions[*index];

@@ -81,7 +81,8 @@ impl Lines {
                 return Next::NoRoom;
             }
             self.held.reserve(READ_BYTES);
-            match stream.read_buf(&mut self.held).await {
+            // There may be room for more, in which a second long line could come.
+            match (&mut *stream).take(READ_BYTES as u64).read_buf(&mut self.held).await {
                 Ok(count) => self.is_closed = count == 0,
                 // Reset by the client: what came as whole lines was taken.
                 Err(_) => return Next::Broken,
