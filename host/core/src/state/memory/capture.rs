@@ -57,6 +57,7 @@ impl Capture {
     pub(super) fn catch_up(&mut self, tracker: &Tracker) {
         if self.marks.catch_up(tracker) {
             self.encoded.clear();
+            self.side.expect(self.frozen());
         }
     }
 

@@ -14,6 +14,8 @@ const PART_BYTES: usize = 64 * KIB;
 const SMALL_BYTES: usize = 4 * KIB;
 /// Slots from which on it is not worth while to begin small.
 const MANY_SLOTS: usize = 256;
+/// The same of what is kept for a while: it need be no part of these that comes.
+const VERY_MANY_SLOTS: usize = 4096;
 
 /// Entries encoded so far.
 #[derive(Default)]
@@ -23,7 +25,7 @@ pub(super) struct Parts {
     buffers: Option<Buffers>,
     /// There will be many entries.
     are_many: bool,
-    /// The first part grows as it is used, however many entries there may be.
+    /// The first part grows as it is used, unless there will be very many.
     grows: bool,
 }
 
@@ -46,7 +48,7 @@ impl Parts {
 
     /// Entries of about so many slots are to come.
     pub(super) fn expect(&mut self, slots: usize) {
-        self.are_many = slots >= MANY_SLOTS;
+        self.are_many = slots >= if self.grows { VERY_MANY_SLOTS } else { MANY_SLOTS };
     }
 
     /// Where the next entry is to be appended.
@@ -65,7 +67,7 @@ impl Parts {
     fn make_room(&mut self) {
         let large = || self.buffers.as_ref().map(Buffers::take).unwrap_or_default();
         match self.parts.last_mut() {
-            None if self.grows || !self.are_many => {
+            None if !self.are_many => {
                 let limit = if self.grows { PART_BYTES } else { SMALL_BYTES };
                 self.parts.push(Part { bytes: Buffer::default(), entries: 0, limit });
             }
