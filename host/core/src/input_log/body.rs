@@ -29,6 +29,8 @@ use crate::limits::BATCH_RECORDS_MAX;
 use super::bytes::{Cut, put_bytes, put_number};
 
 const FORMAT: u8 = 1;
+/// What a mark takes; its client's name is shared.
+const MARK_BYTES: usize = 64;
 const HAS_MARKS: u8 = 1;
 const HAS_INNER: u8 = 1 << 1;
 const HAS_KEYS: u8 = 1 << 2;
@@ -117,9 +119,10 @@ impl Body {
         rest.0.is_empty().then_some(body)
     }
 
-    /// Memory that it holds, about.
-    pub fn bytes(&self) -> usize {
-        self.batch.bytes() + size_of::<Self>()
+    /// Memory that it takes, about.
+    pub fn held_bytes(&self) -> usize {
+        let detail = self.head.inner.as_ref().map_or(0, |inner| inner.detail.capacity());
+        self.batch.held_bytes() + size_of::<Self>() + detail + self.head.marks.len() * MARK_BYTES
     }
 }
 

@@ -90,7 +90,7 @@ impl Intake {
     pub fn push(&mut self, part: usize, body: Body) -> u64 {
         let order = self.next_order;
         self.next_order += 1;
-        self.held_bytes += body.bytes();
+        self.held_bytes += body.held_bytes();
         self.unsettled.insert(order, (part, body));
         order
     }
@@ -118,7 +118,7 @@ impl Intake {
         let Some((part, body)) = self.unsettled.remove(&order) else { return };
         told(&body.head.marks);
         if let Some((places, lane)) = self.of_part(part) {
-            places.note(seq, lsn, body.bytes());
+            places.note(seq, lsn, body.batch.bytes());
             lane.put_live(LoggedBatch { part, seq, lsn, body });
         }
         self.settled_lsn.store(lsn, SeqCst);
@@ -170,7 +170,7 @@ impl Intake {
         if planted::is(Bug::UnsettledDropped) {
             self.unsettled.clear();
         }
-        self.held_bytes = self.unsettled.values().map(|(_, body)| body.bytes()).sum();
+        self.held_bytes = self.unsettled.values().map(|(_, body)| body.held_bytes()).sum();
         self.replayed_bytes = 0;
     }
 
@@ -213,9 +213,9 @@ impl Intake {
         if self.replayed_bytes >= self.held_bytes_max {
             return Replaying::NoRoom(batch);
         }
-        self.replayed_bytes += batch.body.bytes();
+        self.replayed_bytes += batch.body.held_bytes();
         if let Some((places, lane)) = self.of_part(batch.part) {
-            places.note_replayed(batch.seq, batch.lsn, batch.body.bytes());
+            places.note_replayed(batch.seq, batch.lsn, batch.body.batch.bytes());
             lane.put_replayed(batch);
         }
         Replaying::Taken
@@ -270,11 +270,11 @@ impl Intake {
         let queue = self.lanes.get_mut(lane)?;
         Some(match queue.pop_if(is_replayed, |next| is_wanted(&next.body.batch))? {
             Popped::Replayed(batch) => {
-                self.replayed_bytes -= batch.body.bytes();
+                self.replayed_bytes -= batch.body.held_bytes();
                 batch
             }
             Popped::Live(batch) => {
-                self.held_bytes -= batch.body.bytes();
+                self.held_bytes -= batch.body.held_bytes();
                 batch
             }
         })

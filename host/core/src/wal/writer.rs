@@ -7,7 +7,7 @@
 //! disk ends this writer for good, because nobody knows then what is durable; a seal promises only what was
 //! durable before it was written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::begin::Begun;
@@ -74,6 +74,8 @@ pub struct WalWriter {
     pub(super) waiting: Vec<u8>,
     pub(super) waiting_inputs: u64,
     pub(super) partitions: Vec<Partition>,
+    /// Where each is, by source and name: there may be ten thousand.
+    indices: BTreeMap<String, BTreeMap<String, usize>>,
     pub(super) next_seqs: Seqs,
     pub(super) is_closed: bool,
     pub(super) failure: Option<WalError>,
@@ -104,6 +106,7 @@ impl WalWriter {
             waiting: Vec::new(),
             waiting_inputs: 0,
             partitions: Vec::new(),
+            indices: BTreeMap::new(),
             next_seqs: recovered.next_seqs,
             is_closed: false,
             failure: None,
@@ -120,9 +123,9 @@ impl WalWriter {
         source: &str,
         partition: &str,
     ) -> Result<LoggedPartition, WalError> {
-        let is_same = |known: &Partition| known.source == source && known.partition == partition;
-        if let Some(index) = self.partitions.iter().position(is_same) {
-            return Ok(LoggedPartition(index));
+        let known = self.indices.get(source).and_then(|of_source| of_source.get(partition));
+        if let Some(index) = known {
+            return Ok(LoggedPartition(*index));
         }
         for name in [source, partition] {
             if u16::try_from(name.len()).is_err() {
@@ -134,7 +137,10 @@ impl WalWriter {
             partition: partition.to_owned(),
             next_seq: self.next_seqs.get(source, partition).unwrap_or(0),
         });
-        Ok(LoggedPartition(self.partitions.len() - 1))
+        let index = self.partitions.len() - 1;
+        let of_source = self.indices.entry(source.to_owned()).or_default();
+        of_source.insert(partition.to_owned(), index);
+        Ok(LoggedPartition(index))
     }
 
     /// Appends a batch. It is durable after the next [`WalWriter::sync`]; when a segment is full, what waits

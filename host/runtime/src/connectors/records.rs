@@ -29,6 +29,7 @@ pub(super) struct Records {
     bytes_max: usize,
     is_closed: bool,
     /// Sizes of the last batch: the next will not be very different.
+    records: usize,
     value_bytes: usize,
     key_bytes: usize,
 }
@@ -44,6 +45,7 @@ impl Records {
             records_max: 1,
             bytes_max: 1,
             is_closed: false,
+            records: 0,
             value_bytes: 0,
             key_bytes: 0,
         }
@@ -56,15 +58,17 @@ impl Records {
         if self.value_bytes == 0 {
             return; // The first batch is the smallest; it grows by doubling.
         }
-        let room = |bytes: usize| bytes + bytes / 8;
-        self.values.ends.reserve(self.records_max);
+        let room = |last: usize| last + last / 8;
+        // No more than is likely: a batch that waits somewhere takes what it has room for.
+        let records = room(self.records).min(self.records_max);
+        self.values.ends.reserve(records);
         self.values.data.reserve(room(self.value_bytes));
         if self.is_keyed {
-            self.keys.ends.reserve(self.records_max);
+            self.keys.ends.reserve(records);
             self.keys.data.reserve(room(self.key_bytes));
         }
         if self.is_timed {
-            self.timestamps.reserve(self.records_max);
+            self.timestamps.reserve(records);
         }
     }
 
@@ -126,6 +130,7 @@ impl Records {
             return None;
         }
         (self.value_bytes, self.key_bytes) = (self.values.data.len(), self.keys.data.len());
+        self.records = self.values.len();
         let values = std::mem::take(&mut self.values);
         let timestamps = std::mem::take(&mut self.timestamps);
         let keys = if self.is_keyed {
