@@ -486,6 +486,18 @@ mod tests {
         }
 
         #[test]
+        fn what_is_split_to_be_written_is_the_batch(batch in batches()) {
+            let (mut left, mut found) = (Some(batch.clone()), Flat::new());
+            while let Some(batch) = left {
+                let (first, rest) = batch.split_to_write();
+                prop_assert!(!first.is_empty() || rest.is_none());
+                found.extend(flat(&first));
+                left = rest;
+            }
+            prop_assert_eq!(found, flat(&batch));
+        }
+
+        #[test]
         fn merging_keeps_records_and_order(parts in prop::collection::vec(batches(), 1..5)) {
             let mut builder = BatchBuilder::default();
             let (mut expected, mut found) = (Vec::new(), Vec::new());
@@ -556,6 +568,22 @@ mod tests {
         assert!(bytes < 2_000_000, "{bytes}");
         assert_eq!(found, expected);
     }
+    #[test]
+    fn records_that_share_a_long_key_are_written_in_parts() {
+        let mut dictionary = Dictionary::default();
+        dictionary.keys.push(&[1; 4096]);
+        let mut batch = Batch::default();
+        (0..8192u32).for_each(|record| batch.values.push(&record.to_le_bytes()));
+        batch.keys = RecordKeys::Of { dictionary: Arc::new(dictionary), key_of: vec![0; 8192] };
+        let (mut left, mut parts) = (Some(batch), 0);
+        while let Some(batch) = left {
+            let (first, rest) = batch.split_to_write();
+            assert!(first.len() * 4100 <= BATCH_BYTES_MAX);
+            (left, parts) = (rest, parts + 1);
+        }
+        assert_eq!(parts, 8192_usize.div_ceil(BATCH_BYTES_MAX / 4100));
+    }
+
     fn keys(count: u8) -> BytesColumn {
         let mut keys = BytesColumn::default();
         (0..count).for_each(|key| keys.push(&[key]));

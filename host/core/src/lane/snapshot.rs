@@ -191,3 +191,50 @@ impl SinkSnapshots {
         self.prepared.take_if(|prepared| prepared.checkpoint <= completed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::PreparedFile;
+
+    fn prepared(checkpoint: u64, files: usize) -> Prepared {
+        let file = |number| PreparedFile {
+            in_progress: format!(".{checkpoint}-{number}"),
+            published: format!("{checkpoint}-{number}"),
+            bytes: 1,
+            digest: [0; 32],
+        };
+        let files = (0..files).map(file).collect();
+        Prepared { checkpoint: CheckpointId(checkpoint), files, state: vec![checkpoint as u8] }
+    }
+
+    /// Answers a barrier with what was prepared for it.
+    fn answer(sink: &mut SinkSnapshots, prepared: Prepared) -> Result<Prepared, ConnectorError> {
+        let prepared = sink.follows(prepared)?;
+        sink.prepared = Some(prepared.clone());
+        Ok(prepared)
+    }
+
+    #[test]
+    fn files_of_barriers_that_came_to_nothing_go_on_with_the_next_in_order() {
+        let mut sink = SinkSnapshots::default();
+        (1..4).for_each(|checkpoint| drop(answer(&mut sink, prepared(checkpoint, 2)).unwrap()));
+        let all = answer(&mut sink, prepared(4, 1)).unwrap();
+        let names: Vec<&str> = all.files.iter().map(|file| file.published.as_str()).collect();
+        assert_eq!(names, ["1-0", "1-1", "2-0", "2-1", "3-0", "3-1", "4-0"]);
+        assert_eq!((all.checkpoint, &all.state[..]), (CheckpointId(4), &[4][..]));
+        sink.settle(CheckpointId(3));
+        assert!(sink.prepared.is_some(), "those of the third are in the fourth");
+        sink.settle(CheckpointId(4));
+        assert_eq!(answer(&mut sink, prepared(5, 1)).unwrap().files.len(), 1);
+    }
+
+    #[test]
+    fn files_that_wait_for_a_checkpoint_are_not_without_end() {
+        let mut sink = SinkSnapshots::default();
+        let mut answers =
+            (1..).map(|checkpoint| answer(&mut sink, prepared(checkpoint, FILES_MAX / 4)));
+        let refused = answers.find_map(Result::err).unwrap();
+        assert!(refused.message.contains("wait for a checkpoint"), "{}", refused.message);
+    }
+}

@@ -80,9 +80,9 @@ impl TaskState {
         let count = items.validate(layout, "list-replace")?;
         self.check_slots("list-replace", &[slot])?;
         self.check_item(items.longest())?;
-        let holder = if count == 0 { 0 } else { HOLDER_BYTES as usize };
         let of_items = items.data.len() + count * self.list_item_overhead_bytes(index);
-        self.charge(of_items + ENTRY_OVERHEAD_BYTES + holder)?;
+        self.charge(of_items + ENTRY_OVERHEAD_BYTES)?;
+        self.charge_holders(HOLDER_BYTES as usize)?;
         if let Layout::Fixed(width) = layout {
             items.spread(width);
         }

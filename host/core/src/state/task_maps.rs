@@ -1,5 +1,6 @@
 //! Map states as calls see them: the committed map under what the call wrote.
 
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use super::TaskState;
@@ -83,13 +84,21 @@ impl TaskState {
         self.check_item(values.values.longest())?;
         self.charge(keys.bytes() + values.bytes() + slots.len() * ENTRY_OVERHEAD_BYTES)?;
         let maps = &mut self.overlays[index].maps;
-        let before = maps.len();
+        // Slots that are new to the overlay: by an entry, or by the removal of one.
+        let (mut adding, mut removing) = (0, 0);
         for (at, (slot, key)) in slots.iter().zip(keys.iter()).enumerate() {
-            let writes = maps.entry(*slot).or_default();
-            writes.entries.insert(key.into(), values.item(layout, at).map(Into::into));
+            let value = values.item(layout, at);
+            let writes = match maps.entry(*slot) {
+                Entry::Occupied(writes) => writes.into_mut(),
+                Entry::Vacant(vacant) => {
+                    *(if value.is_some() { &mut adding } else { &mut removing }) += 1;
+                    vacant.insert(MapWrites::default())
+                }
+            };
+            writes.entries.insert(key.into(), value.map(Into::into));
         }
-        let new = maps.len() - before;
-        self.charge(new * HOLDER_BYTES as usize)
+        self.charge_holders(removing * HOLDER_BYTES as usize)?;
+        self.charge(adding * HOLDER_BYTES as usize)
     }
 
     /// Map state: entries with `start <= key < end` in ascending order, one page.

@@ -31,6 +31,8 @@ pub struct TaskState {
     states: Arc<[StateDescription]>,
     pub(super) overlays: Vec<Overlay>,
     overlay_bytes: usize,
+    /// What holds writes in the overlay and adds nothing to the state, as far as is known.
+    holder_bytes: usize,
     /// Where the call's slots live; empty between calls.
     pub(super) slots: Vec<SlotRef>,
     pub(super) now_ms: i64,
@@ -63,6 +65,7 @@ impl TaskState {
             states,
             overlays,
             overlay_bytes: 0,
+            holder_bytes: 0,
             slots: Vec::new(),
             now_ms: 0,
             usage,
@@ -119,7 +122,7 @@ impl TaskState {
     /// Ends the call: its writes are forgotten.
     pub fn abort(&mut self) {
         self.overlays.iter_mut().for_each(Overlay::clear);
-        self.overlay_bytes = 0;
+        (self.overlay_bytes, self.holder_bytes) = (0, 0);
         self.backend.settle();
         self.slots.clear();
         // Shared with other lanes, so it is not touched for every few bytes.
@@ -241,13 +244,7 @@ impl TaskState {
 
     pub(super) fn charge(&mut self, bytes: usize) -> Checked<()> {
         self.overlay_bytes += bytes;
-        if self.overlay_bytes > self.limits.overlay_bytes {
-            let message = format!(
-                "{} bytes of state writes in one call; at most {} are allowed",
-                self.overlay_bytes, self.limits.overlay_bytes
-            );
-            return fault(FaultCode::OverlayLimit, message);
-        }
+        self.check_overlay()?;
         // One batch over the quota is let through, so that a task at its quota can still shrink.
         let allowed = self.limits.state_bytes.saturating_add(BATCH_BYTES_MAX as u64);
         if self.usage.bytes + self.overlay_bytes as u64 > allowed {
@@ -258,6 +255,23 @@ impl TaskState {
             return fault(FaultCode::StateQuota, message);
         }
         self.charge_tenant()
+    }
+
+    /// As [`charge`](Self::charge), for what counts for the overlay alone: a task at its quota can still shrink.
+    pub(super) fn charge_holders(&mut self, bytes: usize) -> Checked<()> {
+        self.holder_bytes += bytes;
+        self.check_overlay()
+    }
+
+    fn check_overlay(&self) -> Checked<()> {
+        let held = self.overlay_bytes + self.holder_bytes;
+        if held > self.limits.overlay_bytes {
+            let limit = self.limits.overlay_bytes;
+            let message =
+                format!("{held} bytes of state writes in one call; at most {limit} are allowed");
+            return fault(FaultCode::OverlayLimit, message);
+        }
+        Ok(())
     }
 
     /// Takes what the call adds from the tenant's quota. As with the task's own, one batch over it is let through.

@@ -461,3 +461,37 @@ fn slots_that_a_call_writes_to_for_the_first_time_count_with_what_holds_them() {
         state.list_append(LIST, &[0], &BytesColumn { data: Vec::new(), ends: vec![0] }).unwrap();
     }
 }
+
+#[test]
+fn a_task_at_its_quota_can_take_an_entry_out_of_each_of_many_maps() {
+    let keys: Vec<u8> = (0..250).collect();
+    let slots: Vec<u32> = (0..250).collect();
+    let mut entries = BytesColumn::default();
+    keys.iter().for_each(|key| entries.push(&vec![*key; 20_000]));
+    let write = |state: &mut TaskState, is_there: bool| {
+        state.begin(&dictionary(&keys), &[], 0).unwrap();
+        let mut values = OptionalColumn::default();
+        (0..keys.len()).for_each(|at| {
+            values.push(Layout::Variable, at, is_there.then_some(&b"v"[..]));
+        });
+        state.map_write(MAP, &slots, &entries, &values)
+    };
+    let mut state = task_state(Limits { state_bytes: 5_000_000, ..Limits::default() });
+    write(&mut state, true).unwrap();
+    state.commit();
+    assert!(state.usage().bytes > 5_000_000, "{}", state.usage().bytes);
+    let fault = write(&mut state, false).unwrap_err();
+    assert_eq!(
+        fault.code,
+        FaultCode::StateQuota,
+        "five megabytes of keys are more than is let through"
+    );
+    state.abort();
+    state.begin(&dictionary(&keys), &[], 0).unwrap();
+    let mut few = BytesColumn::default();
+    keys.iter().for_each(|key| few.push(&[*key; 3400]));
+    let mut gone = OptionalColumn::default();
+    (0..keys.len()).for_each(|at| gone.push(Layout::Variable, at, None));
+    // Each removal counts its key, and not the map that it is a removal from.
+    state.map_write(MAP, &slots, &few, &gone).unwrap();
+}

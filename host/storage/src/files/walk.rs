@@ -71,6 +71,9 @@ impl<'a> Walk<'a> {
             wrong(format!("{} at character {}", error.msg, error.pos + 1))
         };
         Pattern::new(pattern).map_err(of_glob)?;
+        if pattern.ends_with('/') {
+            return Err(wrong("it ends with `/`, as directories do".to_owned()));
+        }
         let names = pattern.split('/').filter(|name| !name.is_empty() && *name != ".");
         let part = |name: &str| match name {
             "**" => Ok(Part::Any),
@@ -264,6 +267,7 @@ mod tests {
         assert_eq!(of("a//b/./3.txt"), "a/b/3.txt");
         assert_eq!(of("[ad]"), "a d");
         assert_eq!(of("a/../1.txt"), "a/../1.txt");
+        assert!(matches!(found(root.path(), "*.txt/"), Err(FileError::Pattern { .. })));
         assert_eq!(of("x/*") + &of("1.txt/*") + &of("1.txt/x"), "");
     }
 

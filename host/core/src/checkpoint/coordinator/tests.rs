@@ -1,7 +1,7 @@
 //! The coordinator by itself: what it does when, and what changes nothing.
 
 use super::*;
-use crate::checkpoint::AckContent;
+use crate::checkpoint::{AckContent, OperatorAck};
 
 fn settings() -> CoordinatorSettings {
     CoordinatorSettings {
@@ -209,4 +209,37 @@ fn who_is_to_rest_does_so_though_room_is_wanted_in_the_wal_but_not_for_ever_nor_
     assert_eq!(coordinator.deadline_ms(), Some(1_000_000 + REST_MS_MAX));
     let stopped = coordinator.learn(Fact::StopWanted, 1_000_002);
     assert_eq!(stopped[1..], trigger(7, 6));
+}
+
+#[test]
+fn more_memory_of_operators_than_a_manifest_has_room_for_gives_the_checkpoint_up() {
+    let saving = |node, bytes| {
+        let Fact::Acknowledged(ack) = ack(5, node) else { unreachable!() };
+        let content = AckContent::Operator(OperatorAck {
+            closed: false,
+            clock_ms: 0,
+            calls: 0,
+            is_base: true,
+            file: None,
+            saved: Some(vec![0; bytes]),
+        });
+        Fact::Acknowledged(TaskAck { content, ..ack })
+    };
+    let triggered = || {
+        let mut coordinator = coordinator();
+        coordinator.learn(Fact::Active, 0);
+        assert_eq!(coordinator.tick(100), trigger(5, 4));
+        coordinator
+    };
+    let mut small = triggered();
+    small.learn(saving(0, SAVED_BYTES_MAX / 2), 101);
+    assert!(is_writing(&small.learn(saving(1, SAVED_BYTES_MAX / 2), 101), 5));
+    let mut large = triggered();
+    large.learn(saving(0, SAVED_BYTES_MAX / 2), 101);
+    let actions = large.learn(saving(1, SAVED_BYTES_MAX / 2 + 2), 101);
+    let reason = match &actions[..] {
+        [Action::Abort { reason, .. }, ..] => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(reason.contains("of their own memory"), "{reason}");
 }

@@ -114,3 +114,16 @@ fn letters(
     }
     Ok(letters)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_of_one_call_are_no_more_than_they_may_be() {
+        let texts = |count: usize| (0..count).map(|time| (vec![b'x'; MIB], time as i64));
+        let few = letters(texts(16), true).unwrap();
+        assert_eq!((few.len(), few.timestamps.len()), (16, 16));
+        assert_eq!(letters(texts(17), false).unwrap_err().code, FaultCode::EmitLimit);
+    }
+}

@@ -4,7 +4,7 @@
 //!
 //! Invariants: an entry that is frozen and not encoded is encoded before it changes, so a snapshot never
 //! copies a map; the encoder goes through it in key order, and what was encoded ahead of it is remembered
-//! until it comes by, as long as it would come by; `bytes` is the sum over what is held.
+//! until it comes by, as long as it would come by; `bytes` is what is held, as of the last change.
 //!
 //! Marks hold keys, and a map that is filled and emptied in turn has marks of far more keys than entries. So marks of changed
 //! entries never take more than the entries: by then the map is marked as a whole, and a snapshot writes all of it, which is

@@ -6,8 +6,9 @@
 //! out whole.
 //!
 //! A freeze visits nothing (`marks`), encoding goes on in slices (`snapshots`), and what is about to change
-//! before it was encoded is encoded or taken aside first (`changes`). So no pause of the lane grows with
-//! the state or with how much of it changed. Invariant: a slot that holds nothing keeps its key as long as
+//! before it was encoded is encoded or taken aside first (`changes`). So no pause of the lane for a checkpoint grows with
+//! the state or with how much of it changed; what is dropped at once takes as long as it is large (a map that is cleared while no
+//! snapshot needs it, marks of a map, the room of a table whose keys are all gone). Invariant: a slot that holds nothing keeps its key as long as
 //! any state has a mark there, so that a tombstone can be written for it; then it is freed.
 
 mod backend;

@@ -14,6 +14,8 @@ const SWEEP_PAUSE_MS: i64 = 1000;
 pub(super) struct Sweep {
     table: usize,
     slot: u32,
+    /// Of the slot the next state: those before have been looked at to their end.
+    state: usize,
     running: bool,
     /// No item expires before this.
     next_ms: ExpiresAt,
@@ -23,7 +25,7 @@ pub(super) struct Sweep {
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { table: 0, slot: 0, running: false, next_ms: NEVER, seen_ms: NEVER }
+        Self { table: 0, slot: 0, state: 0, running: false, next_ms: NEVER, seen_ms: NEVER }
     }
 }
 
@@ -54,7 +56,8 @@ impl Sweep {
 }
 
 impl MemoryBackend {
-    /// Looks at no more than `budget` slots; answers when to come again.
+    /// Looks at no more than `budget` slots, and at no more than one part of a map that is looked at in parts; answers when to come
+    /// again.
     pub(super) fn sweep_expired(&mut self, now_ms: i64, budget: usize) -> Option<i64> {
         if !self.sweep.running {
             if self.sweep.next_ms > now_ms {
@@ -68,21 +71,25 @@ impl MemoryBackend {
                 return self.sweep.next();
             };
             if self.sweep.slot as usize >= table.keys.slots() {
-                self.sweep.table += 1;
-                self.sweep.slot = 0;
+                (self.sweep.table, self.sweep.slot, self.sweep.state) =
+                    (self.sweep.table + 1, 0, 0);
                 continue;
             }
             let states = table.states.len();
             let slot = SlotRef { group: self.sweep.table as u32, slot: self.sweep.slot };
-            let mut is_done = true;
-            for state in 0..states {
-                self.change(state, slot, |column, at, context| {
+            while self.sweep.state < states {
+                let mut is_done = true;
+                self.change(self.sweep.state, slot, |column, at, context| {
                     let next = column.expire(at, now_ms, context);
-                    is_done &= next.is_some();
+                    is_done = next.is_some();
                     next.unwrap_or(NEVER)
                 });
+                if !is_done {
+                    return Some(now_ms);
+                }
+                self.sweep.state += 1;
             }
-            self.sweep.slot += u32::from(is_done);
+            (self.sweep.slot, self.sweep.state) = (self.sweep.slot + 1, 0);
             self.free_if_bare(slot);
         }
         Some(now_ms)

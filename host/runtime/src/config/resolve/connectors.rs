@@ -84,20 +84,23 @@ fn pattern(path: &str, span: &Span, directory: &Path) -> Result<String, Rejectio
     if path.is_empty() {
         return Err(reject("an empty text".to_owned(), "a path or a pattern"));
     }
-    if path.len() > PATTERN_BYTES_MAX {
-        let expected = format!("at most {PATTERN_BYTES_MAX} bytes");
-        return Err(reject(format!("a pattern of {} bytes", path.len()), &expected));
-    }
+    let within = |path: String| match path.len() {
+        0..=PATTERN_BYTES_MAX => Ok(path),
+        size => {
+            let expected = format!("at most {PATTERN_BYTES_MAX} bytes");
+            Err(reject(format!("a pattern of {size} bytes"), &expected))
+        }
+    };
     glob::Pattern::new(path)
         .map_err(|error| reject(format!("{path:?}: {}", error.msg), "a path or a pattern"))?;
     if Path::new(path).is_absolute() {
-        return Ok(path.to_owned());
+        return within(path.to_owned());
     }
     let directory = directory.to_str().ok_or_else(|| {
         let found = "a job file in a directory whose name is not UTF-8".to_owned();
         reject(found, "an absolute path")
     })?;
-    Ok(format!("{}/{path}", glob::Pattern::escape(directory)))
+    within(format!("{}/{path}", glob::Pattern::escape(directory)))
 }
 
 fn format_and_key(

@@ -121,6 +121,27 @@ fn an_over_long_line_costs_its_client_the_connection_and_nobody_else() {
 }
 
 #[test]
+fn a_second_line_that_is_too_long_is_found_however_much_comes_at_once() {
+    let Server { bench: _bench, mut lane, address, .. } = serve();
+    let mut client = TcpStream::connect(address).unwrap();
+    let first = "x".repeat(983_041);
+    let second = "y".repeat(LINE_BYTES_MAX + 1);
+    let sending = {
+        let (mut client, both) = (client.try_clone().unwrap(), format!("{first}\n{second}\n"));
+        thread::spawn(move || client.write_all(both.as_bytes()))
+    };
+    assert_eq!(lane.take(1), [first]);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "error: a line is longer than 1048576 bytes; connection closed\n");
+    // It may have been cut off before it had sent everything.
+    drop(sending.join().unwrap());
+    let mut good = TcpStream::connect(address).unwrap();
+    good.write_all(b"fine\n").unwrap();
+    assert_eq!(lane.take(1), ["fine"]);
+}
+
+#[test]
 fn a_tenant_has_so_many_connections_and_gets_them_back() {
     let Server { bench: _bench, mut lane, address, .. } = serve();
     let mut clients: Vec<_> =

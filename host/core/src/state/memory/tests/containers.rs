@@ -3,6 +3,8 @@
 use super::cases::{filled, set};
 use super::model::*;
 use super::world::{Change, World};
+use crate::describe::{StateDescription, StateKind, Ttl, TtlUpdate};
+use crate::ids::KeyGroup;
 use crate::snapshot::StateDump;
 use crate::snapshot::tests::open;
 use crate::state::StateBackend;
@@ -93,6 +95,33 @@ fn a_large_map_expires_in_slices_and_all_of_it() {
     // No earlier than a second after the round before.
     while world.backend.expire(2001, 100).is_some() {}
     assert_eq!((entries(&world.backend, 0), world.backend.usage().keys), (0, 0));
+}
+
+#[test]
+fn two_large_maps_of_one_key_expire_one_after_the_other() {
+    let ttl = Some(Ttl { milliseconds: 1, update: TtlUpdate::OnCreateAndWrite });
+    let state = |name: &str| StateDescription {
+        name: name.to_owned(),
+        kind: StateKind::Map,
+        width: None,
+        schema_version: 1,
+        ttl,
+    };
+    let mut backend = MemoryBackend::new(&[state("a"), state("b")], 1, [KeyGroup(0)].into_iter());
+    let slot = resolve(&mut backend, &[1])[0];
+    // Of two and of three parts, whose entries live on but for the last ones.
+    for (state, entries) in [(0, 2000u32), (1, 3000)] {
+        for key in 0..entries {
+            let expires_at = if key + 1 == entries { 1000 } else { 5000 };
+            backend.write_map(state, slot, &key.to_be_bytes(), Some(b"v"), expires_at);
+        }
+    }
+    backend.settle();
+    let calls = (1..).find(|_| backend.expire(1000, 256) != Some(1000)).unwrap();
+    assert!(calls <= 6, "{calls}");
+    assert_eq!(backend.read_map(0, slot, &1999u32.to_be_bytes(), 0), None);
+    assert_eq!(backend.read_map(1, slot, &2999u32.to_be_bytes(), 0), None);
+    assert!(backend.read_map(1, slot, &7u32.to_be_bytes(), 0).is_some());
 }
 
 #[test]

@@ -104,6 +104,27 @@ fn files_are_read_in_the_order_of_their_names_and_empty_ones_hold_nothing() {
 }
 
 #[test]
+fn a_poll_does_not_go_on_for_ever_where_there_are_no_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut content = vec![b'\n'; 24 << 20];
+    content.extend_from_slice(b"{}\n");
+    fs::write(directory.path().join("a"), content).unwrap();
+    let (waker, wakes) = bell();
+    let mut reader =
+        reader(&settings(directory.path(), "a", Format::Ndjson, u64::MAX), waker).unwrap();
+    let mut breaks = 0;
+    let batch = loop {
+        match reader.poll(target(), Now::default()).unwrap() {
+            SourcePoll::Batch(batch) => break batch,
+            SourcePoll::Pending if reader.is_ready() => breaks += 1,
+            SourcePoll::Pending => wakes.recv().unwrap(),
+            SourcePoll::Ended => panic!("there is a record"),
+        }
+    };
+    assert!(batch.len() == 1 && breaks > 0, "{breaks}");
+}
+
+#[test]
 fn a_record_that_does_not_fit_with_others_comes_in_a_batch_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let long = "x".repeat(LINE_BYTES_MAX - 100);
